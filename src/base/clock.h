@@ -1,0 +1,14 @@
+// Time as policy sees it: an argument, never read inside.
+#pragma once
+
+#include <chrono>
+
+namespace drover {
+
+using Clock = std::chrono::steady_clock;
+using TimePoint = Clock::time_point;
+using Duration = Clock::duration;
+
+inline constexpr TimePoint kNever = TimePoint::max();
+
+}  // namespace drover

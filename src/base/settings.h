@@ -1,0 +1,50 @@
+// What the environment sets, read once at start. Names and defaults are Ollama's where Ollama has them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace drover {
+
+// A place to listen on or to talk to, as OLLAMA_HOST writes it.
+struct HostAddress {
+  std::string scheme = "http";
+  std::string host = "127.0.0.1";  // without brackets for IPv6
+  std::uint16_t port = 11434;
+  std::string url() const;  // "http://127.0.0.1:11434"
+};
+
+// Parses OLLAMA_HOST in all its forms: "", "host", ":port", "host:port", "[v6]:port", "http://host:port/".
+Result<HostAddress> parse_host(std::string_view text);
+
+struct Settings {
+  HostAddress host;
+  std::filesystem::path models;                                        // OLLAMA_MODELS, default ~/.ollama/models
+  int parallel = 1;                                                    // OLLAMA_NUM_PARALLEL; 0: auto
+  int loaded_models_max = 0;                                           // OLLAMA_MAX_LOADED_MODELS; 0: 3 per device
+  std::size_t queue_max = 512;                                         // OLLAMA_MAX_QUEUE
+  std::chrono::nanoseconds request_timeout = std::chrono::minutes(5);  // OLLAMA_REQUEST_TIMEOUT; 0: none
+  std::chrono::nanoseconds keep_alive = std::chrono::minutes(5);       // OLLAMA_KEEP_ALIVE; negative: for ever
+  std::chrono::nanoseconds load_timeout = std::chrono::minutes(5);     // OLLAMA_LOAD_TIMEOUT, without progress; 0: none
+  int context_length = 0;                                              // OLLAMA_CONTEXT_LENGTH; 0: chosen by the server
+  std::string kv_cache_type;                                           // OLLAMA_KV_CACHE_TYPE: "", f16, q8_0, q4_0
+  std::optional<bool> flash_attention;     // OLLAMA_FLASH_ATTENTION; unset: the engine decides
+  std::vector<std::string> origins;        // OLLAMA_ORIGINS, beside the ones that are always allowed
+  bool debug = false;                      // OLLAMA_DEBUG
+  std::size_t body_bytes_max = 64u << 20;  // DROVER_BODY_MAX: the largest JSON body that is read
+  std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
+  std::chrono::nanoseconds hang_timeout = std::chrono::seconds(60);      // DROVER_HANG_TIMEOUT
+};
+
+// Reads the settings through `get` (an environment look-up; nullptr where a name is not set). Values are trimmed of
+// spaces and quotes. Error: kInvalidArgument, naming the variable, its value and what it may be.
+Result<Settings> read_settings(const std::function<const char*(const char*)>& get);
+
+}  // namespace drover

@@ -1,0 +1,188 @@
+// Who runs, where and when: the whole policy of the front. Pure: no threads, no clock, no I/O; `now` is an argument
+// and what has to be done comes out as a list of actions. One thread calls it.
+//
+// Each model has its own queue, so that a load, an eviction, a failure or a long generation delays only the requests
+// for that model. Places of a model are shared between clients by weighted fair queueing; within one client and
+// priority the order of arrival holds.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+
+namespace drover {
+
+// What one runner can serve: equal weights and adapters make one model, whatever names point at it.
+using ModelId = Id<struct ModelTag, std::uint32_t>;
+
+enum class Priority { kHigh, kNormal, kLow };
+
+struct DispatcherConfig {
+  std::size_t waiting_max = 512;       // requests waiting, all models together; those that run do not count
+  int loaded_models_max = 3;           // runners in memory, those that load included
+  int places = 1;                      // parallel generations per model, until its runner says otherwise
+  std::uint64_t memory_bytes_max = 0;  // bound over all runners; 0: none
+  Duration request_timeout = std::chrono::minutes(5);  // how long a request may wait; zero: no limit
+  Duration load_timeout = std::chrono::minutes(5);     // a load without progress for so long fails; zero: no limit
+  Duration hang_timeout = std::chrono::seconds(60);  // a runner with work and no step for so long is killed; zero: off
+  Duration backoff_first = std::chrono::seconds(1);  // after a failed load or a crash, doubled each time
+  Duration backoff_max = std::chrono::minutes(1);
+  Duration residence_min =
+      std::chrono::seconds(5);                     // how long a busy model keeps its memory while another waits for it
+  Duration low_ageing = std::chrono::seconds(30);  // waiting so long raises a request by one priority
+};
+
+// What the dispatcher must know of a model before it can load it.
+struct ModelNeeds {
+  std::uint64_t memory_bytes = 0;  // estimate; the measured figure replaces it once the model is loaded
+  int context_length = 0;          // tokens that this request wants to hold; 0: whatever is loaded or the default
+  bool pinned = false;             // never evicted
+};
+
+struct Arrival {
+  RequestId request;
+  ModelId model;
+  std::string client;  // who shares: API key, else X-Client-Id, else address
+  Priority priority = Priority::kNormal;
+  ModelNeeds needs;
+  std::optional<Duration> timeout;                // replaces request_timeout when it is shorter
+  Duration keep_alive = std::chrono::minutes(5);  // negative: for ever; zero: unload when this request is done
+  bool load_only = false;                         // wants the model in memory and no place; ends with Complete
+};
+
+// ---- what to do; in this order, without gaps
+
+struct StartRunner {
+  RunnerId runner;
+  ModelId model;
+  int context_length;
+};
+enum class StopReason { kIdle, kEvicted, kAskedFor, kHung, kLoadStalled, kAbandoned, kGrown, kShutdown };
+struct StopRunner {
+  RunnerId runner;
+  StopReason reason;
+};  // kHung and kLoadStalled: kill; the others: ask, then kill
+struct Dispatch {
+  RequestId request;
+  RunnerId runner;
+};  // the request has a place on this runner
+struct CancelOnRunner {
+  RequestId request;
+  RunnerId runner;
+};  // free its place; answer with finished()
+struct Complete {
+  RequestId request;
+};  // a load_only request: the model is in memory
+struct Fail {
+  RequestId request;
+  Error error;
+  std::optional<Duration> retry_after;
+};  // its one outcome
+
+using Action = std::variant<StartRunner, StopRunner, Dispatch, CancelOnRunner, Complete, Fail>;
+
+// ---- what the dispatcher looks like, for /api/ps and the queue
+
+enum class ModelState { kUnloaded, kLoading, kLoaded, kDraining, kStopping, kBackoff };
+
+struct ModelView {
+  ModelId model;
+  ModelState state = ModelState::kUnloaded;
+  RunnerId runner;
+  int places = 0;
+  int running = 0;
+  std::size_t waiting = 0;
+  int context_length = 0;
+  std::uint64_t memory_bytes = 0;
+  TimePoint expires = kNever;  // when an idle model leaves memory
+  float load_fraction = 0;
+  std::string last_error;       // of a load or a crash, while kBackoff
+  TimePoint retry_at = kNever;  // while kBackoff
+};
+
+enum class RequestPhase { kWaiting, kRunning, kCanceling };
+
+struct RequestView {
+  RequestId request;
+  ModelId model;
+  std::string client;
+  Priority priority = Priority::kNormal;
+  RequestPhase phase = RequestPhase::kWaiting;
+  std::size_t position = 0;  // among the waiting ones of its model, 1 is next; 0 when it runs
+  TimePoint arrived;
+};
+
+class Dispatcher {
+ public:
+  explicit Dispatcher(DispatcherConfig config);
+  ~Dispatcher();
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  // ---- what clients do
+
+  // Takes a request in, or refuses it: kQueueFull ("server busy, please try again.  maximum pending requests
+  // exceeded") when it would have to wait and waiting_max wait already, kUnavailable after shutdown(), or the cached
+  // error of a model that failed to load and is backing off. On refusal nothing is kept and no action follows.
+  Result<void> admit(const Arrival& arrival, TimePoint now);
+  // The client is gone: a waiting request is forgotten without a further word, a running one gets CancelOnRunner and
+  // holds its place until finished(). Unknown requests are ignored.
+  void cancel(RequestId request, TimePoint now);
+  // Unload: at once if idle, else when the running and waiting requests are done. False: it is not in memory.
+  bool unload(ModelId model, TimePoint now);
+  // From now on every arrival is refused, waiting ones fail with kUnavailable, running ones go on; idle runners stop.
+  void shutdown(TimePoint now);
+
+  // ---- what runners do
+
+  void load_progress(RunnerId runner, float fraction, TimePoint now);
+  struct LoadedInfo {
+    int places;
+    int context_length;
+    std::uint64_t memory_bytes;
+  };
+  void loaded(RunnerId runner, const LoadedInfo& info, TimePoint now);
+  // The load failed; runner_gone() still follows. `memory`: for lack of it, so one idle model is evicted and the load
+  // is tried once more.
+  void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
+  // Something of this request's answer has gone to its client, so that it cannot be replayed.
+  void output_sent(RequestId request);
+  // The request has ended on its runner, in whatever way; its place is free.
+  void finished(RequestId request, TimePoint now);
+  // The runner made a step.
+  void progress(RunnerId runner, TimePoint now);
+  // The process has ended, asked to or not. Requests that had it and had sent nothing are replayed once.
+  void runner_gone(RunnerId runner, std::string_view how, TimePoint now);
+
+  // ---- time
+
+  // Applies everything that is due at `now`.
+  void tick(TimePoint now);
+  // When tick() has something to do next; kNever if nothing is due.
+  TimePoint next_due() const;
+
+  // What has to be done since the last call, in order.
+  std::vector<Action> take_actions();
+
+  // ---- views
+
+  std::vector<ModelView> models() const;      // those with a runner, waiting requests or a back-off
+  std::vector<RequestView> requests() const;  // waiting and running, in the order they will be served
+  std::size_t waiting() const;
+  // 1 for the request that is next among those waiting for its model; 0 if it is not waiting.
+  std::size_t position(RequestId request) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace drover

@@ -1,0 +1,118 @@
+// The HTTP server: connections, limits, disconnects. HTTP types stop here: what the API sees is an Exchange.
+//
+// Everything here runs on the one I/O thread (a boost::asio::io_context with a single thread), as C++20 coroutines.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace drover::http {
+
+namespace asio = boost::asio;
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+// One request and its answer. A handler owns it for as long as its coroutine runs.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+
+  // ---- the request
+  virtual std::string_view method() const = 0;                       // "GET"
+  virtual std::string_view path() const = 0;                         // percent-decoded, without the query: "/api/tags"
+  virtual std::string_view query(std::string_view name) const = 0;   // decoded value of ?name=; empty if absent
+  virtual std::string_view header(std::string_view name) const = 0;  // empty if absent; names ignore case
+  virtual std::string_view parameter(std::string_view name) const = 0;  // what a route's :name matched
+  virtual std::string_view remote_address() const = 0;                  // without the port; "unix" for Unix sockets
+
+  // The whole body. kTooLarge if it is longer than bytes_max (nothing more is read then); kCanceled if the client left.
+  virtual asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) = 0;
+  // The next part of the body, for large uploads: bytes put into `into`, 0 at the end.
+  virtual asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) = 0;
+
+  // ---- the answer: send() once, or begin(), write()…, finish()
+  // HEAD requests get the same headers and no body. False: the client is gone.
+  virtual asio::awaitable<bool> send(int status, std::string_view content_type, std::string body,
+                                     Headers headers = {}) = 0;
+  virtual asio::awaitable<bool> begin(int status, std::string_view content_type, Headers headers = {}) = 0;
+  // One piece of the body, sent at once (chunked; for HTTP/1.0 raw until the connection closes). Suspends while the
+  // client does not read. False: the client is gone.
+  virtual asio::awaitable<bool> write(std::string_view piece) = 0;
+  virtual asio::awaitable<bool> finish() = 0;
+  // Ends the connection without finishing the answer, so that the client sees that it is cut.
+  virtual void abort() = 0;
+  virtual bool begun() const = 0;  // send() or begin() was called
+
+  // ---- the client's end
+  // Calls back, once, on the I/O thread, as soon as the client has closed its connection (a half-close counts), in any
+  // phase after the body was read. Set it again to replace it; it is dropped when the handler returns.
+  virtual void on_disconnect(std::function<void()> callback) = 0;
+  virtual bool disconnected() const = 0;
+};
+
+using Handler = std::function<asio::awaitable<void>(Exchange&)>;
+
+// Method and path pattern to handler. A pattern's ":name" segment matches one segment; a last "*name" the rest.
+// HEAD finds a GET route if it has none of its own.
+class Router {
+ public:
+  void add(std::string_view method, std::string_view pattern, Handler handler);
+  struct Match {
+    const Handler* handler = nullptr;  // null: see allowed
+    std::vector<std::pair<std::string, std::string>> parameters;
+    std::string allowed;  // methods of the path, for a 405's Allow; empty: 404
+  };
+  Match find(std::string_view method, std::string_view path) const;
+
+ private:
+  struct Route {
+    std::string method;
+    std::vector<std::string> segments;
+    Handler handler;
+  };
+  std::vector<Route> routes_;
+};
+
+struct ServerLimits {
+  std::size_t header_bytes_max = 64 << 10;
+  std::size_t connections_max = 10'000;
+  std::chrono::nanoseconds header_timeout = std::chrono::seconds(30);     // for a request's line and headers
+  std::chrono::nanoseconds body_idle_timeout = std::chrono::seconds(60);  // between two parts of a body
+  std::chrono::nanoseconds write_idle_timeout =
+      std::chrono::minutes(5);  // a client that reads nothing for so long is cut
+  std::chrono::nanoseconds keep_alive_timeout = std::chrono::seconds(120);
+};
+
+// Listens, reads requests, runs the router's handlers. Before a handler: `guard`, if set, may refuse a request from
+// its headers alone (it sends the refusal itself and returns false), before the body is read.
+class Server {
+ public:
+  using Guard = std::function<asio::awaitable<bool>(Exchange&)>;
+  Server(asio::io_context& io, Router router, ServerLimits limits, Guard guard = {});
+  ~Server();
+
+  // Binds and listens; the port 0 takes a free one. Error: kUnavailable with the reason, as "listen tcp
+  // 127.0.0.1:11434: bind: address already in use". May be called more than once.
+  Result<void> listen(const std::string& host, std::uint16_t port);
+  std::uint16_t port() const;  // of the first listener
+  std::size_t connections() const;
+  void stop_listening();  // open connections go on; those idle between requests are closed
+  void close_all();       // every connection is cut
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace drover::http
