@@ -26,23 +26,26 @@ using ModelId = Id<struct ModelTag, std::uint32_t>;
 enum class Priority { kHigh, kNormal, kLow };
 
 struct DispatcherConfig {
-  std::size_t waiting_max = 512;       // requests waiting, all models together; those that run do not count
+  std::size_t waiting_max = 512;       // requests waiting, all models together; replays beyond it are not refused
   int loaded_models_max = 3;           // runners in memory, those that load included
   int places = 1;                      // parallel generations per model, until its runner says otherwise
   std::uint64_t memory_bytes_max = 0;  // bound over all runners; 0: none
   Duration request_timeout = std::chrono::minutes(5);  // how long a request may wait; zero: no limit
   Duration load_timeout = std::chrono::minutes(5);     // a load without progress for so long fails; zero: no limit
   Duration hang_timeout = std::chrono::seconds(60);  // a runner with work and no step for so long is killed; zero: off
-  Duration backoff_first = std::chrono::seconds(1);  // after a failed load or a crash, doubled each time
+  // After a failed load, doubled with each further one. A first crash is followed by a start at once, further ones
+  // without a completed request between them by the same pauses.
+  Duration backoff_first = std::chrono::seconds(1);
   Duration backoff_max = std::chrono::minutes(1);
   Duration residence_min =
       std::chrono::seconds(5);                     // how long a busy model keeps its memory while another waits for it
-  Duration low_ageing = std::chrono::seconds(30);  // waiting so long raises a request by one priority
+  Duration low_ageing = std::chrono::seconds(30);  // each time of waiting so long without any service for its client
+                                                   // at its priority raises a request by one priority; zero: off
 };
 
 // What the dispatcher must know of a model before it can load it.
 struct ModelNeeds {
-  std::uint64_t memory_bytes = 0;  // estimate; the measured figure replaces it once the model is loaded
+  std::uint64_t memory_bytes = 0;  // estimate for that context; the measured figure replaces it once it is loaded
   int context_length = 0;          // tokens that this request wants to hold; 0: whatever is loaded or the default
   bool pinned = false;             // never evicted
 };
@@ -69,7 +72,8 @@ enum class StopReason { kIdle, kEvicted, kAskedFor, kHung, kLoadStalled, kAbando
 struct StopRunner {
   RunnerId runner;
   StopReason reason;
-};  // kHung and kLoadStalled: kill; the others: ask, then kill
+};  // kHung and kLoadStalled: kill, and report nothing of this runner any more but runner_gone(); the others have no
+    // requests: ask, then kill
 struct Dispatch {
   RequestId request;
   RunnerId runner;
@@ -101,8 +105,9 @@ struct ModelView {
   int running = 0;
   std::size_t waiting = 0;
   int context_length = 0;
-  std::uint64_t memory_bytes = 0;
-  TimePoint expires = kNever;  // when an idle model leaves memory
+  std::uint64_t memory_bytes = 0;  // measured, or the estimate while it loads
+  Duration keep_alive{};           // of the latest request that used it
+  TimePoint expires = kNever;      // when an idle model leaves memory; kNever while it is in use
   float load_fraction = 0;
   std::string last_error;       // of a load or a crash, while kBackoff
   TimePoint retry_at = kNever;  // while kBackoff
@@ -136,10 +141,13 @@ class Dispatcher {
   // The client is gone: a waiting request is forgotten without a further word, a running one gets CancelOnRunner and
   // holds its place until finished(). Unknown requests are ignored.
   void cancel(RequestId request, TimePoint now);
-  // Unload: at once if idle, else when the running and waiting requests are done. False: it is not in memory.
+  // Unload: at once if idle, else when the running and waiting requests are done. False: it is not in memory. A pinned
+  // model goes too, and stays away until the next request for it.
   bool unload(ModelId model, TimePoint now);
   // From now on every arrival is refused, waiting ones fail with kUnavailable, running ones go on; idle runners stop.
   void shutdown(TimePoint now);
+  // Replaces memory_bytes_max, for instance because others on this machine take more. What runs is not cut short.
+  void set_memory_bound(std::uint64_t bytes, TimePoint now);
 
   // ---- what runners do
 
@@ -150,8 +158,8 @@ class Dispatcher {
     std::uint64_t memory_bytes;
   };
   void loaded(RunnerId runner, const LoadedInfo& info, TimePoint now);
-  // The load failed; runner_gone() still follows. `memory`: for lack of it, so one idle model is evicted and the load
-  // is tried once more.
+  // The load failed; runner_gone() still follows, without StopRunner. `memory`: for lack of it, so one idle model is
+  // evicted and the load is tried once more.
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   // Something of this request's answer has gone to its client, so that it cannot be replayed.
   void output_sent(RequestId request);
@@ -159,7 +167,9 @@ class Dispatcher {
   void finished(RequestId request, TimePoint now);
   // The runner made a step.
   void progress(RunnerId runner, TimePoint now);
-  // The process has ended, asked to or not. Requests that had it and had sent nothing are replayed once.
+  // The process has ended, asked to or not. Requests that had a place on it and had sent nothing are replayed once,
+  // ahead of others, and get their time to wait anew. One that ends while it loads is started once more before its
+  // requests fail.
   void runner_gone(RunnerId runner, std::string_view how, TimePoint now);
 
   // ---- time
@@ -179,6 +189,9 @@ class Dispatcher {
   std::size_t waiting() const;
   // 1 for the request that is next among those waiting for its model; 0 if it is not waiting.
   std::size_t position(RequestId request) const;
+  // What a refused client should be told for Retry-After: the time its model needs for those that wait already, or what
+  // is left of its back-off; 1 s to 60 s.
+  Duration retry_after(ModelId model, TimePoint now) const;
 
  private:
   class Impl;

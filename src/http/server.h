@@ -7,6 +7,7 @@
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -34,15 +35,23 @@ class Exchange {
   virtual std::string_view query(std::string_view name) const = 0;   // decoded value of ?name=; empty if absent
   virtual std::string_view header(std::string_view name) const = 0;  // empty if absent; names ignore case
   virtual std::string_view parameter(std::string_view name) const = 0;  // what a route's :name matched
-  virtual std::string_view remote_address() const = 0;                  // without the port; "unix" for Unix sockets
+  virtual std::string_view remote_address() const = 0;  // numeric, without the port; IPv4 in IPv6 as IPv4
 
-  // The whole body. kTooLarge if it is longer than bytes_max (nothing more is read then); kCanceled if the client left.
+  // The whole body. Errors: kTooLarge if it is longer than bytes_max (nothing more is read then); kCanceled if the
+  // client left; kTimedOut if it sent nothing for body_idle_timeout; kInvalidArgument if its chunks are malformed.
   virtual asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) = 0;
-  // The next part of the body, for large uploads: bytes put into `into`, 0 at the end.
+  // The next part of the body, for large uploads: bytes put into `into` (not empty), 0 at the end. Errors as above.
   virtual asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) = 0;
 
   // ---- the answer: send() once, or begin(), write()…, finish()
-  // HEAD requests get the same headers and no body. False: the client is gone.
+  // HEAD requests get the same headers and no body. False: the client is gone. After a half-close the answer is still
+  // sent, as far as the client takes it, but the functions return false. Date, Content-Type, Content-Length,
+  // Transfer-Encoding and Connection are the server's: `headers` must not name them. (Give `headers` as a variable: g++
+  // 12 does not compile a braced list within co_await.) A handler that ends without an answer, or throws before one,
+  // answers 500 {"error":"internal error"}; one that ends between begin() and finish() aborts.
+
+  // Adds a header to whatever answer follows, the server's own (404, 405, 500) included: for the guard.
+  virtual void add_header(std::string name, std::string value) = 0;
   virtual asio::awaitable<bool> send(int status, std::string_view content_type, std::string body,
                                      Headers headers = {}) = 0;
   virtual asio::awaitable<bool> begin(int status, std::string_view content_type, Headers headers = {}) = 0;
@@ -56,14 +65,20 @@ class Exchange {
 
   // ---- the client's end
   // Calls back, once, on the I/O thread, as soon as the client has closed its connection (a half-close counts), in any
-  // phase after the body was read. Set it again to replace it; it is dropped when the handler returns.
+  // phase after the body was read; never from within a call of this interface. Set it again to replace it, or to null
+  // to be left alone; it is dropped when the handler returns. It must not throw.
+  //
+  // To notice this the server reads ahead. A client that pipelines more than 64 KiB behind a request that is still
+  // being answered is not read any further, and then only a failing write tells.
   virtual void on_disconnect(std::function<void()> callback) = 0;
-  virtual bool disconnected() const = 0;
+  virtual bool disconnected() const = 0;  // looks at the socket: right at any time after the body was read
 };
 
 using Handler = std::function<asio::awaitable<void>(Exchange&)>;
 
-// Method and path pattern to handler. A pattern's ":name" segment matches one segment; a last "*name" the rest.
+// Method and path pattern to handler. A pattern's ":name" segment matches one segment that is not empty; a last "*name"
+// the rest, which may be empty and hold slashes ("/files/*name" matches "/files/" and "/files/a/b", not "/files").
+// Where several match, the one whose first differing segment is the most literal wins, whatever the order of adding.
 // HEAD finds a GET route if it has none of its own.
 class Router {
  public:
@@ -71,7 +86,7 @@ class Router {
   struct Match {
     const Handler* handler = nullptr;  // null: see allowed
     std::vector<std::pair<std::string, std::string>> parameters;
-    std::string allowed;  // methods of the path, for a 405's Allow; empty: 404
+    std::string allowed;  // methods of the path, for a 405's Allow: "GET, HEAD"; empty: 404
   };
   Match find(std::string_view method, std::string_view path) const;
 
@@ -79,23 +94,26 @@ class Router {
   struct Route {
     std::string method;
     std::vector<std::string> segments;
+    std::string rank;  // one letter a segment, in order of preference: less is better
     Handler handler;
   };
   std::vector<Route> routes_;
 };
 
+// Sizes in bytes; a timeout of 0 or less is none.
 struct ServerLimits {
-  std::size_t header_bytes_max = 64 << 10;
-  std::size_t connections_max = 10'000;
+  std::size_t header_bytes_max = 64 << 10;                                // a request's line and headers; more: 431
+  std::size_t connections_max = 10'000;                                   // one more: 503, and closed
   std::chrono::nanoseconds header_timeout = std::chrono::seconds(30);     // for a request's line and headers
   std::chrono::nanoseconds body_idle_timeout = std::chrono::seconds(60);  // between two parts of a body
   std::chrono::nanoseconds write_idle_timeout =
-      std::chrono::minutes(5);  // a client that reads nothing for so long is cut
-  std::chrono::nanoseconds keep_alive_timeout = std::chrono::seconds(120);
+      std::chrono::minutes(5);  // a client that takes nothing for so long is cut
+  std::chrono::nanoseconds keep_alive_timeout = std::chrono::seconds(120);  // between two requests
 };
 
-// Listens, reads requests, runs the router's handlers. Before a handler: `guard`, if set, may refuse a request from
-// its headers alone (it sends the refusal itself and returns false), before the body is read.
+// Listens, reads requests, runs the router's handlers. Before a handler, and before the route is looked up: `guard`, if
+// set, may refuse a request from its headers alone (it sends the refusal itself and returns false), before the body is
+// read. Handlers run as coroutines on `io` and may outlive the Server; what they use must outlive `io`'s run().
 class Server {
  public:
   using Guard = std::function<asio::awaitable<bool>(Exchange&)>;
@@ -107,12 +125,14 @@ class Server {
   Result<void> listen(const std::string& host, std::uint16_t port);
   std::uint16_t port() const;  // of the first listener
   std::size_t connections() const;
-  void stop_listening();  // open connections go on; those idle between requests are closed
-  void close_all();       // every connection is cut
+  // Ends listening. Connections that wait for a request are closed; those with one in progress close after its answer.
+  void stop_listening();
+  // Cuts every connection: handlers that still run see their client gone. Both may be called at any time, also twice.
+  void close_all();
 
  private:
   class Impl;
-  std::shared_ptr<Impl> impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace drover::http

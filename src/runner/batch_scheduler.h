@@ -29,11 +29,13 @@ struct SchedulerConfig {
   int shared_wait_steps_max = 64;      // how long a sequence waits for a prefix that another is computing
 };
 
-// One token more for each generating sequence, and parts of prompts.
+// One token more for each generating sequence, and parts of prompts. Between them the requests of output_of and
+// prompts_of are all that have rows.
 struct Step {
   std::vector<MemoryOperation> operations;  // to apply before the rows
-  std::vector<Row> rows;
-  std::vector<RequestId> output_of;  // for each row with output, in row order: whose it is
+  std::vector<Row> rows;                    // each sequence's in a piece; sequences in order of their slots
+  std::vector<RequestId> output_of;         // for each row with output, in row order: whose it is
+  std::vector<RequestId> prompts_of;        // those that had more than one token left: part of it is computed, or all
   bool empty() const { return rows.empty() && operations.empty(); }
 };
 
@@ -41,26 +43,27 @@ struct Step {
 struct Sampled {
   RequestId request;
   Token token = 0;
-  bool end = false;  // the sequence ends here and `token` is not part of it
+  bool end = false;  // the sequence ends here and `token` is not part of it: it is taken out as by remove()
 };
 
 struct SequenceStats {
   int prompt_tokens = 0;
-  int cached_tokens = 0;  // of the prompt, found in the cache when it was first scheduled
+  int cached_tokens = 0;  // of the prompt, found in the cache when it was first scheduled, or waited for
   int parked = 0;         // how often it was parked
 };
 
 struct SchedulerView {
-  int running = 0;
+  int running = 0;       // sequences that hold a slot; the others wait for room or for a prefix
   int cells_used = 0;    // held by running sequences
-  int cells_shared = 0;  // of those: held by more than one
+  int cells_shared = 0;  // of those: held by more than one running sequence
   int cells_kept = 0;    // held only by kept prefixes
   int parked = 0;        // sequences that are parked now
-  int step_budget = 0;   // prompt tokens that the next step may hold while somebody generates
+  int step_budget = 0;   // prompt tokens that the next step may hold while somebody generates; 0 in a step to measure
 };
 
 class BatchScheduler {
  public:
+  // places <= engine.slots and places <= engine.step_tokens_max.
   explicit BatchScheduler(SchedulerConfig config);
   ~BatchScheduler();
 
@@ -69,16 +72,22 @@ class BatchScheduler {
   // Takes a sequence out, in any phase, between steps; what is computed of it stays as a kept prefix. Unknown: ignored.
   void remove(RequestId request, TimePoint now);
   // Replaces a sequence's tokens (context shift): what the cache has of the new ones is used, the rest is computed.
+  // 1 <= tokens.size() < engine.cells. A sequence that has more than engine.cells tokens must be replaced or taken out
+  // before the next plan().
   void replace(RequestId request, std::vector<Token> tokens, TimePoint now);
 
-  // The next step. Empty when there is nothing to do. Each plan() is answered by exactly one commit() or abandon().
+  // The next step; valid until the next call of plan(). It has rows if there are sequences, and is empty if there are
+  // none. Each plan() that is not empty is answered by exactly one commit() or abandon(), before anything else is
+  // called but tokens(), stats() and view().
   const Step& plan(TimePoint now);
   // The step was computed: `sampled` has one entry for each row with output, in order. `took` is the step's time.
   void commit(std::span<const Sampled> sampled, Duration took, TimePoint now);
-  // The step's rows were not computed (its operations were). kNoRoom: the next plan makes room first.
+  // The step's rows were not computed (its operations were applied). kNoRoom: the next plan makes room first, more each
+  // time, down to a step of one row for the oldest sequence alone.
   void abandon(DecodeStatus why, TimePoint now);
 
-  // Tokens of a sequence so far: prompt and output.
+  // Tokens of a sequence so far: prompt and output. Valid until the next call that changes something. A sequence that
+  // commit() took out can be asked for until the next plan(). Unknown: nothing.
   std::span<const Token> tokens(RequestId request) const;
   SequenceStats stats(RequestId request) const;
   SchedulerView view() const;

@@ -1,0 +1,297 @@
+#include "api/generation_request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/go_duration.h"
+#include "store/parameters.h"
+
+namespace drover::api {
+namespace {
+
+constexpr std::int64_t kTopLogprobsMax = 20;
+constexpr std::size_t kStopsMax = 64;
+constexpr std::size_t kMessagesMax = 100'000;
+
+const char* type_name(Endpoint endpoint) { return endpoint == Endpoint::kGenerate ? "GenerateRequest" : "ChatRequest"; }
+
+RequestError bad(std::string message, int status = 0) { return {invalid(std::move(message)), status}; }
+
+void read_sampling(const Json& options, pb::Generate& work) {
+  const auto number = [&](const char* name, double otherwise) { return options.value(name, otherwise); };
+  pb::Sampling& sampling = *work.mutable_sampling();
+  const std::int64_t seed = options.value("seed", std::int64_t{-1});
+  // llama.cpp reads this value as "take a random one".
+  sampling.set_seed(seed < 0 ? 0xffffffffu : static_cast<std::uint32_t>(seed));
+  sampling.set_temperature(static_cast<float>(number("temperature", 0.8)));
+  sampling.set_top_k(options.value("top_k", 40));
+  sampling.set_top_p(static_cast<float>(number("top_p", 0.9)));
+  sampling.set_min_p(static_cast<float>(number("min_p", 0.0)));
+  sampling.set_typical_p(static_cast<float>(number("typical_p", 1.0)));
+  sampling.set_repeat_last_n(options.value("repeat_last_n", 64));
+  sampling.set_repeat_penalty(static_cast<float>(number("repeat_penalty", 1.0)));
+  sampling.set_presence_penalty(static_cast<float>(number("presence_penalty", 0.0)));
+  sampling.set_frequency_penalty(static_cast<float>(number("frequency_penalty", 0.0)));
+  const std::int64_t predict = options.value("num_predict", std::int64_t{-1});
+  work.set_predict_max(predict);
+  work.set_keep(static_cast<std::uint32_t>(std::max(options.value("num_keep", 4), 0)));
+  if (const auto stops = options.find("stop"); stops != options.end()) {
+    for (const Json& stop : *stops) {
+      if (static_cast<std::size_t>(work.stop_size()) < kStopsMax) work.add_stop(stop.get<std::string>());
+    }
+  }
+}
+
+std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
+  Json merged = model.parameters;
+  if (const auto found = body.find("options"); found != body.end() && !found->is_null()) {
+    if (!found->is_object()) return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
+    auto options = check_options(*found);
+    if (!options) return RequestError{options.error(), 500};
+    for (auto& [name, value] : options->items()) merged[name] = value;
+  }
+  read_sampling(merged, into.work);
+  ModelTarget& target = into.target;
+  target.context_length = std::max(merged.value("num_ctx", 0), 0);
+  target.batch = std::max(merged.value("num_batch", 0), 0);
+  target.threads = std::max(merged.value("num_thread", 0), 0);
+  target.gpu_layers = merged.value("num_gpu", -1);
+  target.main_gpu = merged.value("main_gpu", 0);
+  target.use_mmap = merged.value("use_mmap", true);
+  into.work.set_context_length(static_cast<std::uint32_t>(target.context_length));
+  return std::nullopt;
+}
+
+std::optional<RequestError> read_format(const Json& body, pb::Generate& work) {
+  const auto found = body.find("format");
+  if (found == body.end() || found->is_null() || *found == "") return std::nullopt;
+  if (*found == "json") {
+    work.mutable_format()->set_kind(pb::Format::JSON);
+  } else if (found->is_object()) {
+    work.mutable_format()->set_kind(pb::Format::JSON_SCHEMA);
+    work.mutable_format()->set_schema_json(found->dump());
+  } else {
+    return bad(fmt::format("invalid format: {}; expected \"json\" or a valid JSON Schema object", found->dump()), 500);
+  }
+  return std::nullopt;
+}
+
+std::optional<RequestError> read_think(const Json& body, const Model& model, pb::Chat& chat) {
+  const auto found = body.find("think");
+  if (found == body.end() || found->is_null()) return std::nullopt;
+  if (found->is_string()) {
+    const std::string level = found->get<std::string>();
+    if (level != "high" && level != "medium" && level != "low" && level != "max") {
+      return bad(fmt::format(
+          "invalid think value: \"{}\" (must be \"high\", \"medium\", \"low\", \"max\", true, or false)", level));
+    }
+    chat.set_think_level(level);
+    chat.set_thinking(pb::THINKING_ON);
+  } else if (found->is_boolean()) {
+    chat.set_thinking(found->get<bool>() ? pb::THINKING_ON : pb::THINKING_OFF);
+  } else {
+    return bad("think must be a boolean or string (\"high\", \"medium\", \"low\", \"max\", true, or false)");
+  }
+  if (chat.thinking() == pb::THINKING_ON && !model.can(Capability::kThinking)) {
+    return bad(fmt::format("\"{}\" does not support thinking", model.name.display_shortest()));
+  }
+  return std::nullopt;
+}
+
+std::optional<RequestError> read_logprobs(Fields& fields, pb::Generate& work) {
+  const std::int64_t top = fields.integer("top_logprobs").value_or(0);
+  if (top < 0 || top > kTopLogprobsMax) return bad("top_logprobs must be between 0 and 20");
+  work.set_logprobs(fields.flag("logprobs").value_or(false));
+  work.set_top_logprobs(static_cast<std::uint32_t>(top));
+  return std::nullopt;
+}
+
+void add_message(pb::Chat& chat, std::string role, std::string content) {
+  pb::Message& message = *chat.add_messages();
+  message.set_role(std::move(role));
+  message.set_content(std::move(content));
+}
+
+void read_tool_calls(Fields& fields, pb::Message& message) {
+  const Json* calls = fields.array("tool_calls");
+  if (calls == nullptr) return;
+  for (const Json& call : *calls) {
+    const auto function = call.is_object() ? call.find("function") : call.end();
+    if (!call.is_object() || function == call.end() || !function->is_object()) {
+      return fields.fail("json: tool_calls must hold objects with a function");
+    }
+    Fields call_fields(call, "ToolCall");
+    Fields function_fields(*function, "ToolCallFunction");
+    pb::ToolCall& into = *message.add_tool_calls();
+    into.set_id(call_fields.text("id"));
+    into.set_name(function_fields.text("name"));
+    const Json* arguments = function_fields.object("arguments");
+    into.set_arguments_json(arguments != nullptr ? arguments->dump() : "{}");
+    if (call_fields.error()) fields.fail(call_fields.error()->message);
+    if (function_fields.error()) fields.fail(function_fields.error()->message);
+  }
+}
+
+std::optional<RequestError> read_messages(const Json& list, pb::Chat& chat) {
+  if (list.size() > kMessagesMax) return bad(fmt::format("more than {} messages", kMessagesMax));
+  for (const Json& item : list) {
+    if (!item.is_object()) return bad("json: cannot unmarshal a message into Go struct field ChatRequest.messages of type api.Message");
+    Fields fields(item, "Message");
+    pb::Message& message = *chat.add_messages();
+    message.set_role(fields.text("role"));
+    message.set_content(fields.text("content"));
+    message.set_thinking(fields.text("thinking"));
+    message.set_tool_name(fields.text("tool_name"));
+    message.set_tool_call_id(fields.text("tool_call_id"));
+    read_tool_calls(fields, message);
+    const Json* images = fields.array("images");
+    if (images != nullptr && !images->empty()) return bad("image input is not supported yet");
+    if (fields.error()) return RequestError{*fields.error(), 0};
+  }
+  return std::nullopt;
+}
+
+void add_model_messages(const Model& model, pb::Chat& chat) {
+  for (const Json& message : model.messages) {
+    add_message(chat, message.value("role", "user"), message.value("content", ""));
+  }
+}
+
+std::optional<RequestError> read_chat(const Json& body, const Model& model, Submission& into) {
+  Fields fields(body, "ChatRequest");
+  pb::Chat& chat = *into.work.mutable_chat();
+  pb::Chat own;
+  if (const Json* messages = fields.array("messages")) {
+    if (auto error = read_messages(*messages, own)) return error;
+  }
+  const bool has_system = own.messages_size() > 0 && own.messages(0).role() == "system";
+  if (!has_system && !model.system.empty()) add_message(chat, "system", model.system);
+  add_model_messages(model, chat);
+  chat.mutable_messages()->MergeFrom(own.messages());
+  if (const Json* tools = fields.array("tools"); tools != nullptr && !tools->empty()) {
+    if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
+    chat.set_tools_json(tools->dump());
+  }
+  if (model.template_text) chat.set_go_template(*model.template_text);
+  if (fields.error()) return RequestError{*fields.error(), 0};
+  return read_think(body, model, chat);
+}
+
+std::optional<RequestError> read_generate(const Json& body, const Model& model, Submission& into) {
+  Fields fields(body, "GenerateRequest");
+  const std::string prompt = fields.text("prompt");
+  const std::string suffix = fields.text("suffix");
+  const std::string system = fields.text("system");
+  const std::string template_text = fields.text("template");
+  const bool raw = fields.flag("raw").value_or(false);
+  const Json* context = fields.array("context");
+  if (const Json* images = fields.array("images"); images != nullptr && !images->empty()) {
+    return bad("image input is not supported yet");
+  }
+  if (fields.error()) return RequestError{*fields.error(), 0};
+  if (raw && (!template_text.empty() || !system.empty() || (context != nullptr && !context->empty()))) {
+    return bad("raw mode does not support template, system, or context");
+  }
+  into.work.set_want_context(!raw);
+  if (raw) {
+    into.work.set_raw_prompt(prompt);
+    return std::nullopt;
+  }
+  if (!suffix.empty()) {
+    if (!model.can(Capability::kInsert)) return bad(model.name.full() + " does not support insert");
+    into.work.mutable_infill()->set_prefix(prompt);
+    into.work.mutable_infill()->set_suffix(suffix);
+    return std::nullopt;
+  }
+  if (context != nullptr) {
+    for (const Json& token : *context) {
+      if (!token.is_number_integer()) return bad("json: cannot unmarshal into Go struct field GenerateRequest.context of type int");
+      into.work.add_context(token.get<std::uint32_t>());
+    }
+  }
+  pb::Chat& chat = *into.work.mutable_chat();
+  chat.set_as_prompt(true);
+  const std::string& system_used = system.empty() ? model.system : system;
+  if (!system_used.empty()) add_message(chat, "system", system_used);
+  if (into.work.context_size() == 0) add_model_messages(model, chat);
+  add_message(chat, "user", prompt);
+  if (!template_text.empty()) {
+    chat.set_go_template(template_text);
+  } else if (model.template_text) {
+    chat.set_go_template(*model.template_text);
+  }
+  return read_think(body, model, chat);
+}
+
+}  // namespace
+
+Result<std::optional<Duration>> read_keep_alive(const Json* value) {
+  if (value == nullptr) return std::optional<Duration>();
+  if (value->is_number()) {
+    const double seconds = value->get<double>();
+    if (seconds < 0) return std::optional<Duration>(Duration::min());
+    return std::optional<Duration>(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::min(seconds, 9e9))));
+  }
+  if (value->is_string()) {
+    const auto parsed = parse_go_duration(value->get<std::string>());
+    if (!parsed) return parsed.error();
+    return std::optional<Duration>(parsed->count() < 0 ? Duration::min() : Duration(*parsed));
+  }
+  return invalid("keep_alive must be a number of seconds or a duration string");
+}
+
+Result<GenerationHead> read_head(Endpoint endpoint, const Json& body) {
+  Fields fields(body, type_name(endpoint));
+  GenerationHead head;
+  head.model = fields.text("model");
+  head.stream = fields.flag("stream").value_or(true);
+  if (endpoint == Endpoint::kGenerate) {
+    head.empty = fields.text("prompt").empty() && fields.text("suffix").empty();
+  } else {
+    const Json* messages = fields.array("messages");
+    head.empty = messages == nullptr || messages->empty();
+  }
+  if (fields.error()) return *fields.error();
+  auto keep_alive = read_keep_alive(fields.any("keep_alive"));
+  if (!keep_alive) return keep_alive.error();
+  head.keep_alive = *keep_alive;
+  return head;
+}
+
+std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model, Submission& into) {
+  if (model.can(Capability::kEmbedding) && !model.can(Capability::kCompletion)) {
+    return bad(fmt::format("\"{}\" does not support {}", model.name.display_shortest(),
+                           endpoint == Endpoint::kChat ? "chat" : "generate"));
+  }
+  Fields fields(body, type_name(endpoint));
+  if (auto error = read_logprobs(fields, into.work)) return error;
+  into.work.set_truncate(fields.flag("truncate").value_or(true));
+  into.work.set_shift(fields.flag("shift").value_or(true));
+  into.work.set_render_only(fields.flag("_debug_render_only").value_or(false));
+  if (fields.error()) return RequestError{*fields.error(), 0};
+  if (auto error = read_options(body, model, into)) return error;
+  if (auto error = read_format(body, into.work)) return error;
+  return endpoint == Endpoint::kChat ? read_chat(body, model, into) : read_generate(body, model, into);
+}
+
+ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name, const Settings& settings) {
+  ModelTarget target;
+  target.name = shown_name;
+  target.manifest_digest = model->digest.hex();
+  target.model_path = model->model_path.string();
+  target.key = model->model_digest.to_string();
+  for (const auto& path : model->adapter_paths) {
+    target.adapter_paths.push_back(path.string());
+    target.key += "+" + path.filename().string();
+  }
+  target.trained_context = static_cast<int>(std::min<std::uint64_t>(model->gguf->context_length(), 1u << 30));
+  const int parallel = std::max(settings.parallel, 1);
+  target.estimate = [gguf = model->gguf, parallel](int context_length) {
+    // The pool holds at most two full contexts, whatever the number of places.
+    return gguf->estimate_memory_bytes(static_cast<std::uint64_t>(context_length), std::min(parallel, 2));
+  };
+  return target;
+}
+
+}  // namespace drover::api

@@ -1,0 +1,42 @@
+// /api/generate and /api/chat: from the wire to a request that can be submitted.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "api/json.h"
+#include "base/settings.h"
+#include "dispatch/driver.h"
+#include "store/model.h"
+
+namespace drover::api {
+
+enum class Endpoint { kGenerate, kChat };
+
+// The fields that decide what kind of request it is, before the model is known.
+struct GenerationHead {
+  std::string model;      // as the client wrote it; answers repeat it
+  bool stream = true;
+  bool empty = false;     // no prompt, no messages: load or unload
+  std::optional<Duration> keep_alive;
+};
+
+// An error and its status, where Ollama's differs from what the error's code would give.
+struct RequestError {
+  Error error;
+  int status = 0;
+};
+
+// Reads what does not depend on the model. Errors: kInvalidArgument.
+Result<GenerationHead> read_head(Endpoint endpoint, const Json& body);
+
+// Reads the rest against the model. On success `into` can be submitted, less its client's identity.
+std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model, Submission& into);
+
+// What a runner needs to load this model.
+ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name, const Settings& settings);
+
+// keep_alive: seconds, or a Go duration; negative: for ever. Error: Go's text.
+Result<std::optional<Duration>> read_keep_alive(const Json* value);
+
+}  // namespace drover::api

@@ -1,0 +1,57 @@
+// JSON at the edge: reading requests with typed, named fields, and writing the lines of a stream without a tree.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace drover::api {
+
+using Json = nlohmann::ordered_json;
+
+// Errors are kInvalidArgument, with Go's texts where clients may know them: "missing request body", "unexpected EOF",
+// "invalid character 'x' looking for beginning of value".
+Result<Json> parse_json(std::string_view text);
+
+// Reads the fields of a request. The first field of a wrong type is remembered as an error in Go's words; the reads
+// after it return defaults. Absent and null mean the same.
+class Fields {
+ public:
+  // `type` is the name of Ollama's request type, which its error texts contain.
+  Fields(const Json& object, std::string type);
+
+  std::string text(const char* name);
+  std::optional<std::string> optional_text(const char* name);
+  std::optional<bool> flag(const char* name);
+  std::optional<std::int64_t> integer(const char* name);
+  std::vector<std::string> texts(const char* name);             // an array of strings
+  std::vector<std::string> text_or_texts(const char* name);     // a string, or an array of them
+  const Json* array(const char* name);                          // null if absent
+  const Json* object(const char* name);                         // null if absent
+  const Json* any(const char* name) const;                      // null if absent or null
+
+  // Remembers an error of a caller's own check.
+  void fail(std::string message);
+  const std::optional<Error>& error() const { return error_; }
+
+ private:
+  void wrong_type(const char* name, const Json& value, const char* expected);
+
+  const Json& object_;
+  std::string type_;
+  std::optional<Error> error_;
+};
+
+// Appends `text`, which must be UTF-8, as a JSON string with its quotes.
+void append_json_string(std::string& out, std::string_view text);
+
+// The time now as Go writes it: "2026-11-22T17:14:30.123456789Z".
+std::string timestamp_now();
+std::string timestamp(std::int64_t nanoseconds_since_epoch);
+
+}  // namespace drover::api

@@ -1,0 +1,414 @@
+// The model library's routes: tags, ps, show, create, blobs, copy, delete; and the server's greeting and version.
+#include <fmt/format.h>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+
+#include "api/error_status.h"
+#include "api/service.h"
+#include "store/parameters.h"
+#include "template/template.h"
+
+namespace drover::api {
+namespace {
+
+constexpr std::size_t kUploadPieceBytes = 256u << 10;
+constexpr std::string_view kNdjsonType = "application/x-ndjson";
+
+using ModelPointer = std::shared_ptr<const Model>;
+
+std::string modified_at(const Model& model) {
+  return timestamp(std::chrono::duration_cast<std::chrono::nanoseconds>(model.modified_at.time_since_epoch()).count());
+}
+
+// The model's name in a request: `model`, or `name` as older clients call it.
+std::string model_field(Fields& fields) {
+  std::string name = fields.text("model");
+  return name.empty() ? fields.text("name") : name;
+}
+
+asio::awaitable<void> send_text(http::Exchange& exchange, std::string text) {
+  co_await exchange.send(200, "text/plain; charset=utf-8", std::move(text));
+}
+
+// ---- lists
+
+asio::awaitable<void> tags(Service& service, http::Exchange& exchange) {
+  const std::vector<ModelPointer> models = co_await on_disk(service, [&service] { return service.store.list(); });
+  Json list = Json::array();
+  for (const ModelPointer& model : models) {
+    Json entry = Json::object();
+    entry["name"] = model->name.display_shortest();
+    entry["model"] = model->name.display_shortest();
+    entry["modified_at"] = modified_at(*model);
+    entry["size"] = model->size;
+    entry["digest"] = model->digest.hex();
+    entry["details"] = model_details(*model);
+    list.push_back(std::move(entry));
+  }
+  Json body = Json::object();
+  body["models"] = std::move(list);
+  co_await send_json(exchange, body);
+}
+
+const char* state_text(ModelState state) {
+  switch (state) {
+    case ModelState::kUnloaded: return "unloaded";
+    case ModelState::kLoading: return "loading";
+    case ModelState::kLoaded: return "loaded";
+    case ModelState::kDraining: return "draining";
+    case ModelState::kStopping: return "stopping";
+    case ModelState::kBackoff: return "backoff";
+  }
+  return "";
+}
+
+std::string expiry_text(TimePoint expires) {
+  using std::chrono::system_clock;
+  // For ever is shown as Ollama shows it: a time that nobody will see.
+  constexpr auto kForEver = std::chrono::hours(24 * 365 * 100);
+  const Duration left = expires == kNever ? Duration(kForEver) : std::min<Duration>(expires - Clock::now(), kForEver);
+  const auto at = system_clock::now() + std::chrono::duration_cast<system_clock::duration>(left);
+  return timestamp(std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count());
+}
+
+asio::awaitable<void> ps(Service& service, http::Exchange& exchange) {
+  Json list = Json::array();
+  for (const LoadedModelView& view : service.driver.loaded()) {
+    Json entry = Json::object();
+    entry["name"] = view.name;
+    entry["model"] = view.name;
+    entry["size"] = view.memory_bytes > 0 ? view.memory_bytes : view.state.memory_bytes;
+    entry["digest"] = view.manifest_digest;
+    if (auto name = ModelName::parse(view.name)) {
+      if (auto model = service.store.find(*name)) entry["details"] = model_details(**model);
+    }
+    entry["expires_at"] = expiry_text(view.state.expires);
+    entry["size_vram"] = view.device_bytes;
+    entry["context_length"] = view.state.context_length;
+    entry["state"] = state_text(view.state.state);
+    entry["running"] = view.state.running;
+    entry["waiting"] = view.state.waiting;
+    entry["parallel"] = view.state.places;
+    if (view.state.state == ModelState::kLoading) entry["load_progress"] = view.state.load_fraction;
+    if (!view.state.last_error.empty()) entry["error"] = view.state.last_error;
+    list.push_back(std::move(entry));
+  }
+  Json body = Json::object();
+  body["models"] = std::move(list);
+  co_await send_json(exchange, body);
+}
+
+// ---- show
+
+Json show_answer(const Model& model, const Gguf& gguf, bool verbose) {
+  Json body = Json::object();
+  std::string licenses;
+  for (const std::string& license : model.licenses) licenses += (licenses.empty() ? "" : "\n") + license;
+  if (!licenses.empty()) body["license"] = licenses;
+  body["modelfile"] = show_modelfile(model);
+  if (!model.parameters.empty()) body["parameters"] = show_parameters(model);
+  body["template"] = model.template_text ? *model.template_text : gguf.chat_template();
+  if (!model.system.empty()) body["system"] = model.system;
+  body["details"] = model_details(model);
+  if (!model.messages.empty()) body["messages"] = model.messages;
+  body["model_info"] = gguf.model_info();
+  if (verbose) body["tensors"] = show_tensors(gguf);
+  Json capabilities = Json::array();
+  for (const Capability capability : model.capabilities) capabilities.push_back(std::string(to_string(capability)));
+  body["capabilities"] = std::move(capabilities);
+  body["modified_at"] = modified_at(model);
+  return body;
+}
+
+asio::awaitable<void> show(Service& service, http::Exchange& exchange) {
+  const std::optional<Json> body = co_await read_json(service, exchange);
+  if (!body) co_return;
+  Fields fields(*body, "ShowRequest");
+  const std::string text = model_field(fields);
+  const bool verbose = fields.flag("verbose").value_or(false);
+  const std::string system = fields.text("system");
+  if (fields.error()) {
+    co_await send_error(exchange, *fields.error());
+    co_return;
+  }
+  if (text.empty()) {
+    co_await send_error(exchange, invalid("model is required"));
+    co_return;
+  }
+  const auto name = ModelName::parse(text);
+  if (!name) {
+    co_await send_error(exchange, name.error());
+    co_return;
+  }
+  auto answer = co_await on_disk(service, [&service, &name, verbose, &system]() -> Result<Json> {
+    auto found = service.store.find(*name);
+    if (!found) return std::move(found).error();
+    Model model = **found;
+    if (!system.empty()) model.system = system;
+    if (!verbose) return show_answer(model, *model.gguf, false);
+    auto gguf = Gguf::read(model.model_path, GgufArrays::kAll);
+    if (!gguf) return std::move(gguf).error();
+    return show_answer(model, *gguf, true);
+  });
+  if (answer) {
+    co_await send_json(exchange, *answer);
+  } else {
+    co_await send_error(exchange,
+                        answer.error().code == ErrorCode::kNotFound ? model_not_found(text) : answer.error());
+  }
+}
+
+// ---- create
+
+using FileList = std::vector<std::pair<std::string, std::string>>;
+
+FileList read_files(Fields& fields, const char* field) {
+  FileList files;
+  const Json* object = fields.object(field);
+  if (object == nullptr) return files;
+  for (const auto& [name, digest] : object->items()) {
+    if (!digest.is_string()) {
+      fields.fail(fmt::format("json: cannot unmarshal a digest into Go struct field CreateRequest.{} of type string", field));
+      return {};
+    }
+    files.emplace_back(name, digest.get<std::string>());
+  }
+  return files;
+}
+
+Result<CreateSpec> read_create(const Json& body) {
+  Fields fields(body, "CreateRequest");
+  const std::string text = model_field(fields);
+  auto name = ModelName::parse(text);
+  if (fields.error()) return *fields.error();
+  if (!name) return name.error();
+  CreateSpec spec(*name);
+  if (const std::string from = fields.text("from"); !from.empty()) {
+    auto parsed = ModelName::parse(from);
+    if (!parsed) return parsed.error();
+    spec.from = *parsed;
+  }
+  spec.files = read_files(fields, "files");
+  spec.adapters = read_files(fields, "adapters");
+  spec.template_text = fields.optional_text("template");
+  spec.system = fields.optional_text("system");
+  if (const Json* parameters = fields.object("parameters")) spec.parameters = *parameters;
+  if (const Json* messages = fields.array("messages")) spec.messages = *messages;
+  spec.licenses = fields.text_or_texts("license");
+  spec.renderer = fields.text("renderer");
+  spec.parser = fields.text("parser");
+  spec.requires_version = fields.text("requires");
+  spec.quantize = fields.text("quantize");
+  if (spec.quantize.empty()) spec.quantize = fields.text("quantization");
+  if (fields.error()) return *fields.error();
+  if (spec.template_text) {
+    if (auto parsed = go_template::Template::parse(*spec.template_text); !parsed) {
+      return invalid("template error: " + parsed.error().message);
+    }
+  }
+  return spec;
+}
+
+// The statuses of a running create, posted by a disk thread and read on the I/O thread.
+struct CreateProgress {
+  explicit CreateProgress(asio::any_io_executor executor)
+      : wake(executor, asio::steady_timer::time_point::max()) {}
+  asio::steady_timer wake;  // never expires; cancelled when something has happened
+  std::deque<std::string> statuses;
+  std::optional<Result<void>> result;
+};
+
+asio::awaitable<void> stream_progress(http::Exchange& exchange, std::shared_ptr<CreateProgress> progress) {
+  while (true) {
+    while (!progress->statuses.empty()) {
+      if (!exchange.begun()) {
+        const bool begun = co_await exchange.begin(200, kNdjsonType);
+        if (!begun) co_return;
+      }
+      std::string line = "{\"status\":";
+      append_json_string(line, progress->statuses.front());
+      line += "}\n";
+      progress->statuses.pop_front();
+      const bool written = co_await exchange.write(line);
+      if (!written) co_return;
+    }
+    if (progress->result) break;
+    boost::system::error_code ignored;
+    co_await progress->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  const Result<void>& result = *progress->result;
+  if (!result && !exchange.begun()) {
+    co_await send_error(exchange, result.error());
+    co_return;
+  }
+  if (!result) {
+    std::string line = "{\"error\":";
+    append_json_string(line, result.error().message);
+    line += "}\n";
+    co_await exchange.write(line);
+  }
+  co_await exchange.finish();
+}
+
+asio::awaitable<void> create(Service& service, http::Exchange& exchange) {
+  const std::optional<Json> body = co_await read_json(service, exchange);
+  if (!body) co_return;
+  auto spec = read_create(*body);
+  const bool stream = Fields(*body, "CreateRequest").flag("stream").value_or(true);
+  if (!spec) {
+    co_await send_error(exchange, spec.error());
+    co_return;
+  }
+  const auto executor = co_await asio::this_coro::executor;
+  const auto progress = std::make_shared<CreateProgress>(executor);
+  asio::post(service.disk, [&service, spec = std::move(*spec), progress, executor] {
+    const auto report = [&](const std::string& status) {
+      asio::post(executor, [progress, status] {
+        progress->statuses.push_back(status);
+        progress->wake.cancel();
+      });
+    };
+    Result<void> result = service.store.create(spec, report);
+    if (!result && result.error().code == ErrorCode::kNotFound && spec.from) {
+      result = model_not_found(spec.from->display_shortest());
+    }
+    asio::post(executor, [progress, result = std::move(result)]() mutable {
+      progress->result = std::move(result);
+      progress->wake.cancel();
+    });
+  });
+  if (stream) {
+    co_await stream_progress(exchange, progress);
+    co_return;
+  }
+  while (!progress->result) {
+    boost::system::error_code ignored;
+    co_await progress->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (!*progress->result) {
+    co_await send_error(exchange, progress->result->error());
+    co_return;
+  }
+  Json answer = Json::object();
+  answer["status"] = "success";
+  co_await send_json(exchange, answer);
+}
+
+// ---- blobs
+
+asio::awaitable<void> blob_head(Service& service, http::Exchange& exchange) {
+  const auto digest = Digest::parse(exchange.parameter("digest"));
+  if (!digest) {
+    co_await send_error(exchange, digest.error());
+  } else if (!service.store.blobs().has(*digest)) {
+    co_await send_error(exchange, not_found(fmt::format("blob \"{}\" not found", exchange.parameter("digest"))));
+  } else {
+    co_await exchange.send(200, "", "");
+  }
+}
+
+asio::awaitable<Result<void>> receive_blob(Service& service, http::Exchange& exchange, const Digest& digest) {
+  auto writer = service.store.blobs().create();
+  if (!writer) co_return writer.error();
+  std::vector<char> piece(kUploadPieceBytes);
+  while (true) {
+    auto size = co_await exchange.read_some_body(piece);
+    if (!size) co_return size.error();
+    if (*size == 0) break;
+    auto written = co_await on_disk(service, [&] { return writer->write({piece.data(), *size}); });
+    if (!written) co_return written;
+  }
+  auto finished = co_await on_disk(service, [&] { return writer->finish(digest); });
+  if (!finished) co_return finished.error();
+  co_return Result<void>();
+}
+
+asio::awaitable<void> blob_post(Service& service, http::Exchange& exchange) {
+  const auto digest = Digest::parse(exchange.parameter("digest"));
+  if (!digest) {
+    co_await send_error(exchange, digest.error());
+    co_return;
+  }
+  if (service.store.blobs().has(*digest)) {
+    co_await exchange.send(200, "", "");
+    co_return;
+  }
+  const Result<void> received = co_await receive_blob(service, exchange, *digest);
+  if (received) {
+    co_await exchange.send(201, "", "");
+  } else {
+    co_await send_error(exchange, received.error());
+  }
+}
+
+// ---- copy and delete
+
+asio::awaitable<void> copy(Service& service, http::Exchange& exchange) {
+  const std::optional<Json> body = co_await read_json(service, exchange);
+  if (!body) co_return;
+  Fields fields(*body, "CopyRequest");
+  const std::string source = fields.text("source");
+  const std::string destination = fields.text("destination");
+  const auto from = ModelName::parse(source);
+  const auto to = ModelName::parse(destination);
+  std::optional<Error> error = fields.error();
+  if (!error && !from) error = invalid(fmt::format("source \"{}\" is invalid", source));
+  if (!error && !to) error = invalid(fmt::format("destination \"{}\" is invalid", destination));
+  if (!error) {
+    const Result<void> copied = co_await on_disk(service, [&] { return service.store.copy(*from, *to); });
+    if (!copied) error = copied.error();
+    if (error && error->code == ErrorCode::kNotFound) error->message = fmt::format("model \"{}\" not found", source);
+  }
+  if (error) {
+    co_await send_error(exchange, *error);
+  } else {
+    co_await exchange.send(200, "", "");
+  }
+}
+
+asio::awaitable<void> remove(Service& service, http::Exchange& exchange) {
+  const std::optional<Json> body = co_await read_json(service, exchange);
+  if (!body) co_return;
+  Fields fields(*body, "DeleteRequest");
+  const std::string text = model_field(fields);
+  const auto name = ModelName::parse(text);
+  std::optional<Error> error = fields.error();
+  if (!error && !name) error = invalid(fmt::format("name \"{}\" is invalid", text));
+  if (!error) {
+    const Result<void> removed = co_await on_disk(service, [&] { return service.store.remove(*name); });
+    if (!removed) error = removed.error();
+    if (error && error->code == ErrorCode::kNotFound) error = model_not_found(text);
+  }
+  if (error) {
+    co_await send_error(exchange, *error);
+  } else {
+    co_await exchange.send(200, "", "");
+  }
+}
+
+}  // namespace
+
+void add_model_routes(http::Router& router, Service& service) {
+  const auto add = [&](std::string_view method, std::string_view path, auto handler) {
+    router.add(method, path, [&service, handler](http::Exchange& exchange) { return handler(service, exchange); });
+  };
+  add("GET", "/", [](Service&, http::Exchange& exchange) { return send_text(exchange, "Ollama is running"); });
+  add("GET", "/api/version", [](Service&, http::Exchange& exchange) -> asio::awaitable<void> {
+    Json body = Json::object();
+    body["version"] = DROVER_VERSION;
+    co_await send_json(exchange, body);
+  });
+  add("GET", "/api/tags", tags);
+  add("GET", "/api/ps", ps);
+  add("POST", "/api/show", show);
+  add("POST", "/api/create", create);
+  add("HEAD", "/api/blobs/:digest", blob_head);
+  add("POST", "/api/blobs/:digest", blob_post);
+  add("POST", "/api/copy", copy);
+  add("DELETE", "/api/delete", remove);
+}
+
+}  // namespace drover::api

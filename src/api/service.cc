@@ -1,0 +1,54 @@
+#include "api/service.h"
+
+#include "api/error_status.h"
+
+namespace drover::api {
+
+constexpr std::string_view kJsonType = "application/json; charset=utf-8";
+
+asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange) {
+  auto body = co_await exchange.read_body(service.settings.body_bytes_max);
+  if (!body) {
+    co_await send_error(exchange, body.error());
+    co_return std::nullopt;
+  }
+  auto json = parse_json(*body);
+  if (!json) {
+    co_await send_error(exchange, json.error());
+    co_return std::nullopt;
+  }
+  co_return std::move(*json);
+}
+
+asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int status) {
+  // Text from strangers (a model's metadata) may be no UTF-8; it must not make an answer impossible.
+  std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  co_return co_await exchange.send(status, kJsonType, std::move(text));
+}
+
+asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status,
+                                 std::optional<Duration> retry_after) {
+  const int code = status != 0 ? status : http_status(error.code);
+  http::Headers headers;
+  if (code == 503) headers.emplace_back("Retry-After", DispatchDriver::retry_after_seconds(retry_after));
+  Json body = Json::object();
+  body["error"] = error.message;
+  std::string text = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  co_return co_await exchange.send(code, kJsonType, std::move(text), std::move(headers));
+}
+
+Json model_details(const Model& model) {
+  Json families = model.config.families.empty() ? Json(nullptr) : Json(model.config.families);
+  Json details = Json::object();
+  details["parent_model"] = model.parent_model;
+  details["format"] = model.config.format;
+  details["family"] = model.config.family;
+  details["families"] = std::move(families);
+  details["parameter_size"] = model.config.parameter_size;
+  details["quantization_level"] = model.config.quantization;
+  if (model.gguf->context_length() > 0) details["context_length"] = model.gguf->context_length();
+  if (model.gguf->embedding_length() > 0) details["embedding_length"] = model.gguf->embedding_length();
+  return details;
+}
+
+}  // namespace drover::api

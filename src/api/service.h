@@ -1,0 +1,58 @@
+// What the API's handlers work with, and the few things that all of them do.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "api/json.h"
+#include "base/settings.h"
+#include "dispatch/driver.h"
+#include "http/server.h"
+#include "store/model_store.h"
+
+namespace drover::api {
+
+namespace asio = boost::asio;
+
+// Lives as long as the server. Handlers run on the I/O thread; what blocks on the disk goes to `disk`.
+struct Service {
+  const Settings& settings;
+  ModelStore& store;
+  DispatchDriver& driver;
+  asio::thread_pool& disk;
+};
+
+// Runs `work` on the disk's threads and returns what it returns.
+template <typename Work>
+asio::awaitable<std::invoke_result_t<Work>> on_disk(Service& service, Work work) {
+  using R = std::invoke_result_t<Work>;
+  // co_spawn wants a result that can be default-constructed.
+  auto run = [](Work inner) -> asio::awaitable<std::optional<R>> { co_return std::optional<R>(inner()); };
+  std::optional<R> result = co_await asio::co_spawn(service.disk, run(std::move(work)), asio::use_awaitable);
+  co_return std::move(*result);
+}
+
+// Reads the body as a JSON object; sends the error itself and returns nullopt if that is not possible.
+asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange);
+
+asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int status = 200);
+// {"error": …} with the error's status, or with `status` if that is not 0.
+asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status = 0,
+                                 std::optional<Duration> retry_after = std::nullopt);
+
+inline Error model_not_found(std::string_view name) { return not_found("model '" + std::string(name) + "' not found"); }
+
+// The name that clients and lists use for a model's capabilities, details and so on.
+Json model_details(const Model& model);
+
+// Adds the routes of Ollama's native API.
+void add_generate_routes(http::Router& router, Service& service);
+void add_model_routes(http::Router& router, Service& service);
+
+}  // namespace drover::api

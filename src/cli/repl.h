@@ -1,0 +1,14 @@
+// The interactive `run`: reads messages and commands, and holds the conversation.
+#pragma once
+
+#include "base/result.h"
+#include "cli/api_client.h"
+#include "cli/line_editor.h"
+#include "cli/session.h"
+
+namespace drover::cli {
+
+// Returns when the user leaves. What goes wrong with one message is said, and the conversation goes on.
+void run_repl(ApiClient& client, LineEditor& editor, Session session);
+
+}  // namespace drover::cli

@@ -1,0 +1,163 @@
+#include "cli/serve.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <cstdlib>
+#include <optional>
+
+#include "api/service.h"
+#include "base/settings.h"
+#include "base/system_memory.h"
+#include "dispatch/driver.h"
+#include "http/server.h"
+#include "store/model_store.h"
+
+extern "C" const char drover_builtin_model_begin[];
+extern "C" const char drover_builtin_model_end[];
+
+namespace drover::cli {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr int kDiskThreads = 4;
+// Of the memory that is available at start, this much is left to the front and to everybody else.
+constexpr double kMemoryShare = 0.9;
+
+// As many descriptors as the system allows: each waiting client takes one.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// A new user has something to talk to before any download.
+void offer_builtin_model(ModelStore& store) {
+  if (!store.list().empty()) return;
+  const std::string_view bytes(drover_builtin_model_begin,
+                               static_cast<std::size_t>(drover_builtin_model_end - drover_builtin_model_begin));
+  const auto imported = store.import_gguf(*ModelName::parse("cria"), bytes);
+  if (imported) {
+    spdlog::info("the model folder is empty: offering the built-in model cria");
+  } else {
+    spdlog::warn("the built-in model cannot be stored: {}", imported.error().message);
+  }
+}
+
+// The life of a server, in the order in which it happens.
+class ServerLife {
+ public:
+  ServerLife(const Settings& settings, ModelStore& store, const std::string& executable)
+      : settings_(settings),
+        io_(1),
+        disk_(kDiskThreads),
+        driver_(io_, settings, executable,
+                static_cast<std::uint64_t>(static_cast<double>(available_memory_bytes()) * kMemoryShare)),
+        service_{settings_, store, driver_, disk_},
+        server_(io_, routes(), http::ServerLimits{}),
+        signals_(io_, SIGINT, SIGTERM),
+        deadline_(io_) {}
+
+  int run() {
+    if (auto listening = server_.listen(settings_.host.host, settings_.host.port); !listening) {
+      fmt::print(stderr, "Error: {}\n", listening.error().message);
+      return 1;
+    }
+    spdlog::info("listening on {} (drover {}), models in {}, {} at a time per model",
+                 HostAddress{settings_.host.scheme, settings_.host.host, server_.port()}.url(), DROVER_VERSION,
+                 settings_.models.string(),
+                 settings_.parallel == 0 ? std::string("auto") : std::to_string(settings_.parallel));
+    wait_for_signal();
+    io_.run();
+    disk_.join();
+    return 0;
+  }
+
+ private:
+  http::Router routes() {
+    http::Router router;
+    api::add_generate_routes(router, service_);
+    api::add_model_routes(router, service_);
+    return router;
+  }
+
+  void wait_for_signal() {
+    signals_.async_wait([this](boost::system::error_code error, int) {
+      if (error) return;
+      if (stopping_) return finish();
+      stopping_ = true;
+      spdlog::info("stopping: {} requests in flight", driver_.in_flight());
+      wait_for_signal();  // a second one ends at once
+      server_.stop_listening();
+      deadline_.expires_after(settings_.shutdown_timeout);
+      deadline_.async_wait([this](boost::system::error_code stopped) {
+        if (stopped) return;
+        spdlog::warn("ending {} requests that have not finished in time", driver_.in_flight());
+        driver_.end_now();
+      });
+      driver_.shutdown([this] { finish(); });
+    });
+  }
+
+  // Lets the last answers leave before the connections are cut.
+  void finish() {
+    if (std::exchange(finishing_, true)) return;
+    driver_.end_now();
+    deadline_.expires_after(std::chrono::milliseconds(100));
+    deadline_.async_wait([this](boost::system::error_code) {
+      server_.close_all();
+      signals_.cancel();
+      io_.stop();
+    });
+  }
+
+  const Settings settings_;
+  asio::io_context io_;
+  asio::thread_pool disk_;
+  DispatchDriver driver_;
+  api::Service service_;
+  http::Server server_;
+  asio::signal_set signals_;
+  asio::steady_timer deadline_;
+  bool stopping_ = false;
+  bool finishing_ = false;
+};
+
+}  // namespace
+
+void set_up_log(bool debug, const std::string& who) {
+  auto logger = spdlog::stderr_logger_mt("drover");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %-5l " + (who.empty() ? "" : "[" + who + "] ") + "%v");
+  logger->set_level(debug ? spdlog::level::debug : spdlog::level::info);
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+int serve(const std::string& executable) {
+  const auto settings = read_settings([](const char* name) -> const char* { return std::getenv(name); });
+  if (!settings) {
+    fmt::print(stderr, "Error: {}\n", settings.error().message);
+    return 1;
+  }
+  set_up_log(settings->debug, "");
+  ::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  auto store = ModelStore::open(settings->models);
+  if (!store) {
+    fmt::print(stderr, "Error: {}\n", store.error().message);
+    return 1;
+  }
+  offer_builtin_model(**store);
+  return ServerLife(*settings, **store, executable).run();
+}
+
+}  // namespace drover::cli

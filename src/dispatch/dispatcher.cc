@@ -1,0 +1,385 @@
+#include "dispatch/dispatcher.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "dispatch/dispatcher_impl.h"
+
+namespace drover {
+
+namespace {
+
+constexpr Duration kRetryAfterMin = std::chrono::seconds(1);
+constexpr Duration kRetryAfterMax = std::chrono::seconds(60);
+
+std::string gibibytes(std::uint64_t bytes) {
+  return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1u << 30));
+}
+
+// How long a request may wait; zero: for ever.
+Duration wait_allowed(const Arrival& arrival, Duration request_timeout) {
+  if (!arrival.timeout) return request_timeout;
+  // Zero means no limit only in the setting: a client that may wait no time at all may not wait.
+  const Duration own = std::max(*arrival.timeout, Duration(1));
+  return request_timeout > Duration::zero() ? std::min(own, request_timeout) : own;
+}
+
+}  // namespace
+
+Dispatcher::Impl::Impl(DispatcherConfig config) : config_(config) {
+  config_.loaded_models_max = std::max(config_.loaded_models_max, 1);
+  config_.places = std::max(config_.places, 1);
+}
+
+ModelNeeds Dispatcher::Impl::Model::needs() const {
+  ModelNeeds needs = last_needs;
+  if (!memory_needs.empty()) needs.memory_bytes = *memory_needs.rbegin();
+  if (!context_needs.empty()) needs.context_length = *context_needs.rbegin();
+  return needs;
+}
+
+bool Dispatcher::Impl::Refusal::applies_to(const ModelNeeds& other) const {
+  if (!memory || other.memory_bytes >= needs.memory_bytes) return true;
+  return needs.context_length > 0 && other.context_length >= needs.context_length;
+}
+
+// ---- what clients do
+
+Result<void> Dispatcher::Impl::admit(const Arrival& arrival, TimePoint now) {
+  DROVER_CHECK(!requests_.contains(arrival.request));
+  if (shutting_down_) return Error{ErrorCode::kUnavailable, "server is shutting down"};
+  Model& model = model_of(arrival.model);
+  if (!is_served(model, arrival.needs)) {
+    if (auto room = check_room(model, arrival.needs); !room) return room;
+    if (model.refusal && model.refusal->until > now && model.refusal->applies_to(arrival.needs))
+      return model.refusal->error;
+  }
+  if (waiting_ >= config_.waiting_max && !starts_at_once(model, arrival))
+    return Error{ErrorCode::kQueueFull, "server busy, please try again.  maximum pending requests exceeded"};
+  model.pinned = arrival.needs.pinned;
+  Request& request = requests_[arrival.request];
+  request.ticket.request = arrival.request;
+  request.ticket.client = arrival.client;
+  request.ticket.priority = arrival.priority;
+  request.ticket.sequence = ++arrivals_;
+  request.ticket.arrived = now;
+  request.model = &model;
+  request.needs = arrival.needs;
+  request.timeout = wait_allowed(arrival, config_.request_timeout);
+  request.keep_alive = arrival.keep_alive;
+  request.load_only = arrival.load_only;
+  enqueue(request, now);
+  if (request.load_only)
+    model.load_only.emplace(request.ticket.sequence, &request);
+  else
+    model.queue.push(request.ticket, now);
+  settle(now);
+  return {};
+}
+
+void Dispatcher::Impl::cancel(RequestId id, TimePoint now) {
+  const auto it = requests_.find(id);
+  if (it == requests_.end()) return;
+  Request& request = it->second;
+  switch (request.phase) {
+    case RequestPhase::kWaiting:
+      dequeue(request, now);
+      forget(request);
+      settle(now);
+      break;
+    case RequestPhase::kRunning:
+      request.phase = RequestPhase::kCanceling;
+      act(CancelOnRunner{id, request.runner->id});
+      break;
+    case RequestPhase::kCanceling:
+      break;
+  }
+}
+
+bool Dispatcher::Impl::unload(ModelId id, TimePoint now) {
+  const auto it = models_.find(id);
+  if (it == models_.end() || it->second.runner == nullptr) return false;
+  Model& model = it->second;
+  if (model.runner->state != RunnerState::kStopping) model.unload_asked = true;
+  model.resident = false;
+  touch(model);
+  settle(now);
+  return true;
+}
+
+void Dispatcher::Impl::shutdown(TimePoint now) {
+  if (shutting_down_) return;
+  shutting_down_ = true;
+  for (auto& [id, model] : models_) {
+    model.resident = false;
+    for (Request* request : waiting_of(model))
+      fail(*request, {ErrorCode::kUnavailable, "server is shutting down"}, std::nullopt, now);
+    touch(model);
+  }
+  settle(now);
+}
+
+void Dispatcher::Impl::set_memory_bound(std::uint64_t bytes, TimePoint now) {
+  config_.memory_bytes_max = bytes;
+  settle(now);
+}
+
+// ---- requests
+
+Dispatcher::Impl::Model& Dispatcher::Impl::model_of(ModelId id) {
+  const auto it = models_.find(id);
+  if (it != models_.end()) return it->second;
+  if (models_.size() >= kModelsRememberedMax) forget_unused_models();
+  return models_.try_emplace(id, id, config_.low_ageing).first->second;
+}
+
+void Dispatcher::Impl::forget_unused_models() {
+  std::erase_if(models_, [](const auto& entry) {
+    const Model& model = entry.second;
+    return model.runner == nullptr && !model.wanted() && !model.touched;
+  });
+}
+
+// Refuses what could not be loaded even if everything that may leave memory left it.
+Result<void> Dispatcher::Impl::check_room(const Model& model, const ModelNeeds& needs) const {
+  const Room need = room_for(needs.memory_bytes);
+  if (!total_room().holds(need))
+    return Error{ErrorCode::kNoSpace, fmt::format("model requires more system memory ({}) than is available ({})",
+                                                  gibibytes(needs.memory_bytes), gibibytes(config_.memory_bytes_max))};
+  if (!room_beside_pinned(model).holds(need))
+    return Error{ErrorCode::kUnavailable, "model does not fit into memory beside the pinned models"};
+  return {};
+}
+
+// The model is loaded, and large enough.
+bool Dispatcher::Impl::is_served(const Model& model, const ModelNeeds& needs) const {
+  return model.runner && model.runner->state == RunnerState::kServing && model.runner->serves(needs.context_length);
+}
+
+bool Dispatcher::Impl::starts_at_once(const Model& model, const Arrival& arrival) const {
+  if (!is_served(model, arrival.needs)) return false;
+  return arrival.load_only ||
+         (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->places);
+}
+
+// Begins a wait. The caller puts the request into its queue.
+void Dispatcher::Impl::enqueue(Request& request, TimePoint now) {
+  Model& model = *request.model;
+  ++waiting_;
+  request.phase = RequestPhase::kWaiting;
+  request.runner = nullptr;
+  request.deadline = request.timeout > Duration::zero() ? later(now, request.timeout) : kNever;
+  if (request.deadline != kNever) deadlines_.emplace(request.deadline, request.ticket.request);
+  model.memory_needs.insert(request.needs.memory_bytes);
+  model.context_needs.insert(request.needs.context_length);
+  touch(model);
+}
+
+// Takes a waiting request out of its queue and ends its wait.
+void Dispatcher::Impl::dequeue(Request& request, TimePoint now) {
+  if (request.load_only)
+    request.model->load_only.erase(request.ticket.sequence);
+  else
+    request.model->queue.remove(request.ticket, now);
+  leave_queue(request);
+}
+
+// Ends a wait. The caller has taken the request out of its queue.
+void Dispatcher::Impl::leave_queue(Request& request) {
+  Model& model = *request.model;
+  --waiting_;
+  deadlines_.erase({request.deadline, request.ticket.request});
+  model.memory_needs.erase(model.memory_needs.find(request.needs.memory_bytes));
+  model.context_needs.erase(model.context_needs.find(request.needs.context_length));
+  touch(model);
+}
+
+void Dispatcher::Impl::forget(Request& request) {
+  const RequestId id = request.ticket.request;
+  requests_.erase(id);
+}
+
+// Ends a waiting request with an error.
+void Dispatcher::Impl::fail(Request& request, Error error, std::optional<Duration> retry, TimePoint now) {
+  dequeue(request, now);
+  act(Fail{request.ticket.request, std::move(error), retry});
+  forget(request);
+}
+
+std::vector<Dispatcher::Impl::Request*> Dispatcher::Impl::waiting_of(const Model& model) {
+  std::vector<Request*> waiting;
+  for (const RequestId id : order_of(model)) waiting.push_back(&requests_.at(id));
+  return waiting;
+}
+
+std::vector<RequestId> Dispatcher::Impl::order_of(const Model& model) const {
+  std::vector<RequestId> order;
+  for (const auto& [sequence, request] : model.load_only) order.push_back(request->ticket.request);
+  for (const FairQueue::Ticket* ticket : model.queue.order()) order.push_back(ticket->request);
+  return order;
+}
+
+// ---- views
+
+std::vector<ModelView> Dispatcher::Impl::models() const {
+  std::vector<ModelView> views;
+  for (const auto& [id, model] : models_) {
+    ModelView view = view_of(model);
+    if (view.state != ModelState::kUnloaded || view.waiting > 0) views.push_back(std::move(view));
+  }
+  return views;
+}
+
+ModelView Dispatcher::Impl::view_of(const Model& model) const {
+  ModelView view;
+  view.model = model.id;
+  view.waiting = model.waiting();
+  const TimePoint refused_until = model.refusal ? model.refusal->until : TimePoint{};
+  const TimePoint retry_at = std::max(refused_until, model.wanted() ? model.restart_at : TimePoint{});
+  if (const Runner* runner = model.runner) {
+    switch (runner->state) {
+      case RunnerState::kLoading:
+        view.state = ModelState::kLoading;
+        break;
+      case RunnerState::kServing:
+        view.state = ModelState::kLoaded;
+        break;
+      case RunnerState::kGrowing:
+      case RunnerState::kDraining:
+        view.state = ModelState::kDraining;
+        break;
+      case RunnerState::kStopping:
+        view.state = ModelState::kStopping;
+        break;
+    }
+    view.runner = runner->id;
+    view.places = runner->places;
+    view.running = static_cast<int>(runner->running.size());
+    view.context_length = runner->context_length;
+    view.memory_bytes = runner->memory_bytes;
+    view.load_fraction = runner->load_fraction;
+    view.keep_alive = runner->keep_alive;
+    view.expires = expiry(*runner);
+  } else if (retry_at > now_) {
+    view.state = ModelState::kBackoff;
+    view.last_error = model.last_error;
+    view.retry_at = retry_at;
+  }
+  return view;
+}
+
+std::vector<RequestView> Dispatcher::Impl::requests() const {
+  std::vector<RequestView> views;
+  const auto add = [&](const Request& request, std::size_t position) {
+    views.push_back({request.ticket.request, request.model->id, request.ticket.client, request.ticket.priority,
+                     request.phase, position, request.ticket.arrived});
+  };
+  for (const auto& [id, model] : models_) {
+    if (model.runner)
+      for (const Request* request : model.runner->running) add(*request, 0);
+    std::size_t position = 0;
+    for (const RequestId request : order_of(model)) add(requests_.at(request), ++position);
+  }
+  return views;
+}
+
+std::size_t Dispatcher::Impl::position(RequestId id) const {
+  const auto it = requests_.find(id);
+  if (it == requests_.end() || it->second.phase != RequestPhase::kWaiting) return 0;
+  const Model& model = *it->second.model;
+  if (!model.positions_known) {
+    model.positions.clear();
+    std::size_t position = 0;
+    for (const RequestId request : order_of(model)) model.positions[request] = ++position;
+    model.positions_known = true;
+  }
+  return model.positions.at(id);
+}
+
+Duration Dispatcher::Impl::retry_after(ModelId id, TimePoint now) const {
+  Duration estimate = kRetryAfterMin;
+  if (const auto it = models_.find(id); it != models_.end()) {
+    const Model& model = it->second;
+    const int places = model.runner && model.runner->places > 0 ? model.runner->places : config_.places;
+    const auto ahead = static_cast<std::int64_t>(model.queue.size()) + 1;
+    const double wait = static_cast<double>(model.queue.mean_service().count()) * static_cast<double>(ahead) / places;
+    estimate = Duration(static_cast<std::int64_t>(std::min(wait, static_cast<double>(kRetryAfterMax.count()))));
+    if (model.refusal && model.refusal->until > now) estimate = model.refusal->until - now;
+  }
+  return std::clamp(estimate, kRetryAfterMin, kRetryAfterMax);
+}
+
+std::vector<Action> Dispatcher::Impl::take_actions() {
+  return std::exchange(actions_, {});
+}
+
+// ---- the contract
+
+Dispatcher::Dispatcher(DispatcherConfig config) : impl_(std::make_unique<Impl>(config)) {}
+Dispatcher::~Dispatcher() = default;
+
+Result<void> Dispatcher::admit(const Arrival& arrival, TimePoint now) {
+  return impl_->admit(arrival, now);
+}
+void Dispatcher::cancel(RequestId request, TimePoint now) {
+  impl_->cancel(request, now);
+}
+bool Dispatcher::unload(ModelId model, TimePoint now) {
+  return impl_->unload(model, now);
+}
+void Dispatcher::shutdown(TimePoint now) {
+  impl_->shutdown(now);
+}
+void Dispatcher::set_memory_bound(std::uint64_t bytes, TimePoint now) {
+  impl_->set_memory_bound(bytes, now);
+}
+void Dispatcher::load_progress(RunnerId runner, float fraction, TimePoint now) {
+  impl_->load_progress(runner, fraction, now);
+}
+void Dispatcher::loaded(RunnerId runner, const LoadedInfo& info, TimePoint now) {
+  impl_->loaded(runner, info, now);
+}
+void Dispatcher::load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
+  impl_->load_failed(runner, error, memory, now);
+}
+void Dispatcher::output_sent(RequestId request) {
+  impl_->output_sent(request);
+}
+void Dispatcher::finished(RequestId request, TimePoint now) {
+  impl_->finished(request, now);
+}
+void Dispatcher::progress(RunnerId runner, TimePoint now) {
+  impl_->progress(runner, now);
+}
+void Dispatcher::runner_gone(RunnerId runner, std::string_view how, TimePoint now) {
+  impl_->runner_gone(runner, how, now);
+}
+void Dispatcher::tick(TimePoint now) {
+  impl_->tick(now);
+}
+TimePoint Dispatcher::next_due() const {
+  return impl_->next_due();
+}
+std::vector<Action> Dispatcher::take_actions() {
+  return impl_->take_actions();
+}
+std::vector<ModelView> Dispatcher::models() const {
+  return impl_->models();
+}
+std::vector<RequestView> Dispatcher::requests() const {
+  return impl_->requests();
+}
+std::size_t Dispatcher::waiting() const {
+  return impl_->waiting();
+}
+std::size_t Dispatcher::position(RequestId request) const {
+  return impl_->position(request);
+}
+Duration Dispatcher::retry_after(ModelId model, TimePoint now) const {
+  return impl_->retry_after(model, now);
+}
+
+}  // namespace drover

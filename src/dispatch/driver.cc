@@ -1,0 +1,445 @@
+#include "dispatch/driver.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cmath>
+
+#include "base/check.h"
+
+namespace drover {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr int kLoadedModelsOnCpu = 3;
+constexpr int kContextDefault = 4096;
+
+DispatcherConfig dispatcher_config(const Settings& settings, std::uint64_t memory_bytes_max) {
+  DispatcherConfig config;
+  config.waiting_max = settings.queue_max;
+  config.loaded_models_max = settings.loaded_models_max > 0 ? settings.loaded_models_max : kLoadedModelsOnCpu;
+  config.places = std::max(settings.parallel, 1);
+  config.memory_bytes_max = memory_bytes_max;
+  config.request_timeout = settings.request_timeout;
+  config.load_timeout = settings.load_timeout;
+  config.hang_timeout = settings.hang_timeout;
+  return config;
+}
+
+const char* reason_text(StopReason reason) {
+  switch (reason) {
+    case StopReason::kIdle:
+      return "idle for its keep-alive time";
+    case StopReason::kEvicted:
+      return "another model needs its memory";
+    case StopReason::kAskedFor:
+      return "asked for";
+    case StopReason::kHung:
+      return "no step finished in time";
+    case StopReason::kLoadStalled:
+      return "the load makes no progress";
+    case StopReason::kAbandoned:
+      return "nobody waits for it any more";
+    case StopReason::kGrown:
+      return "a request needs a larger context";
+    case StopReason::kShutdown:
+      return "shutdown";
+  }
+  return "";
+}
+
+}  // namespace
+
+struct DispatchDriver::Model {
+  ModelId id;
+  ModelTarget target;  // of the request that came last
+};
+
+struct DispatchDriver::Runner {
+  RunnerId id;
+  Model* model = nullptr;
+  std::shared_ptr<RunnerProcess> process;
+  bool asked_to_end = false;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t device_bytes = 0;
+  std::uint64_t steps = 0;
+  std::string manifest_digest;
+  std::string name;
+};
+
+struct DispatchDriver::Entry {
+  Ticket* ticket = nullptr;  // null once the client is gone
+  pb::ToRunner frame;        // holds the Generate, kept for a replay
+  TimePoint arrived;
+  RunnerId runner;
+};
+
+// ---- Ticket
+
+Ticket::Ticket(DispatchDriver& driver, asio::io_context& io, RequestId request)
+    : driver_(driver), request_(request), wake_(io, asio::steady_timer::time_point::max()) {}
+
+Ticket::~Ticket() {
+  if (!ended_) driver_.cancel(request_);
+}
+
+void Ticket::cancel() {
+  if (ended_) return;
+  ended_ = true;
+  driver_.cancel(request_);
+  events_.clear();
+  events_.push_back(EventFailed{{ErrorCode::kCanceled, "request canceled"}, std::nullopt});
+  wake_.cancel();
+}
+
+void Ticket::deliver(RequestEvent event) {
+  if (ended_) return;
+  auto* chunk = std::get_if<pb::Chunk>(&event);
+  auto* last = events_.empty() ? nullptr : std::get_if<pb::Chunk>(&events_.back());
+  if (chunk != nullptr && last != nullptr) {
+    // The client reads more slowly than the model writes: what waits for it stays one chunk.
+    last->mutable_content()->append(chunk->content());
+    last->mutable_thinking()->append(chunk->thinking());
+    last->mutable_tool_calls()->MergeFrom(chunk->tool_calls());
+    last->mutable_logprobs()->MergeFrom(chunk->logprobs());
+  } else {
+    events_.push_back(std::move(event));
+  }
+  wake_.cancel();
+}
+
+asio::awaitable<RequestEvent> Ticket::next() {
+  while (events_.empty()) {
+    boost::system::error_code ignored;
+    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  RequestEvent event = std::move(events_.front());
+  events_.pop_front();
+  co_return event;
+}
+
+// ---- DispatchDriver
+
+DispatchDriver::DispatchDriver(asio::io_context& io, const Settings& settings, std::string executable,
+                               std::uint64_t memory_bytes_max)
+    : io_(io),
+      settings_(settings),
+      executable_(std::move(executable)),
+      dispatcher_(dispatcher_config(settings, memory_bytes_max)),
+      timer_(io) {}
+
+DispatchDriver::~DispatchDriver() = default;
+
+DispatchDriver::Model& DispatchDriver::model_for(const ModelTarget& target) {
+  auto& model = models_[target.key];
+  if (model == nullptr) {
+    model = std::make_unique<Model>();
+    model->id = ModelId{static_cast<std::uint32_t>(models_.size())};
+    models_by_id_[model->id.value] = model.get();
+  }
+  model->target = target;
+  return *model;
+}
+
+Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
+  const TimePoint now = Clock::now();
+  const int context_default = settings_.context_length > 0 ? settings_.context_length : kContextDefault;
+  ModelTarget& target = submission.target;
+  // A wish beyond what the model was trained for is no reason to load it anew.
+  if (target.trained_context > 0) target.context_length = std::min(target.context_length, target.trained_context);
+  const int context_loaded = target.context_length > 0 ? target.context_length : context_default;
+  Model& model = model_for(target);
+
+  Arrival arrival;
+  arrival.request = RequestId{++last_request_};
+  arrival.model = model.id;
+  arrival.client = submission.client;
+  arrival.priority = submission.priority;
+  arrival.needs.memory_bytes = target.estimate ? target.estimate(context_loaded) : 0;
+  arrival.needs.context_length = target.context_length;
+  arrival.timeout = submission.timeout;
+  arrival.keep_alive = submission.keep_alive.value_or(settings_.keep_alive);
+  arrival.load_only = submission.load_only;
+  auto admitted = dispatcher_.admit(arrival, now);
+  if (!admitted) return std::move(admitted).error();
+
+  auto entry = std::make_unique<Entry>();
+  *entry->frame.mutable_generate() = std::move(submission.work);
+  entry->frame.mutable_generate()->set_request(arrival.request.value);
+  entry->arrived = now;
+  std::unique_ptr<Ticket> ticket(new Ticket(*this, io_, arrival.request));
+  entry->ticket = ticket.get();
+  entries_.emplace(arrival.request, std::move(entry));
+  act();
+  return ticket;
+}
+
+bool DispatchDriver::unload(const std::string& key) {
+  const auto found = models_.find(key);
+  if (found == models_.end()) return false;
+  const bool loaded = dispatcher_.unload(found->second->id, Clock::now());
+  act();
+  return loaded;
+}
+
+void DispatchDriver::shutdown(std::function<void()> done) {
+  on_shut_down_ = std::move(done);
+  dispatcher_.shutdown(Clock::now());
+  act();
+}
+
+void DispatchDriver::end_now() {
+  std::vector<RequestId> requests;
+  for (const auto& [request, entry] : entries_) requests.push_back(request);
+  for (const RequestId request : requests) {
+    end(request, EventFailed{{ErrorCode::kUnavailable, "the server is shutting down"}, std::nullopt});
+  }
+  for (const auto& [id, runner] : runners_) runner->process->kill();
+}
+
+// Carries out what the dispatcher has decided, until it has nothing more to say.
+void DispatchDriver::act() {
+  if (acting_) return;
+  acting_ = true;
+  for (auto actions = dispatcher_.take_actions(); !actions.empty(); actions = dispatcher_.take_actions()) {
+    for (Action& action : actions) {
+      std::visit([this](auto& what) { perform(std::move(what)); }, action);
+    }
+  }
+  acting_ = false;
+  arm_timer();
+  if (on_shut_down_ && entries_.empty() && runners_.empty()) asio::post(io_, std::exchange(on_shut_down_, nullptr));
+}
+
+void DispatchDriver::arm_timer() {
+  const TimePoint due = dispatcher_.next_due();
+  if (due == timer_due_) return;
+  timer_due_ = due;
+  if (due == kNever) {
+    timer_.cancel();
+    return;
+  }
+  timer_.expires_at(due);
+  timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    timer_due_ = kNever;
+    dispatcher_.tick(Clock::now());
+    act();
+  });
+}
+
+void DispatchDriver::perform(const StartRunner& action) {
+  Model& model = *models_by_id_.at(action.model.value);
+  const ModelTarget& target = model.target;
+  spdlog::info("loading {} for a context of {} tokens", target.name, action.context_length);
+  auto process = RunnerProcess::start(io_, executable_,
+                                      {[this, id = action.runner](pb::FromRunner& message) { on_message(id, message); },
+                                       [this, id = action.runner](const std::string& how) { on_gone(id, how); }});
+  if (!process) {
+    dispatcher_.load_failed(action.runner, process.error(), false, Clock::now());
+    dispatcher_.runner_gone(action.runner, process.error().message, Clock::now());
+    return;
+  }
+  auto runner = std::make_unique<Runner>();
+  runner->id = action.runner;
+  runner->model = &model;
+  runner->process = *process;
+  runner->name = target.name;
+  runner->manifest_digest = target.manifest_digest;
+  pb::ToRunner frame;
+  pb::Load& load = *frame.mutable_load();
+  load.set_name(target.name);
+  load.set_model_path(target.model_path);
+  for (const std::string& path : target.adapter_paths) load.add_adapter_paths(path);
+  const int context = action.context_length > 0 ? action.context_length : settings_.context_length;
+  load.set_context_length(static_cast<std::uint32_t>(context));
+  load.set_parallel(static_cast<std::uint32_t>(settings_.parallel));
+  load.set_batch(static_cast<std::uint32_t>(std::max(target.batch, 0)));
+  load.set_threads(static_cast<std::uint32_t>(std::max(target.threads, 0)));
+  load.set_gpu_layers(target.gpu_layers);
+  load.set_main_gpu(static_cast<std::uint32_t>(std::max(target.main_gpu, 0)));
+  load.set_use_mmap(target.use_mmap);
+  load.set_kv_cache_type(settings_.kv_cache_type);
+  load.set_flash_attention(settings_.flash_attention ? (*settings_.flash_attention ? 1 : 0) : -1);
+  runner->process->send(frame);
+  runners_.emplace(action.runner, std::move(runner));
+}
+
+void DispatchDriver::perform(const StopRunner& action) {
+  const auto found = runners_.find(action.runner);
+  if (found == runners_.end()) return;
+  Runner& runner = *found->second;
+  spdlog::info("unloading {}: {}", runner.name, reason_text(action.reason));
+  runner.asked_to_end = true;
+  const bool by_force = action.reason == StopReason::kHung || action.reason == StopReason::kLoadStalled ||
+                        action.reason == StopReason::kAbandoned;
+  if (by_force) {
+    runner.process->kill();
+  } else {
+    runner.process->ask_to_end();
+  }
+}
+
+void DispatchDriver::perform(const Dispatch& action) {
+  Entry& entry = *entries_.at(action.request);
+  entry.runner = action.runner;
+  deliver(action.request, EventDispatched{Clock::now() - entry.arrived});
+  runners_.at(action.runner)->process->send(entry.frame);
+}
+
+void DispatchDriver::perform(const CancelOnRunner& action) {
+  const auto found = runners_.find(action.runner);
+  if (found == runners_.end()) return;
+  pb::ToRunner frame;
+  frame.mutable_cancel()->set_request(action.request.value);
+  found->second->process->send(frame);
+}
+
+void DispatchDriver::perform(const Complete& action) {
+  end(action.request, EventLoaded{});
+}
+
+void DispatchDriver::perform(Fail action) {
+  end(action.request, EventFailed{std::move(action.error), action.retry_after});
+}
+
+void DispatchDriver::deliver(RequestId request, RequestEvent event) {
+  const auto found = entries_.find(request);
+  if (found != entries_.end() && found->second->ticket != nullptr) found->second->ticket->deliver(std::move(event));
+}
+
+// The request's last event: after it, nobody refers to it any more.
+void DispatchDriver::end(RequestId request, RequestEvent event) {
+  const auto found = entries_.find(request);
+  if (found == entries_.end()) return;
+  Ticket* ticket = found->second->ticket;
+  entries_.erase(found);
+  if (ticket == nullptr) return;
+  ticket->deliver(std::move(event));
+  ticket->ended_ = true;
+}
+
+void DispatchDriver::cancel(RequestId request) {
+  const auto found = entries_.find(request);
+  if (found == entries_.end()) return;
+  found->second->ticket = nullptr;
+  const bool running = found->second->runner != RunnerId{};
+  dispatcher_.cancel(request, Clock::now());
+  // A waiting request is forgotten at once; a running one when its runner has let go of it.
+  if (!running) entries_.erase(found);
+  act();
+}
+
+void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
+  const auto found = runners_.find(id);
+  if (found == runners_.end()) return;
+  Runner& runner = *found->second;
+  const TimePoint now = Clock::now();
+  switch (message.kind_case()) {
+    case pb::FromRunner::kLoadProgress:
+      dispatcher_.load_progress(id, message.load_progress().fraction(), now);
+      break;
+    case pb::FromRunner::kLoaded: {
+      const pb::Loaded& loaded = message.loaded();
+      runner.memory_bytes = loaded.memory_bytes();
+      runner.device_bytes = loaded.device_bytes();
+      spdlog::info("loaded {}: context {}, {} places, {} MiB", runner.name, loaded.context_length(), loaded.parallel(),
+                   loaded.memory_bytes() >> 20);
+      dispatcher_.loaded(
+          id, {static_cast<int>(loaded.parallel()), static_cast<int>(loaded.context_length()), loaded.memory_bytes()},
+          now);
+      break;
+    }
+    case pb::FromRunner::kStarted:
+      deliver(RequestId{message.started().request()}, std::move(*message.mutable_started()));
+      break;
+    case pb::FromRunner::kChunks:
+      dispatcher_.progress(id, now);
+      for (pb::Chunk& chunk : *message.mutable_chunks()->mutable_chunks()) {
+        const RequestId request{chunk.request()};
+        dispatcher_.output_sent(request);
+        deliver(request, std::move(chunk));
+      }
+      break;
+    case pb::FromRunner::kFinished: {
+      const RequestId request{message.finished().request()};
+      dispatcher_.progress(id, now);
+      dispatcher_.finished(request, now);
+      end(request, std::move(*message.mutable_finished()));
+      break;
+    }
+    case pb::FromRunner::kFailed:
+      on_failed(runner, message.failed());
+      break;
+    case pb::FromRunner::kHealth:
+      if (message.health().steps() != runner.steps) dispatcher_.progress(id, now);
+      runner.steps = message.health().steps();
+      break;
+    default:
+      spdlog::warn("a message that the front does not know");
+  }
+  act();
+}
+
+void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
+  const TimePoint now = Clock::now();
+  Error error = internal(failed.message());
+  if (failed.kind() == pb::Failed::INVALID) error.code = ErrorCode::kInvalidArgument;
+  if (failed.kind() == pb::Failed::MEMORY) error.code = ErrorCode::kNoSpace;
+  if (failed.request() == 0) {
+    spdlog::error("{} cannot be loaded: {}", runner.name, failed.message());
+    error.code = error.code == ErrorCode::kInvalidArgument ? ErrorCode::kInvalidArgument : ErrorCode::kInternal;
+    dispatcher_.load_failed(runner.id, error, failed.kind() == pb::Failed::MEMORY, now);
+    return;
+  }
+  const RequestId request{failed.request()};
+  dispatcher_.finished(request, now);
+  end(request, EventFailed{std::move(error), std::nullopt});
+}
+
+void DispatchDriver::on_gone(RunnerId id, const std::string& how) {
+  const auto found = runners_.find(id);
+  if (found == runners_.end()) return;
+  Runner& runner = *found->second;
+  if (!runner.asked_to_end) spdlog::error("the runner of {} has ended: {}", runner.name, how);
+  // Requests whose client has left have no more business with it; the others are the dispatcher's to replay or fail.
+  std::vector<RequestId> abandoned;
+  for (const auto& [request, entry] : entries_) {
+    if (entry->runner != id) continue;
+    entry->runner = {};
+    if (entry->ticket == nullptr) abandoned.push_back(request);
+  }
+  for (const RequestId request : abandoned) entries_.erase(request);
+  runners_.erase(found);
+  dispatcher_.runner_gone(id, how, Clock::now());
+  act();
+}
+
+std::vector<LoadedModelView> DispatchDriver::loaded() const {
+  std::vector<LoadedModelView> views;
+  for (const ModelView& state : dispatcher_.models()) {
+    LoadedModelView& view = views.emplace_back();
+    view.state = state;
+    const auto found = runners_.find(state.runner);
+    if (found != runners_.end()) {
+      view.name = found->second->name;
+      view.manifest_digest = found->second->manifest_digest;
+      view.memory_bytes = found->second->memory_bytes;
+      view.device_bytes = found->second->device_bytes;
+    } else if (const auto model = models_by_id_.find(state.model.value); model != models_by_id_.end()) {
+      view.name = model->second->target.name;
+      view.manifest_digest = model->second->target.manifest_digest;
+    }
+  }
+  return views;
+}
+
+std::string DispatchDriver::retry_after_seconds(std::optional<Duration> wait) {
+  const double seconds = std::chrono::duration<double>(wait.value_or(std::chrono::seconds(1))).count();
+  return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds))));
+}
+
+}  // namespace drover

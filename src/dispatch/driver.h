@@ -1,0 +1,160 @@
+// The dispatcher's hands: carries out what the policy decides. Starts runners and talks to them, keeps the time, and
+// hands each request's events to whoever waits for them. I/O thread only.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/settings.h"
+#include "dispatch/dispatcher.h"
+#include "dispatch/runner_process.h"
+#include "runner.pb.h"
+
+namespace drover {
+
+// What a runner has to load. Two targets with the same key are served by one runner.
+struct ModelTarget {
+  std::string key;              // of weights and adapters, e.g. their digests
+  std::string name;             // for people: the name that the request used
+  std::string manifest_digest;  // of the model with that name
+  std::string model_path;
+  std::vector<std::string> adapter_paths;
+  int trained_context = 0;                                    // tokens; 0: unknown
+  std::function<std::uint64_t(int context_length)> estimate;  // memory in bytes for a context of so many tokens
+  // Wishes for the load; they are heeded when this request is the one that loads the model.
+  int context_length = 0;  // 0: the server's default
+  int batch = 0;
+  int threads = 0;
+  int gpu_layers = -1;
+  int main_gpu = 0;
+  bool use_mmap = true;
+};
+
+struct Submission {
+  ModelTarget target;
+  std::string client;
+  Priority priority = Priority::kNormal;
+  std::optional<Duration> timeout;
+  std::optional<Duration> keep_alive;  // unset: the server's default
+  bool load_only = false;
+  pb::Generate work;  // the request number is filled in
+};
+
+// ---- what happens to a request: Dispatched, Started, Chunks…, then one of Finished, Loaded, Error
+
+struct EventDispatched {
+  Duration waited;
+};
+struct EventLoaded {};
+struct EventFailed {
+  Error error;
+  std::optional<Duration> retry_after;
+};
+using RequestEvent = std::variant<EventDispatched, EventLoaded, EventFailed, pb::Started, pb::Chunk, pb::Finished>;
+
+class DispatchDriver;
+
+// A request that was admitted. Destroying it cancels the request if it has not ended.
+class Ticket {
+ public:
+  ~Ticket();
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+
+  // The next event. While nothing has happened it suspends; after cancel() it returns EventFailed kCanceled.
+  boost::asio::awaitable<RequestEvent> next();
+  // Whether next() would return at once.
+  bool ready() const { return !events_.empty(); }
+  // The client is gone. Wakes next().
+  void cancel();
+  RequestId request() const { return request_; }
+
+ private:
+  friend class DispatchDriver;
+  Ticket(DispatchDriver& driver, boost::asio::io_context& io, RequestId request);
+  void deliver(RequestEvent event);
+
+  DispatchDriver& driver_;
+  RequestId request_;
+  std::deque<RequestEvent> events_;
+  boost::asio::steady_timer wake_;  // never expires; cancelled to wake next()
+  bool ended_ = false;
+};
+
+// A loaded model, as /api/ps shows it.
+struct LoadedModelView {
+  ModelView state;
+  std::string name;
+  std::string manifest_digest;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t device_bytes = 0;
+};
+
+class DispatchDriver {
+ public:
+  // `executable` is started as the runner. `memory_bytes_max` bounds all runners together; 0: no bound.
+  DispatchDriver(boost::asio::io_context& io, const Settings& settings, std::string executable,
+                 std::uint64_t memory_bytes_max);
+  ~DispatchDriver();
+
+  // Error: what Dispatcher::admit refuses with.
+  Result<std::unique_ptr<Ticket>> submit(Submission submission);
+  // Unloads a model when its requests are done. False: it is not in memory.
+  bool unload(const std::string& key);
+  // Refuses new requests and lets running ones finish; `done` is called once no request and no runner is left.
+  void shutdown(std::function<void()> done);
+  // Ends what still runs, with an error for its clients.
+  void end_now();
+
+  std::vector<LoadedModelView> loaded() const;
+  std::size_t waiting() const { return dispatcher_.waiting(); }
+  std::size_t in_flight() const { return entries_.size(); }
+  // Seconds after which a refused client may try again.
+  static std::string retry_after_seconds(std::optional<Duration> wait);
+
+ private:
+  friend class Ticket;
+  struct Entry;
+  struct Runner;
+  struct Model;
+
+  Model& model_for(const ModelTarget& target);
+  void act();
+  void perform(const StartRunner& action);
+  void perform(const StopRunner& action);
+  void perform(const Dispatch& action);
+  void perform(const CancelOnRunner& action);
+  void perform(const Complete& action);
+  void perform(Fail action);
+  void on_message(RunnerId id, pb::FromRunner& message);
+  void on_gone(RunnerId id, const std::string& how);
+  void on_failed(Runner& runner, const pb::Failed& failed);
+  void deliver(RequestId request, RequestEvent event);
+  void end(RequestId request, RequestEvent event);
+  void cancel(RequestId request);
+  void arm_timer();
+
+  boost::asio::io_context& io_;
+  const Settings settings_;
+  const std::string executable_;
+  Dispatcher dispatcher_;
+  boost::asio::steady_timer timer_;
+  TimePoint timer_due_ = kNever;
+  std::unordered_map<RequestId, std::unique_ptr<Entry>> entries_;
+  std::unordered_map<RunnerId, std::unique_ptr<Runner>> runners_;
+  std::unordered_map<std::string, std::unique_ptr<Model>> models_;  // by key
+  std::unordered_map<std::uint32_t, Model*> models_by_id_;
+  std::uint64_t last_request_ = 0;
+  std::function<void()> on_shut_down_;
+  bool acting_ = false;
+};
+
+}  // namespace drover

@@ -1,0 +1,229 @@
+#include "dispatch/fair_queue.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace drover {
+
+namespace {
+
+// Weight of the newest service time in the mean.
+constexpr int kMeanWeight = 8;
+
+int level_of(Priority priority) {
+  switch (priority) {
+    case Priority::kHigh:
+      return 1;
+    case Priority::kNormal:
+      return 2;
+    case Priority::kLow:
+      return 3;
+  }
+  return 2;
+}
+
+}  // namespace
+
+void FairQueue::push(Ticket& ticket, TimePoint now) {
+  Flow& flow = flow_of(ticket);
+  ticket.flow = &flow;
+  ticket.replay = false;
+  ticket.place = flow.waiting.insert(flow.waiting.end(), &ticket);
+  ++size_;
+  if (flow.waiting.size() == 1) list(flow, now);
+}
+
+void FairQueue::remove(Ticket& ticket, TimePoint now) {
+  --size_;
+  if (ticket.replay) {
+    replays_.erase(ticket.place);
+    forget_if_unused();
+    return;
+  }
+  Flow& flow = *ticket.flow;
+  const bool was_first = flow.waiting.front() == &ticket;
+  flow.waiting.erase(ticket.place);
+  if (was_first) list(flow, now);
+  forget_if_unused();
+}
+
+FairQueue::Ticket* FairQueue::next(TimePoint now) {
+  while (!raises_.empty() && raises_.begin()->first <= now) list(*raises_.begin()->second, now);
+  if (!replays_.empty()) return replays_.front();
+  return ready_.empty() ? nullptr : ready_.begin()->second->waiting.front();
+}
+
+void FairQueue::start(Ticket& ticket, TimePoint now) {
+  --size_;
+  if (ticket.replay) {
+    replays_.erase(ticket.place);
+    ticket.replay = false;
+    Flow& flow = flow_of(ticket);
+    ticket.flow = &flow;
+    charge(flow, ticket, now);
+    return;
+  }
+  Flow& flow = *ticket.flow;
+  DROVER_CHECK(flow.waiting.front() == &ticket);
+  flow.waiting.pop_front();
+  if (std::get<0>(flow.key) == flow.base_level) advance(flow.base_level, flow.virtual_time);
+  charge(flow, ticket, now);
+}
+
+void FairQueue::charge(Flow& flow, Ticket& ticket, TimePoint now) {
+  unlist(flow);
+  ++running_;
+  ++flow.running;
+  flow.last_start = ++starts_;
+  ticket.started = now;
+  ticket.charged = std::max(mean_service_, Duration(1));  // so that a turn always costs something
+  flow.virtual_time = std::max(flow.virtual_time, virtual_now_[flow.base_level]) + ticket.charged.count();
+  list(flow, now);
+}
+
+void FairQueue::end(Ticket& ticket, Ending ending, TimePoint now) {
+  Flow& flow = *ticket.flow;
+  const Duration service = now - ticket.started;
+  if (ending == Ending::kComplete) {
+    mean_service_ = measured_ ? mean_service_ + (service - mean_service_) / kMeanWeight : service;
+    measured_ = true;
+  }
+  flow.virtual_time += (service - ticket.charged).count();
+  flow.last_end = now;
+  release(ticket);
+  list(flow, now);
+  forget_if_unused();
+}
+
+void FairQueue::put_back(Ticket& ticket, TimePoint now) {
+  Flow& flow = *ticket.flow;
+  flow.virtual_time -= ticket.charged.count();
+  release(ticket);
+  ++size_;
+  ticket.replay = true;
+  const auto later = std::find_if(replays_.begin(), replays_.end(),
+                                  [&](const Ticket* other) { return other->sequence > ticket.sequence; });
+  ticket.place = replays_.insert(later, &ticket);
+  list(flow, now);
+}
+
+void FairQueue::release(Ticket& ticket) {
+  --running_;
+  --ticket.flow->running;
+  ticket.flow = nullptr;
+}
+
+FairQueue::Flow& FairQueue::flow_of(const Ticket& ticket) {
+  const int level = level_of(ticket.priority);
+  const auto [it, is_new] = flows_.try_emplace({level, ticket.client});
+  Flow& flow = it->second;
+  if (is_new) {
+    flow.id = ++flows_made_;
+    flow.client = ticket.client;
+    flow.base_level = level;
+    flow.virtual_time = virtual_now_[level];
+  }
+  return flow;
+}
+
+// Puts the flow where it belongs now: among the ready ones, among the idle ones, or nowhere while it only runs. May
+// forget it.
+void FairQueue::list(Flow& flow, TimePoint now) {
+  unlist(flow);
+  if (flow.waiting.empty()) {
+    if (flow.running == 0) set_idle(flow);
+    return;
+  }
+  int level = flow.base_level;
+  const TimePoint since = neglected_since(flow);
+  if (ageing_ > Duration::zero() && flow.running == 0) {
+    const auto raises = std::max<std::int64_t>(0, (now - since) / ageing_);
+    level = static_cast<int>(std::max<std::int64_t>(0, level - raises));
+    if (level > 0) {
+      flow.raised_at = since + ageing_ * (raises + 1);
+      raises_.insert({flow.raised_at, &flow});
+    }
+  }
+  std::int64_t virtual_time = 0;
+  if (level == 0) {
+    virtual_time = since.time_since_epoch().count();
+  } else if (level == flow.base_level) {
+    // Whoever waits competes from now on; what it did not use earlier is not saved up.
+    flow.virtual_time = std::max(flow.virtual_time, virtual_now_[level]);
+    virtual_time = flow.virtual_time;
+  } else {
+    virtual_time = virtual_now_[level];
+  }
+  flow.key = {level, virtual_time, flow.last_start, flow.waiting.front()->sequence};
+  ready_.emplace(flow.key, &flow);
+  flow.listed = true;
+}
+
+void FairQueue::unlist(Flow& flow) {
+  if (flow.listed) ready_.erase(flow.key);
+  if (flow.raised_at != kNever) raises_.erase({flow.raised_at, &flow});
+  if (flow.idle) idle_[flow.base_level].erase({flow.virtual_time, &flow});
+  flow.listed = false;
+  flow.idle = false;
+  flow.raised_at = kNever;
+}
+
+void FairQueue::set_idle(Flow& flow) {
+  auto& idle = idle_[flow.base_level];
+  if (flow.virtual_time <= virtual_now_[flow.base_level]) {
+    forget(flow);
+    return;
+  }
+  flow.idle = true;
+  idle.insert({flow.virtual_time, &flow});
+  if (idle.size() > kIdleFlowsMax) forget(*idle.begin()->second);
+}
+
+void FairQueue::forget(Flow& flow) {
+  unlist(flow);
+  flows_.erase(flows_.find({flow.base_level, flow.client}));
+}
+
+// When nobody waits or runs, everybody starts anew.
+void FairQueue::forget_if_unused() {
+  if (size_ > 0 || running_ > 0) return;
+  for (auto& idle : idle_) idle.clear();
+  flows_.clear();
+}
+
+void FairQueue::advance(int level, std::int64_t virtual_time) {
+  virtual_now_[level] = std::max(virtual_now_[level], virtual_time);
+  auto& idle = idle_[level];
+  while (!idle.empty() && idle.begin()->first <= virtual_now_[level]) forget(*idle.begin()->second);
+}
+
+// Since when the flow has waited in vain: its first request is there, and none of its others runs.
+TimePoint FairQueue::neglected_since(const Flow& flow) const {
+  return std::max(flow.waiting.front()->arrived, flow.last_end);
+}
+
+std::vector<const FairQueue::Ticket*> FairQueue::order() const {
+  std::vector<const Ticket*> order(replays_.begin(), replays_.end());
+  order.reserve(size_);
+  struct Cursor {
+    const Flow* flow;
+    std::list<Ticket*>::const_iterator at;
+    std::int64_t virtual_time;
+  };
+  std::map<Key, Cursor> ready;
+  for (const auto& [key, flow] : ready_) ready.emplace(key, Cursor{flow, flow->waiting.begin(), flow->virtual_time});
+  std::uint64_t starts = starts_;
+  while (!ready.empty()) {
+    Cursor cursor = ready.begin()->second;
+    ready.erase(ready.begin());
+    order.push_back(*cursor.at);
+    if (++cursor.at == cursor.flow->waiting.end()) continue;
+    const int level = cursor.flow->base_level;
+    cursor.virtual_time = std::max(cursor.virtual_time, virtual_now_[level]) + mean_service_.count();
+    ready.emplace(Key(level, cursor.virtual_time, ++starts, (*cursor.at)->sequence), cursor);
+  }
+  return order;
+}
+
+}  // namespace drover

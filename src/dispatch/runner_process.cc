@@ -1,0 +1,180 @@
+#include "dispatch/runner_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <cerrno>
+#include <cstring>
+
+#include "base/frame.h"
+
+extern char** environ;
+
+namespace drover {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+constexpr int kChildDescriptor = 3;
+constexpr auto kEndGrace = std::chrono::seconds(3);
+
+std::string system_error(const char* what) {
+  return std::string(what) + ": " + std::strerror(errno);
+}
+
+std::string describe_exit(const siginfo_t& info) {
+  if (info.si_code == CLD_EXITED) return "exit code " + std::to_string(info.si_status);
+  return "signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
+}
+
+// Starts the child with `descriptor` as its descriptor 3.
+Result<pid_t> spawn(const std::string& executable, int descriptor) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, descriptor, kChildDescriptor);
+  std::string descriptor_text = std::to_string(kChildDescriptor);
+  std::string name = "drover";
+  std::string command = "runner";
+  std::string option = "--descriptor";
+  char* arguments[] = {name.data(), command.data(), option.data(), descriptor_text.data(), nullptr};
+  pid_t pid = 0;
+  const int failed = ::posix_spawn(&pid, executable.c_str(), &actions, nullptr, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) return internal("cannot start a runner: " + std::string(std::strerror(failed)));
+  return pid;
+}
+
+}  // namespace
+
+RunnerProcess::RunnerProcess(asio::io_context& io, Events events)
+    : io_(io), events_(std::move(events)), socket_(io), exit_watch_(io) {}
+
+Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io, const std::string& executable,
+                                                            Events events) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return internal(system_error("socketpair"));
+  auto pid = spawn(executable, ends[1]);
+  ::close(ends[1]);
+  if (!pid) {
+    ::close(ends[0]);
+    return std::move(pid).error();
+  }
+  std::shared_ptr<RunnerProcess> runner(new RunnerProcess(io, std::move(events)));
+  runner->pid_ = *pid;
+  runner->socket_.assign(asio::local::stream_protocol(), ends[0]);
+  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0));
+  if (pidfd < 0) {
+    const std::string why = system_error("pidfd_open");
+    ::kill(*pid, SIGKILL);
+    ::waitpid(*pid, nullptr, 0);
+    runner->exited_ = true;
+    return internal(why);
+  }
+  ::fcntl(pidfd, F_SETFD, FD_CLOEXEC);
+  runner->exit_watch_.assign(pidfd);
+  runner->watch_exit();
+  runner->read_header();
+  return runner;
+}
+
+RunnerProcess::~RunnerProcess() {
+  if (!exited_) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+}
+
+void RunnerProcess::send(const pb::ToRunner& message) {
+  const std::size_t size = message.ByteSizeLong();
+  const auto header = frame_header(size);
+  std::string frame(header.data(), header.size());
+  message.AppendToString(&frame);
+  outgoing_.push_back(std::move(frame));
+  if (outgoing_.size() == 1) write_next();
+}
+
+void RunnerProcess::write_next() {
+  asio::async_write(socket_, asio::buffer(outgoing_.front()),
+                    [self = shared_from_this()](error_code error, std::size_t) {
+                      if (error) return;  // the end of the input tells
+                      self->outgoing_.pop_front();
+                      if (!self->outgoing_.empty()) self->write_next();
+                    });
+}
+
+void RunnerProcess::read_header() {
+  asio::async_read(socket_, asio::buffer(header_), [self = shared_from_this()](error_code error, std::size_t) {
+    if (error) return self->on_input_end();
+    const std::size_t size = frame_size(self->header_);
+    if (size > kFrameBytesMax) {
+      self->kill();
+      return self->on_input_end();
+    }
+    self->read_body(size);
+  });
+}
+
+void RunnerProcess::read_body(std::size_t size) {
+  body_.resize(size);
+  asio::async_read(socket_, asio::buffer(body_), [self = shared_from_this()](error_code error, std::size_t) {
+    if (error) return self->on_input_end();
+    if (!self->message_.ParseFromString(self->body_)) {
+      self->kill();
+      return self->on_input_end();
+    }
+    self->events_.on_message(self->message_);
+    self->read_header();
+  });
+}
+
+void RunnerProcess::ask_to_end() {
+  error_code ignored;
+  socket_.shutdown(asio::local::stream_protocol::socket::shutdown_send, ignored);
+  auto timer = std::make_shared<asio::steady_timer>(io_, kEndGrace);
+  timer->async_wait([weak = weak_from_this(), timer](error_code error) {
+    if (const auto self = weak.lock(); self && !error) self->kill();
+  });
+}
+
+void RunnerProcess::kill() {
+  if (!exited_) ::kill(pid_, SIGKILL);
+}
+
+void RunnerProcess::watch_exit() {
+  exit_watch_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](error_code error) {
+    if (error) return;
+    siginfo_t info{};
+    ::waitid(P_PID, static_cast<id_t>(self->pid_), &info, WEXITED);
+    self->exited_ = true;
+    self->how_ = describe_exit(info);
+    self->report_gone_if_done();
+  });
+}
+
+void RunnerProcess::on_input_end() {
+  input_ended_ = true;
+  // A runner that closed its socket but lives on is of no use to anyone.
+  kill();
+  report_gone_if_done();
+}
+
+void RunnerProcess::report_gone_if_done() {
+  if (!exited_ || !input_ended_) return;
+  error_code ignored;
+  socket_.close(ignored);
+  exit_watch_.close(ignored);
+  if (auto gone = std::exchange(events_.on_gone, nullptr)) gone(how_);
+  events_ = {};
+}
+
+}  // namespace drover

@@ -1,0 +1,62 @@
+// A runner as the front holds it: a child process and the socket pair to it. I/O thread only; never blocks.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "runner.pb.h"
+
+namespace drover {
+
+class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
+ public:
+  struct Events {
+    std::function<void(pb::FromRunner&)> on_message;
+    // The process has ended, with "exit code 1", "signal 9"…; the last call of all. Messages it had sent come before.
+    std::function<void(std::string how)> on_gone;
+  };
+
+  // Starts `executable runner --descriptor 3`. Error: kInternal with the system's reason.
+  static Result<std::shared_ptr<RunnerProcess>> start(boost::asio::io_context& io, const std::string& executable,
+                                                      Events events);
+  ~RunnerProcess();
+
+  void send(const pb::ToRunner& message);
+  // Closes the runner's input, upon which it ends by itself; kills it if it has not done so a little later.
+  void ask_to_end();
+  void kill();
+  pid_t pid() const { return pid_; }
+
+ private:
+  RunnerProcess(boost::asio::io_context& io, Events events);
+  void read_header();
+  void read_body(std::size_t size);
+  void write_next();
+  void watch_exit();
+  void on_input_end();
+  void report_gone_if_done();
+
+  boost::asio::io_context& io_;
+  Events events_;
+  boost::asio::local::stream_protocol::socket socket_;
+  boost::asio::posix::stream_descriptor exit_watch_;  // a pidfd: readable once the process has ended
+  pid_t pid_ = 0;
+  std::array<char, 4> header_{};
+  std::string body_;
+  pb::FromRunner message_;
+  std::deque<std::string> outgoing_;
+  bool input_ended_ = false;
+  bool exited_ = false;
+  std::string how_;
+};
+
+}  // namespace drover

@@ -1,0 +1,63 @@
+// From messages to a prompt, and what the prompt implies for the output: stop strings, grammar, how to take the answer
+// apart. Wraps llama.cpp's chat templates and parsers, whose API promises nothing, so that nobody else sees it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/sampler.h"
+#include "runner.pb.h"
+
+namespace drover {
+
+class LlamaModel;
+
+// How the text that a model writes becomes content, thinking and tool calls.
+struct OutputSyntax {
+  enum class Kind {
+    kPlain,     // all of it is content
+    kThinking,  // thinking between two tags at the start, then content
+    kParser,    // llama.cpp's parser for this template, needed for tool calls
+  } kind = Kind::kPlain;
+  std::string thinking_start;       // kThinking
+  std::string thinking_end;
+  bool starts_in_thinking = false;  // the prompt ends inside of the thinking tag
+  int format = 0;                   // kParser: common_chat_format
+  std::string parser;               // kParser: serialized
+  std::string generation_prompt;    // kParser
+};
+
+struct RenderedPrompt {
+  std::string text;
+  std::vector<std::string> stops;  // of the template, beside those of the request
+  std::string grammar;
+  GrammarStart grammar_start;
+  OutputSyntax syntax;
+};
+
+class ChatTemplate {
+ public:
+  // Reads and analyses the model's own template. A model without one gets plain concatenation (as Ollama's
+  // "{{ .Prompt }}"). Error: kInvalidArgument if the template does not parse.
+  static Result<std::unique_ptr<ChatTemplate>> create(const LlamaModel& model);
+  ~ChatTemplate();
+
+  // Any thread. Error: kInvalidArgument if the template refuses the messages or the schema cannot be used.
+  Result<RenderedPrompt> render(const pb::Chat& chat, const pb::Format& format) const;
+
+  bool present() const;
+  bool can_think() const;
+  bool can_call_tools() const;
+
+ private:
+  struct Parts;
+  explicit ChatTemplate(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+// GBNF for a `format`, empty for text. Error: kInvalidArgument for a schema that cannot be used.
+Result<std::string> grammar_for(const pb::Format& format);
+
+}  // namespace drover

@@ -1,0 +1,125 @@
+#include "engine/fake_engine.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace drover {
+namespace {
+
+// The finalizer of splitmix64: each bit of the input changes about half of the output.
+std::uint64_t mix(std::uint64_t x) {
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+std::uint64_t cell_hash(Position position, Token token) {
+  return mix(static_cast<std::uint64_t>(static_cast<std::uint32_t>(position)) << 32 |
+             static_cast<std::uint32_t>(token));
+}
+
+// A sum does not depend on the order in which cells were added, and cells can be taken out of it again.
+Token token_of(std::uint64_t sum, int vocabulary) {
+  return static_cast<Token>(mix(sum) % static_cast<std::uint64_t>(vocabulary));
+}
+
+}  // namespace
+
+FakeEngine::FakeEngine(EngineLimits limits, int vocabulary)
+    : limits_(limits), vocabulary_(vocabulary), cells_(limits.cells), slots_(limits.slots) {
+  for (int cell = limits.cells - 1; cell >= 0; --cell) free_.push_back(cell);
+}
+
+void FakeEngine::apply(std::span<const MemoryOperation> operations) {
+  for (const MemoryOperation& operation : operations) {
+    if (!violation_.empty()) return;
+    switch (operation.kind) {
+      case MemoryOperation::Kind::kCopy:
+        copy(operation);
+        break;
+      case MemoryOperation::Kind::kRemove:
+        remove(operation);
+        break;
+    }
+  }
+}
+
+void FakeEngine::copy(const MemoryOperation& operation) {
+  const auto [kind, from, to, begin, end] = operation;
+  if (limits_.memory != MemoryKind::kShared) return violate("copy in memory that is not shared");
+  if (!is_slot(from) || !is_slot(to) || from == to) return violate(fmt::format("copy from slot {} to {}", from, to));
+  const int last = end < 0 ? length(from) : end;
+  if (begin < 0 || begin >= last || last > length(from)) {
+    return violate(fmt::format("copy of [{}, {}) from slot {}, which holds {}", begin, last, from, length(from)));
+  }
+  if (begin != length(to)) {
+    return violate(fmt::format("copy of [{}, {}) to slot {}, which holds {}", begin, last, to, length(to)));
+  }
+  for (Position position = begin; position < last; ++position) hold(slots_[to], slots_[from].cells[position]);
+}
+
+void FakeEngine::remove(const MemoryOperation& operation) {
+  const auto [kind, from, to, begin, end] = operation;
+  if (!is_slot(from)) return violate(fmt::format("removal from slot {}", from));
+  if (begin < 0 || begin > length(from)) {
+    return violate(fmt::format("removal from {} on in slot {}, which holds {}", begin, from, length(from)));
+  }
+  if (end >= 0 && end < length(from)) return violate(fmt::format("removal leaves a gap in slot {}", from));
+  if (limits_.memory == MemoryKind::kWhole && begin > 0) return violate("removal of a part");
+  while (length(from) > begin) release_last(slots_[from]);
+}
+
+DecodeStatus FakeEngine::decode(std::span<const Row> rows) {
+  outputs_.clear();
+  if (!violation_.empty()) return DecodeStatus::kFailed;
+  if (fail_next_) return *std::exchange(fail_next_, std::nullopt);
+  if (rows.empty() || static_cast<int>(rows.size()) > limits_.step_tokens_max) {
+    violate(fmt::format("a step of {} rows", rows.size()));
+    return DecodeStatus::kFailed;
+  }
+  if (rows.size() > free_.size()) return DecodeStatus::kNoRoom;
+  for (const Row& row : rows) {
+    if (!is_slot(row.slot) || row.position != length(row.slot)) {
+      violate(fmt::format("row at position {} of slot {}, which holds {}", row.position, row.slot,
+                          is_slot(row.slot) ? length(row.slot) : -1));
+      return DecodeStatus::kFailed;
+    }
+    const int cell = free_.back();
+    free_.pop_back();
+    cells_[cell] = {.token = row.token, .position = row.position, .holders = 0};
+    hold(slots_[row.slot], cell);
+    // Rows of a slot come in the order of their positions, so what it holds by now is what this row sees.
+    if (row.output) outputs_.push_back(token_of(slots_[row.slot].sum, vocabulary_));
+  }
+  rows_computed_ += static_cast<std::int64_t>(rows.size());
+  return DecodeStatus::kDone;
+}
+
+void FakeEngine::hold(Held& held, int cell) {
+  held.cells.push_back(cell);
+  held.sum += cell_hash(cells_[cell].position, cells_[cell].token);
+  ++cells_[cell].holders;
+}
+
+void FakeEngine::release_last(Held& held) {
+  const int cell = held.cells.back();
+  held.cells.pop_back();
+  held.sum -= cell_hash(cells_[cell].position, cells_[cell].token);
+  if (--cells_[cell].holders == 0) free_.push_back(cell);
+}
+
+void FakeEngine::violate(std::string what) {
+  if (violation_.empty()) violation_ = std::move(what);
+}
+
+void AloneAnswer::push(Token token) {
+  sum_ += cell_hash(position_++, token);
+}
+
+Token AloneAnswer::next() const {
+  return token_of(sum_, vocabulary_);
+}
+
+}  // namespace drover

@@ -1,0 +1,80 @@
+// An engine without a model, for tests. It keeps cells as the real one does and holds its callers to the real one's
+// rules. Its next token is a hash of exactly the (position, token) pairs that the row can see, so that any mistake in
+// what a slot holds changes what comes out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace drover {
+
+class FakeEngine final : public Engine {
+ public:
+  // Tokens come out below `vocabulary`.
+  FakeEngine(EngineLimits limits, int vocabulary);
+
+  EngineLimits limits() const override { return limits_; }
+  void apply(std::span<const MemoryOperation> operations) override;
+  DecodeStatus decode(std::span<const Row> rows) override;
+
+  // The next token for each row with output of the last decode(), in row order.
+  std::span<const Token> outputs() const { return outputs_; }
+  // The next decode() answers this and computes nothing.
+  void fail_next(DecodeStatus why) { fail_next_ = why; }
+
+  // Cells that some slot holds, and all rows ever computed.
+  int cells_used() const { return limits_.cells - static_cast<int>(free_.size()); }
+  std::int64_t rows_computed() const { return rows_computed_; }
+  int length(Slot slot) const { return static_cast<int>(slots_[slot].cells.size()); }
+  Token token_at(Slot slot, Position position) const { return cells_[slots_[slot].cells[position]].token; }
+  // The first rule that the caller broke; empty if none. Nothing is computed after that.
+  const std::string& violation() const { return violation_; }
+
+ private:
+  struct Cell {
+    Token token = 0;
+    Position position = 0;
+    int holders = 0;
+  };
+  struct Held {
+    std::vector<int> cells;  // by position
+    std::uint64_t sum = 0;   // of the cells' hashes
+  };
+
+  void copy(const MemoryOperation& operation);
+  void remove(const MemoryOperation& operation);
+  void hold(Held& held, int cell);
+  void release_last(Held& held);
+  bool is_slot(Slot slot) const { return slot >= 0 && slot < limits_.slots; }
+  void violate(std::string what);
+
+  EngineLimits limits_;
+  int vocabulary_;
+  std::vector<Cell> cells_;
+  std::vector<int> free_;
+  std::vector<Held> slots_;
+  std::vector<Token> outputs_;
+  std::optional<DecodeStatus> fail_next_;
+  std::int64_t rows_computed_ = 0;
+  std::string violation_;
+};
+
+// What FakeEngine says after a sequence of tokens when nothing else goes on: the right answer.
+class AloneAnswer {
+ public:
+  explicit AloneAnswer(int vocabulary) : vocabulary_(vocabulary) {}
+  void push(Token token);
+  Token next() const;
+
+ private:
+  int vocabulary_;
+  Position position_ = 0;
+  std::uint64_t sum_ = 0;
+};
+
+}  // namespace drover

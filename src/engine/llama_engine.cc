@@ -1,0 +1,158 @@
+#include "engine/llama_engine.h"
+
+#include <ggml-backend.h>
+#include <llama-ext.h>
+#include <llama.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <exception>
+
+#include "base/check.h"
+#include "common.h"
+
+namespace drover {
+namespace {
+
+// llama.cpp's LLAMA_MAX_SEQ: sequence ids of a unified KV cache stay below it.
+constexpr int kSlotsMax = 256;
+
+ggml_type cache_type(const std::string& name) {
+  if (name == "q8_0") return GGML_TYPE_Q8_0;
+  if (name == "q4_0") return GGML_TYPE_Q4_0;
+  return GGML_TYPE_F16;
+}
+
+bool on_abort_check(void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(std::memory_order_relaxed); }
+
+llama_context_params context_params(const LlamaModel& model, const ContextOptions& options) {
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<std::uint32_t>(options.cells);
+  // One step is one ubatch: a cancelled prompt frees its place within a step, and an aborted step leaves nothing behind.
+  params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
+  params.n_seq_max = static_cast<std::uint32_t>(options.places);
+  params.n_outputs_max = static_cast<std::uint32_t>(options.places);
+  const int threads = options.threads > 0 ? options.threads : common_cpu_get_num_math();
+  params.n_threads = params.n_threads_batch = threads;
+  params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
+  params.type_k = params.type_v = cache_type(options.kv_cache_type);
+  params.kv_unified = true;
+  // A shared cell of a sliding window would never be reclaimed; the full-size cache behaves like plain attention.
+  params.swa_full = llama_model_n_swa(model.get()) > 0;
+  params.no_perf = true;
+  return params;
+}
+
+}  // namespace
+
+// Storage for llama_batch, sized once.
+struct LlamaEngine::Batch {
+  explicit Batch(int size) : tokens(size), positions(size), counts(size, 1), slots(size), slot_lists(size), outputs(size) {
+    for (int i = 0; i < size; ++i) slot_lists[static_cast<std::size_t>(i)] = &slots[static_cast<std::size_t>(i)];
+  }
+  std::vector<llama_token> tokens;
+  std::vector<llama_pos> positions;
+  std::vector<std::int32_t> counts;
+  std::vector<llama_seq_id> slots;
+  std::vector<llama_seq_id*> slot_lists;
+  std::vector<std::int8_t> outputs;
+};
+
+Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model, const ContextOptions& options) {
+  std::unique_ptr<LlamaEngine> engine(new LlamaEngine);
+  try {
+    engine->context_ = llama_init_from_model(model.get(), context_params(model, options));
+  } catch (const std::exception& error) {
+    return Error{ErrorCode::kNoSpace, std::string("unable to create context: ") + error.what()};
+  }
+  if (engine->context_ == nullptr) return Error{ErrorCode::kNoSpace, "unable to create context: out of memory"};
+  if (!model.adapters().empty()) {
+    std::vector<llama_adapter_lora*> adapters(model.adapters().begin(), model.adapters().end());
+    std::vector<float> scales(adapters.size(), 1.0f);
+    if (llama_set_adapters_lora(engine->context_, adapters.data(), adapters.size(), scales.data()) != 0) {
+      return internal("unable to apply the adapter");
+    }
+  }
+  engine->batch_ = std::make_unique<Batch>(options.step_tokens_max);
+  if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
+  llama_set_abort_callback(engine->context_, on_abort_check, &engine->abort_);
+  return engine;
+}
+
+Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOptions& options) {
+  if (llama_get_memory(context_) == nullptr) return internal("the model has no memory of a sequence and cannot generate");
+  // Decodes two tokens, which also warms the model up, and clears the memory.
+  const common_context_seq_rm_type removal = common_context_can_seq_rm(context_);
+  if (removal == COMMON_CONTEXT_SEQ_RM_TYPE_NO) return internal("the model cannot compute a first step");
+  const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || llama_model_is_recurrent(model.get()) ||
+                     llama_model_is_hybrid(model.get());
+  limits_.memory = whole ? MemoryKind::kWhole : MemoryKind::kShared;
+  limits_.cells = static_cast<int>(llama_n_ctx(context_));
+  limits_.slots = whole ? options.places : kSlotsMax;
+  limits_.step_tokens_max = options.step_tokens_max;
+  return {};
+}
+
+LlamaEngine::~LlamaEngine() {
+  if (context_ != nullptr) llama_free(context_);
+}
+
+void LlamaEngine::apply(std::span<const MemoryOperation> operations) {
+  llama_memory_t memory = llama_get_memory(context_);
+  for (const MemoryOperation& operation : operations) {
+    if (operation.kind == MemoryOperation::Kind::kCopy) {
+      llama_memory_seq_cp(memory, operation.from, operation.to, operation.begin, operation.end);
+    } else {
+      const bool removed = llama_memory_seq_rm(memory, operation.from, operation.begin > 0 ? operation.begin : -1,
+                                               operation.end);
+      DROVER_CHECK(removed);
+    }
+  }
+}
+
+DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
+  DROVER_CHECK(!rows.empty() && static_cast<int>(rows.size()) <= limits_.step_tokens_max);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    batch_->tokens[i] = rows[i].token;
+    batch_->positions[i] = rows[i].position;
+    batch_->slots[i] = rows[i].slot;
+    batch_->outputs[i] = rows[i].output ? 1 : 0;
+  }
+  llama_batch batch = {static_cast<std::int32_t>(rows.size()), batch_->tokens.data(), nullptr,
+                       batch_->positions.data(), batch_->counts.data(), batch_->slot_lists.data(),
+                       batch_->outputs.data()};
+  int status = -1;
+  try {
+    status = llama_decode(context_, batch);
+    if (status == 0) llama_synchronize(context_);
+  } catch (const std::exception& error) {
+    spdlog::error("a step failed: {}", error.what());
+  }
+  switch (status) {
+    case 0: return DecodeStatus::kDone;
+    case 1: return DecodeStatus::kNoRoom;
+    case 2: return DecodeStatus::kAborted;
+    default: return DecodeStatus::kFailed;
+  }
+}
+
+const float* LlamaEngine::logits(int index) { return llama_get_logits_ith(context_, index); }
+
+std::uint64_t LlamaEngine::memory_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [type, part] : llama_get_memory_breakdown(context_)) bytes += part.total();
+  return bytes;
+}
+
+std::uint64_t LlamaEngine::device_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [type, part] : llama_get_memory_breakdown(context_)) {
+    if (!ggml_backend_buft_is_host(type)) {
+      const ggml_backend_dev_t device = ggml_backend_buft_get_device(type);
+      if (device != nullptr && ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU) bytes += part.total();
+    }
+  }
+  return bytes;
+}
+
+}  // namespace drover

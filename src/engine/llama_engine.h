@@ -1,0 +1,58 @@
+// Engine over one llama.cpp context with one unified KV pool.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "engine/engine.h"
+#include "engine/llama_model.h"
+
+struct llama_context;
+
+namespace drover {
+
+struct ContextOptions {
+  int cells = 4096;          // KV cells, shared by all sequences
+  int places = 1;            // sequences that may be live at a time
+  int step_tokens_max = 512;
+  int threads = 0;           // 0: the physical cores
+  std::string kv_cache_type;  // "", f16, q8_0, q4_0
+  int flash_attention = -1;   // -1: the engine decides, 0: off, 1: on
+};
+
+class LlamaEngine final : public Engine {
+ public:
+  // Creates the context, finds out what its memory can do, and computes one token so that the first request meets a
+  // warm model. Error: kNoSpace if the memory does not suffice, kInternal otherwise.
+  static Result<std::unique_ptr<LlamaEngine>> create(const LlamaModel& model, const ContextOptions& options);
+  ~LlamaEngine() override;
+
+  EngineLimits limits() const override { return limits_; }
+  void apply(std::span<const MemoryOperation> operations) override;
+  DecodeStatus decode(std::span<const Row> rows) override;
+
+  // Logits (vocabulary_size floats) of row `index` of the last decode, which had output set. Valid until the next one.
+  // Engine thread only; the memory behind it may be read by other threads while no decode runs.
+  const float* logits(int index);
+
+  // Makes the running decode end with kAborted as soon as the back end honours it (the CPU does). Any thread.
+  void request_abort() { abort_.store(true, std::memory_order_relaxed); }
+  void clear_abort() { abort_.store(false, std::memory_order_relaxed); }
+
+  // Weights, KV and compute buffers.
+  std::uint64_t memory_bytes() const;
+  std::uint64_t device_bytes() const;  // the part of it that is not in host memory
+
+ private:
+  struct Batch;
+  LlamaEngine() = default;
+  Result<void> probe_memory(const LlamaModel& model, const ContextOptions& options);
+
+  llama_context* context_ = nullptr;
+  std::unique_ptr<Batch> batch_;
+  EngineLimits limits_;
+  std::atomic<bool> abort_{false};
+};
+
+}  // namespace drover

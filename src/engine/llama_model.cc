@@ -1,0 +1,122 @@
+#include "engine/llama_model.h"
+
+#include <ggml-backend.h>
+#include <llama.h>
+#include <spdlog/spdlog.h>
+
+#include <mutex>
+
+#include "common.h"
+#include "log.h"
+
+namespace drover {
+namespace {
+
+// llama.cpp explains a failed load in its log only, so the last error line is kept for the message.
+std::mutex last_error_mutex;
+std::string last_error;
+
+void on_llama_log(ggml_log_level level, const char* text, void*) {
+  std::string_view line = text;
+  while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
+  if (line.empty() || line == ".") return;
+  switch (level) {
+    case GGML_LOG_LEVEL_ERROR: {
+      const std::lock_guard lock(last_error_mutex);
+      last_error = line;
+      spdlog::error("llama.cpp: {}", line);
+      break;
+    }
+    case GGML_LOG_LEVEL_WARN:
+      spdlog::debug("llama.cpp: {}", line);
+      break;
+    default:
+      spdlog::trace("llama.cpp: {}", line);
+  }
+}
+
+std::string take_last_error() {
+  const std::lock_guard lock(last_error_mutex);
+  return std::exchange(last_error, {});
+}
+
+bool on_llama_progress(float fraction, void* callback) {
+  return (*static_cast<const std::function<bool(float)>*>(callback))(fraction);
+}
+
+}  // namespace
+
+void LlamaModel::initialize_backends() {
+  llama_log_set(on_llama_log, nullptr);
+  common_log_set_verbosity_thold(-1);  // what llama-common itself logs is of no use to an operator
+#ifdef DROVER_PORTABLE
+  ggml_backend_load_all();
+#endif
+  llama_backend_init();
+}
+
+Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options) {
+  take_last_error();
+  llama_model_params params = llama_model_default_params();
+  params.n_gpu_layers = options.gpu_layers;
+  params.main_gpu = options.main_gpu;
+  params.load_mode = options.use_mmap ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
+  if (options.on_progress) {
+    params.progress_callback = on_llama_progress;
+    params.progress_callback_user_data = const_cast<std::function<bool(float)>*>(&options.on_progress);
+  }
+  std::unique_ptr<LlamaModel> model(new LlamaModel);
+  model->model_ = llama_model_load_from_file(options.path.c_str(), params);
+  if (model->model_ == nullptr) {
+    const std::string reason = take_last_error();
+    return internal("unable to load model: " + (reason.empty() ? options.path : reason));
+  }
+  model->vocabulary_ = llama_model_get_vocab(model->model_);
+  model->vocabulary_size_ = llama_vocab_n_tokens(model->vocabulary_);
+  model->infill_ = {llama_vocab_fim_pre(model->vocabulary_), llama_vocab_fim_suf(model->vocabulary_),
+                    llama_vocab_fim_mid(model->vocabulary_)};
+  for (const std::string& path : options.adapter_paths) {
+    llama_adapter_lora* adapter = llama_adapter_lora_init(model->model_, path.c_str());
+    if (adapter == nullptr) return internal("unable to load adapter: " + take_last_error());
+    model->adapters_.push_back(adapter);  // freed with the model
+  }
+  return model;
+}
+
+LlamaModel::~LlamaModel() { llama_model_free(model_); }
+
+std::vector<Token> LlamaModel::tokenize(std::string_view text, bool special) const {
+  // One token per byte and a few special ones is the most there can be, and seldom needed: ask for less first.
+  std::vector<Token> tokens(text.size() / 3 + 16);
+  const auto run = [&] {
+    return llama_tokenize(vocabulary_, text.data(), static_cast<std::int32_t>(text.size()), tokens.data(),
+                          static_cast<std::int32_t>(tokens.size()), special, true);
+  };
+  std::int32_t count = run();
+  if (count < 0) {
+    tokens.resize(static_cast<std::size_t>(-count));
+    count = run();
+  }
+  tokens.resize(static_cast<std::size_t>(std::max(count, 0)));
+  return tokens;
+}
+
+void LlamaModel::append_piece(Token token, bool control, std::string& out) const {
+  char buffer[64];
+  const std::int32_t size = llama_token_to_piece(vocabulary_, token, buffer, sizeof buffer, 0, control);
+  if (size >= 0) {
+    out.append(buffer, static_cast<std::size_t>(size));
+    return;
+  }
+  const std::size_t start = out.size();
+  out.resize(start + static_cast<std::size_t>(-size));
+  llama_token_to_piece(vocabulary_, token, out.data() + start, -size, 0, control);
+}
+
+bool LlamaModel::ends_generation(Token token) const { return llama_vocab_is_eog(vocabulary_, token); }
+
+int LlamaModel::trained_context() const { return llama_model_n_ctx_train(model_); }
+
+bool LlamaModel::can_generate() const { return llama_model_has_decoder(model_) && !llama_model_has_encoder(model_); }
+
+}  // namespace drover

@@ -1,0 +1,72 @@
+// A loaded GGUF model: weights and vocabulary. Immutable after load(); every const function may be called from any
+// thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+struct llama_model;
+struct llama_vocab;
+struct llama_adapter_lora;
+
+namespace drover {
+
+struct ModelOptions {
+  std::string path;                        // a GGUF file
+  std::vector<std::string> adapter_paths;  // GGUF LoRA files
+  int gpu_layers = -1;                     // -1: as many as fit
+  int main_gpu = 0;
+  bool use_mmap = true;
+  std::function<bool(float)> on_progress;  // 0 to 1; false stops the load
+};
+
+// The tokens a model was taught for filling in the middle; -1 where it has none.
+struct InfillTokens {
+  Token prefix = -1;
+  Token suffix = -1;
+  Token middle = -1;
+  bool complete() const { return prefix >= 0 && suffix >= 0 && middle >= 0; }
+};
+
+class LlamaModel {
+ public:
+  // Prepares llama.cpp for this process: back ends, and its log, which goes to spdlog. Once, before any load().
+  static void initialize_backends();
+
+  // Error: kInternal with the reason that llama.cpp logged.
+  static Result<std::unique_ptr<LlamaModel>> load(const ModelOptions& options);
+  ~LlamaModel();
+
+  // Token ids of `text`. `special`: adds the tokens that the vocabulary wants at the start and end (BOS…).
+  // Special tokens that are spelled out in the text are recognised.
+  std::vector<Token> tokenize(std::string_view text, bool special) const;
+  // Appends a token's bytes, which need not be whole characters, to `out`. Control tokens give nothing unless `control`.
+  void append_piece(Token token, bool control, std::string& out) const;
+  bool ends_generation(Token token) const;
+
+  int vocabulary_size() const { return vocabulary_size_; }
+  int trained_context() const;          // tokens
+  const InfillTokens& infill() const { return infill_; }
+  bool can_generate() const;            // false for encoders such as BERT
+  llama_model* get() const { return model_; }
+  const llama_vocab* vocabulary() const { return vocabulary_; }
+  std::span<llama_adapter_lora* const> adapters() const { return adapters_; }
+
+ private:
+  LlamaModel() = default;
+  llama_model* model_ = nullptr;
+  const llama_vocab* vocabulary_ = nullptr;
+  std::vector<llama_adapter_lora*> adapters_;
+  InfillTokens infill_;
+  int vocabulary_size_ = 0;
+};
+
+}  // namespace drover

@@ -1,0 +1,251 @@
+#include "engine/output_parser.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <exception>
+#include <random>
+
+#include "chat.h"
+
+namespace drover {
+namespace {
+
+constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
+
+// Bytes at the end of `text` that are the start of a character whose rest has not come yet; 0 to 3.
+std::size_t incomplete_tail(std::string_view text) {
+  for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xC0) == 0x80) continue;  // a continuation byte: look further back
+    const std::size_t length = byte >= 0xF0 && byte < 0xF8 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+    return length > back && byte < 0xF8 ? back : 0;
+  }
+  return 0;
+}
+
+// Length of the valid character at the start of `text`; 0 if there is none.
+std::size_t character_length(std::string_view text) {
+  const auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto follows = [&](std::size_t i) { return (at(i) & 0xC0) == 0x80; };
+  const unsigned first = at(0);
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF && follows(1)) return 2;
+  if ((first & 0xF0) == 0xE0 && follows(1) && follows(2)) {
+    const bool overlong = first == 0xE0 && at(1) < 0xA0;
+    const bool surrogate = first == 0xED && at(1) >= 0xA0;
+    return overlong || surrogate ? 0 : 3;
+  }
+  if (first >= 0xF0 && first <= 0xF4 && follows(1) && follows(2) && follows(3)) {
+    const bool overlong = first == 0xF0 && at(1) < 0x90;
+    const bool beyond = first == 0xF4 && at(1) >= 0x90;
+    return overlong || beyond ? 0 : 4;
+  }
+  return 0;
+}
+
+bool is_ascii(std::string_view text) {
+  return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+}
+
+// A model can put any bytes together; clients get valid UTF-8.
+std::string valid_utf8(std::string_view text) {
+  if (is_ascii(text)) return std::string(text);
+  std::string result;
+  result.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t length = character_length(text);
+    result += length > 0 ? text.substr(0, length) : kReplacementCharacter;
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return result;
+}
+
+// How many bytes at the end of `text` are the start of `word`, but not all of it.
+std::size_t partial_match(std::string_view text, std::string_view word) {
+  if (word.empty()) return 0;
+  for (std::size_t size = std::min(text.size(), word.size() - 1); size > 0; --size) {
+    if (text.substr(text.size() - size) == word.substr(0, size)) return size;
+  }
+  return 0;
+}
+
+std::string new_call_id() {
+  static thread_local std::mt19937_64 random{std::random_device{}()};
+  constexpr char kLetters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+  std::string id = "call_";
+  for (int i = 0; i < 8; ++i) id += kLetters[random() % (sizeof kLetters - 1)];
+  return id;
+}
+
+}  // namespace
+
+// Splits "<think>…</think>answer" as it comes.
+class OutputParser::ThinkingSplitter {
+ public:
+  ThinkingSplitter(std::string start, std::string end, bool inside)
+      : start_(std::move(start)), end_(std::move(end)), state_(inside ? State::kThinking : State::kBefore) {}
+
+  void push(std::string_view text, bool last, OutputPiece& out) {
+    held_ += text;
+    bool again = true;
+    while (again && !held_.empty()) {
+      switch (state_) {
+        case State::kBefore: again = before(last); break;
+        case State::kThinking: again = thinking(last, out); break;
+        case State::kAnswer: again = answer(out); break;
+      }
+    }
+  }
+
+ private:
+  enum class State { kBefore, kThinking, kAnswer };
+
+  bool before(bool last) {
+    const auto first = held_.find_first_not_of(" \t\r\n");
+    const std::string_view text = first == std::string::npos ? std::string_view() : std::string_view(held_).substr(first);
+    if (!start_.empty() && text.size() >= start_.size() && text.substr(0, start_.size()) == start_) {
+      held_.erase(0, first + start_.size());
+      state_ = State::kThinking;
+      trim_start_ = true;
+      return true;
+    }
+    const bool undecided = !last && (text.empty() || (text.size() < start_.size() && start_.compare(0, text.size(), text) == 0));
+    if (undecided) return false;
+    state_ = State::kAnswer;
+    return true;
+  }
+
+  bool thinking(bool last, OutputPiece& out) {
+    const auto end = held_.find(end_);
+    std::size_t certain = end != std::string::npos ? end : last ? held_.size() : held_.size() - partial_match(held_, end_);
+    // White space before the end tag belongs to the tag.
+    std::size_t shown = certain;
+    if (end != std::string::npos || !last) {
+      while (shown > 0 && is_space(held_[shown - 1])) --shown;
+    }
+    std::size_t from = 0;
+    if (trim_start_) {
+      while (from < shown && is_space(held_[from])) ++from;
+      if (from < shown) trim_start_ = false;
+    }
+    out.thinking += held_.substr(from, shown - from);
+    if (end == std::string::npos) {
+      held_.erase(0, shown);
+      return false;
+    }
+    held_.erase(0, end + end_.size());
+    state_ = State::kAnswer;
+    trim_start_ = true;
+    return true;
+  }
+
+  bool answer(OutputPiece& out) {
+    std::size_t from = 0;
+    if (trim_start_) {
+      while (from < held_.size() && is_space(held_[from])) ++from;
+      if (from < held_.size()) trim_start_ = false;
+    }
+    out.content += held_.substr(from);
+    held_.clear();
+    return false;
+  }
+
+  static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+  std::string start_, end_, held_;
+  State state_;
+  bool trim_start_ = true;
+};
+
+// llama.cpp's parser reads the whole text each time, so it is asked only when there is new text, and only where the
+// template needs it: for tool calls and for hand-written formats.
+class OutputParser::TemplateParser {
+ public:
+  explicit TemplateParser(const OutputSyntax& syntax) {
+    params_.format = static_cast<common_chat_format>(syntax.format);
+    params_.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+    params_.generation_prompt = syntax.generation_prompt;
+    params_.parser.load(syntax.parser);
+  }
+
+  void push(std::string_view text, bool last, OutputPiece& out) {
+    text_ += text;
+    common_chat_msg message;
+    try {
+      message = common_chat_parse(text_, !last, params_);
+    } catch (const std::exception& error) {
+      if (!last) return;
+      // Text that does not fit the format is still the model's answer.
+      spdlog::debug("the output does not fit the template's format: {}", error.what());
+      if (sent_.content.empty() && sent_.tool_calls.empty()) out.content += text_;
+      return;
+    }
+    append_new(message.content, sent_.content, out.content);
+    append_new(message.reasoning_content, sent_.reasoning_content, out.thinking);
+    sent_.content = message.content;
+    sent_.reasoning_content = message.reasoning_content;
+    // A call is certain once the next one has begun or the output has ended.
+    const std::size_t certain = last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
+    for (std::size_t i = calls_sent_; i < certain; ++i) {
+      const common_chat_tool_call& call = message.tool_calls[i];
+      out.tool_calls.push_back({call.id.empty() ? new_call_id() : call.id, call.name, call.arguments});
+    }
+    calls_sent_ = std::max(calls_sent_, certain);
+  }
+
+ private:
+  static void append_new(const std::string& now, const std::string& before, std::string& out) {
+    if (now.size() > before.size() && now.compare(0, before.size(), before) == 0) out += now.substr(before.size());
+  }
+
+  common_chat_parser_params params_;
+  std::string text_;
+  common_chat_msg sent_;
+  std::size_t calls_sent_ = 0;
+};
+
+OutputParser::OutputParser(OutputSyntax syntax, std::vector<std::string> stops)
+    : syntax_(std::move(syntax)), stops_(std::move(stops)) {
+  std::erase(stops_, std::string());
+  if (syntax_.kind == OutputSyntax::Kind::kThinking) {
+    thinking_ = std::make_unique<ThinkingSplitter>(syntax_.thinking_start, syntax_.thinking_end, syntax_.starts_in_thinking);
+  } else if (syntax_.kind == OutputSyntax::Kind::kParser) {
+    parser_ = std::make_unique<TemplateParser>(syntax_);
+  }
+}
+
+OutputParser::OutputParser(OutputParser&&) noexcept = default;
+OutputParser::~OutputParser() = default;
+
+bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
+  if (stopped_) return true;
+  held_ += bytes;
+  std::size_t stop = std::string::npos;
+  std::size_t undecided = incomplete_tail(held_);
+  for (const std::string& word : stops_) {
+    stop = std::min(stop, held_.find(word));
+    undecided = std::max(undecided, partial_match(held_, word));
+  }
+  stopped_ = stop != std::string::npos;
+  const std::size_t certain = stopped_ ? stop : held_.size() - undecided;
+  pass(std::string_view(held_).substr(0, certain), false, out);
+  held_.erase(0, certain);
+  if (stopped_) held_.clear();
+  return stopped_;
+}
+
+void OutputParser::finish(OutputPiece& out) {
+  pass(held_, true, out);
+  held_.clear();
+}
+
+void OutputParser::pass(std::string_view text, bool last, OutputPiece& out) {
+  if (text.empty() && !last) return;
+  const std::string valid = valid_utf8(text);
+  if (thinking_) return thinking_->push(valid, last, out);
+  if (parser_) return parser_->push(valid, last, out);
+  out.content += valid;
+}
+
+}  // namespace drover

@@ -1,0 +1,53 @@
+// Takes a model's output apart as it comes: whole UTF-8 characters, stop strings, thinking, tool calls. Used by one
+// thread at a time; knows nothing of the engine, so that it can be tested alone.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/chat_template.h"
+
+namespace drover {
+
+struct ParsedToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments_json;
+};
+
+// What has become certain since the last call.
+struct OutputPiece {
+  std::string content;
+  std::string thinking;
+  std::vector<ParsedToolCall> tool_calls;
+  bool empty() const { return content.empty() && thinking.empty() && tool_calls.empty(); }
+};
+
+class OutputParser {
+ public:
+  OutputParser(OutputSyntax syntax, std::vector<std::string> stops);
+  OutputParser(OutputParser&&) noexcept;
+  ~OutputParser();
+
+  // Adds the bytes of a token. Text is held back while it could still be the start of a stop string or of a tag, or is
+  // half a character. Returns true once a stop string was found: it and what follows it are dropped.
+  bool push(std::string_view bytes, OutputPiece& out);
+  // The output has ended: what was held back is certain now. Half a character becomes U+FFFD.
+  void finish(OutputPiece& out);
+
+ private:
+  class ThinkingSplitter;
+  class TemplateParser;
+  void pass(std::string_view text, bool last, OutputPiece& out);
+
+  OutputSyntax syntax_;
+  std::vector<std::string> stops_;
+  std::string held_;  // bytes that are not certain yet
+  bool stopped_ = false;
+  std::unique_ptr<ThinkingSplitter> thinking_;
+  std::unique_ptr<TemplateParser> parser_;
+};
+
+}  // namespace drover

@@ -1,0 +1,196 @@
+#include "engine/sampler.h"
+
+#include <llama.h>
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+
+#include "base/check.h"
+#include "engine/llama_model.h"
+
+namespace drover {
+namespace {
+
+// Up to this top_k the candidates are picked from the logits directly; the vocabulary is never copied or sorted.
+constexpr int kDirectTopKMax = 256;
+
+struct FreeSampler {
+  void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
+};
+using SamplerPointer = std::unique_ptr<llama_sampler, FreeSampler>;
+
+bool logit_greater(const llama_token_data& a, const llama_token_data& b) { return a.logit > b.logit; }
+
+}  // namespace
+
+struct Sampler::Parts {
+  const LlamaModel& model;
+  SamplerOptions options;
+  SamplerPointer chain;
+  SamplerPointer grammar;
+  bool grammar_binds = true;
+  std::string text_before_grammar;  // output so far while waiting for grammar_start.text
+  bool greedy = false;
+  bool penalties = false;
+  bool direct = false;  // candidates are the top_k logits, and `chain` leaves top_k out
+  std::vector<llama_token_data> candidates;
+
+  bool grammar_active() const { return grammar != nullptr && grammar_binds; }
+
+  llama_token_data_array all_candidates(const float* logits) {
+    candidates.resize(static_cast<std::size_t>(model.vocabulary_size()));
+    for (std::size_t id = 0; id < candidates.size(); ++id) {
+      candidates[id] = {static_cast<llama_token>(id), logits[id], 0.0f};
+    }
+    return {candidates.data(), candidates.size(), -1, false};
+  }
+
+  // The top_k likeliest tokens, likeliest first: one pass with a small heap.
+  llama_token_data_array top_candidates(const float* logits) {
+    const auto size = static_cast<std::size_t>(model.vocabulary_size());
+    const std::size_t count = std::min(static_cast<std::size_t>(options.top_k), size);
+    candidates.clear();
+    for (std::size_t id = 0; id < count; ++id) candidates.push_back({static_cast<llama_token>(id), logits[id], 0.0f});
+    std::make_heap(candidates.begin(), candidates.end(), logit_greater);
+    for (std::size_t id = count; id < size; ++id) {
+      if (logits[id] <= candidates.front().logit) continue;
+      std::pop_heap(candidates.begin(), candidates.end(), logit_greater);
+      candidates.back() = {static_cast<llama_token>(id), logits[id], 0.0f};
+      std::push_heap(candidates.begin(), candidates.end(), logit_greater);
+    }
+    std::sort_heap(candidates.begin(), candidates.end(), logit_greater);
+    return {candidates.data(), candidates.size(), -1, true};
+  }
+
+  bool grammar_allows(Token token) {
+    llama_token_data single = {token, 1.0f, 0.0f};
+    llama_token_data_array one = {&single, 1, -1, false};
+    llama_sampler_apply(grammar.get(), &one);
+    return single.logit != -INFINITY;
+  }
+};
+
+namespace {
+
+// The order is that of llama.cpp's common sampler. `top_k`: false leaves it out, for candidates that are cut already.
+SamplerPointer make_chain(const SamplerOptions& options, int vocabulary_size, bool penalties, bool top_k) {
+  llama_sampler_chain_params params = llama_sampler_chain_default_params();
+  params.no_perf = true;
+  SamplerPointer chain(llama_sampler_chain_init(params));
+  const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain.get(), sampler); };
+  if (penalties) {
+    add(llama_sampler_init_penalties(vocabulary_size, options.repeat_last_n, options.repeat_penalty,
+                                     options.frequency_penalty, options.presence_penalty));
+  }
+  if (top_k) add(llama_sampler_init_top_k(options.top_k));
+  add(llama_sampler_init_typical(options.typical_p, 0));
+  add(llama_sampler_init_top_p(options.top_p, 0));
+  add(llama_sampler_init_min_p(options.min_p, 0));
+  add(llama_sampler_init_temp_ext(options.temperature, 0.0f, 1.0f));
+  add(llama_sampler_init_dist(options.seed));
+  return chain;
+}
+
+llama_sampler* make_grammar(const LlamaModel& model, const SamplerOptions& options) {
+  if (options.grammar_start.kind != GrammarStart::Kind::kOnTrigger) {
+    return llama_sampler_init_grammar(model.vocabulary(), options.grammar.c_str(), "root");
+  }
+  std::vector<const char*> patterns;
+  for (const std::string& pattern : options.grammar_start.trigger_patterns) patterns.push_back(pattern.c_str());
+  return llama_sampler_init_grammar_lazy_patterns(
+      model.vocabulary(), options.grammar.c_str(), "root", patterns.data(), patterns.size(),
+      options.grammar_start.trigger_tokens.data(), options.grammar_start.trigger_tokens.size());
+}
+
+}  // namespace
+
+Sampler::Sampler(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Sampler::~Sampler() = default;
+
+Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const SamplerOptions& options) {
+  std::unique_ptr<Parts> parts(new Parts{.model = model, .options = options});
+  parts->penalties = options.repeat_last_n != 0 && (options.repeat_penalty != 1.0f || options.presence_penalty != 0.0f ||
+                                                    options.frequency_penalty != 0.0f);
+  parts->greedy = options.temperature <= 0.0f && !parts->penalties;
+  parts->direct = !parts->penalties && options.top_k > 0 && options.top_k <= kDirectTopKMax;
+  parts->chain = make_chain(options, model.vocabulary_size(), parts->penalties, !parts->direct && options.top_k > 0);
+  if (!options.grammar.empty()) {
+    try {
+      parts->grammar.reset(make_grammar(model, options));
+    } catch (const std::exception& error) {
+      return invalid(std::string("failed to parse grammar: ") + error.what());
+    }
+    if (parts->grammar == nullptr) return invalid("failed to parse grammar");
+    parts->grammar_binds = options.grammar_start.kind != GrammarStart::Kind::kAfterText;
+  }
+  return std::unique_ptr<Sampler>(new Sampler(std::move(parts)));
+}
+
+void Sampler::accept_prompt(std::span<const Token> tokens) {
+  if (!parts_->penalties) return;
+  for (const Token token : tokens) llama_sampler_accept(parts_->chain.get(), token);
+}
+
+Token Sampler::sample(const float* logits) {
+  const Token token = choose(logits);
+  accept(token);
+  return token;
+}
+
+Token Sampler::choose(const float* logits) {
+  Parts& parts = *parts_;
+  Token token = 0;
+  if (parts.greedy) {
+    token = static_cast<Token>(std::max_element(logits, logits + parts.model.vocabulary_size()) - logits);
+  } else {
+    llama_token_data_array array = parts.direct ? parts.top_candidates(logits) : parts.all_candidates(logits);
+    llama_sampler_apply(parts.chain.get(), &array);
+    token = array.data[array.selected].id;
+  }
+  if (!parts.grammar_active() || parts.grammar_allows(token)) return token;
+  // The likely token does not fit: let the grammar cut the whole vocabulary first, then choose again.
+  llama_token_data_array array = parts.all_candidates(logits);
+  llama_sampler_apply(parts.grammar.get(), &array);
+  if (parts.direct) {
+    const auto kept = std::min(static_cast<std::size_t>(parts.options.top_k), array.size);
+    std::partial_sort(array.data, array.data + kept, array.data + array.size, logit_greater);
+    array.size = kept;
+    array.sorted = true;
+  }
+  llama_sampler_apply(parts.chain.get(), &array);
+  return array.data[array.selected].id;
+}
+
+void Sampler::accept(Token token) {
+  Parts& parts = *parts_;
+  if (parts.penalties) llama_sampler_accept(parts.chain.get(), token);
+  if (parts.grammar == nullptr) return;
+  if (parts.grammar_binds) {
+    llama_sampler_accept(parts.grammar.get(), token);
+    return;
+  }
+  parts.model.append_piece(token, true, parts.text_before_grammar);
+  const std::size_t length = parts.options.grammar_start.text.size();
+  if (parts.text_before_grammar.find(parts.options.grammar_start.text) != std::string::npos) {
+    parts.grammar_binds = true;
+  } else if (parts.text_before_grammar.size() > 4 * length + 256) {
+    parts.text_before_grammar.erase(0, parts.text_before_grammar.size() - length);
+  }
+}
+
+std::vector<TokenProbability> Sampler::likeliest(const float* logits, int vocabulary_size, Token token, int count) {
+  const float highest = *std::max_element(logits, logits + vocabulary_size);
+  double sum = 0;
+  for (int id = 0; id < vocabulary_size; ++id) sum += std::exp(static_cast<double>(logits[id] - highest));
+  const auto logprob = [&](Token id) { return static_cast<float>(logits[id] - highest - std::log(sum)); };
+  std::vector<Token> ids(static_cast<std::size_t>(vocabulary_size));
+  for (int id = 0; id < vocabulary_size; ++id) ids[static_cast<std::size_t>(id)] = id;
+  const int kept = std::min(count, vocabulary_size);
+  std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), [&](Token a, Token b) { return logits[a] > logits[b]; });
+  std::vector<TokenProbability> result = {{token, logprob(token)}};
+  for (int i = 0; i < kept; ++i) result.push_back({ids[static_cast<std::size_t>(i)], logprob(ids[static_cast<std::size_t>(i)])});
+  return result;
+}
+
+}  // namespace drover

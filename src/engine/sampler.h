@@ -1,0 +1,70 @@
+// Turns logits into a token: llama.cpp's samplers in llama.cpp's order, with short cuts where they give the same token.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+struct llama_sampler;
+
+namespace drover {
+
+class LlamaModel;
+
+// When a grammar starts to bind.
+struct GrammarStart {
+  enum class Kind { kAtOnce, kAfterText, kOnTrigger } kind = Kind::kAtOnce;
+  std::string text;                            // kAfterText: once the output contains it ("</think>")
+  std::vector<std::string> trigger_patterns;   // kOnTrigger: llama.cpp's lazy grammar
+  std::vector<Token> trigger_tokens;
+};
+
+struct SamplerOptions {
+  std::uint32_t seed = 0xffffffff;  // 0xffffffff: random
+  float temperature = 0.8f;         // 0 or less: greedy
+  int top_k = 40;                   // 0 or less: off
+  float top_p = 0.9f;
+  float min_p = 0.0f;
+  float typical_p = 1.0f;
+  int repeat_last_n = 64;           // 0: off
+  float repeat_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::string grammar;              // GBNF; empty: none
+  GrammarStart grammar_start;
+};
+
+struct TokenProbability {
+  Token token = 0;
+  float logprob = 0;
+};
+
+// One per sequence; used by one thread at a time.
+class Sampler {
+ public:
+  // Error: kInvalidArgument if the grammar cannot be compiled.
+  static Result<std::unique_ptr<Sampler>> create(const LlamaModel& model, const SamplerOptions& options);
+  ~Sampler();
+
+  // Tells the penalties what stood before the output.
+  void accept_prompt(std::span<const Token> tokens);
+  // Chooses the next token from `logits` (vocabulary size) and remembers it.
+  Token sample(const float* logits);
+  // The log-probabilities of `token` and of the `count` likeliest tokens, under the model's own distribution.
+  static std::vector<TokenProbability> likeliest(const float* logits, int vocabulary_size, Token token, int count);
+
+ private:
+  struct Parts;
+  explicit Sampler(std::unique_ptr<Parts> parts);
+  Token choose(const float* logits);
+  void accept(Token token);
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace drover

@@ -1,0 +1,122 @@
+#include "http/connection.h"
+
+#include <spdlog/spdlog.h>
+
+#include <exception>
+#include <utility>
+
+#include "http/exchange.h"
+
+namespace drover::http {
+namespace {
+
+constexpr std::size_t kFirstPart = 4 << 10;
+constexpr std::string_view kPlainText = "text/plain";
+constexpr std::string_view kJson = "application/json; charset=utf-8";
+constexpr std::string_view kInternalError = R"({"error":"internal error"})";
+
+std::string text_of(const asio::ip::address& address) {
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
+  }
+  return address.to_string();
+}
+
+}  // namespace
+
+Connection::Connection(asio::ip::tcp::socket socket, const asio::ip::tcp::endpoint& remote,
+                       std::shared_ptr<ServerState> state)
+    : state_(std::move(state)),
+      socket_(std::make_shared<ClientSocket>(std::move(socket))),
+      remote_address_(text_of(remote.address())) {
+  state_->connections.insert(this);
+}
+
+Connection::~Connection() {
+  state_->connections.erase(this);
+  socket_->cut(ClientSocket::Cut::kFlush);
+}
+
+asio::awaitable<void> Connection::run(std::unique_ptr<Connection> self) {
+  // A client that has just connected has a request to send; one that was answered may take its time.
+  TimePoint deadline = deadline_after(self->state_->limits.header_timeout);
+  while (true) {
+    const bool arrived = co_await self->await_request(deadline);
+    if (!arrived) break;
+    const bool goes_on = co_await self->serve_request();
+    if (!goes_on || self->state_->stopping) break;
+    deadline = deadline_after(self->state_->limits.keep_alive_timeout);
+  }
+  if (!self->socket_->lost() && (self->body_unread_ || self->socket_->unread())) co_await self->socket_->linger();
+}
+
+void Connection::close_if_idle() {
+  if (idle_ && !socket_->unread()) socket_->cut(ClientSocket::Cut::kFlush);
+}
+
+void Connection::cut() {
+  socket_->cut(ClientSocket::Cut::kReset);
+}
+
+asio::awaitable<bool> Connection::await_request(TimePoint deadline) {
+  if (socket_->input().size() > 0) co_return true;
+  if (state_->stopping && !socket_->unread()) co_return false;
+  socket_->release_input();
+  idle_ = true;
+  const ClientSocket::Fill filled = co_await socket_->fill(kFirstPart, deadline);
+  idle_ = false;
+  co_return filled == ClientSocket::Fill::kData;
+}
+
+asio::awaitable<bool> Connection::serve_request() {
+  HttpExchange exchange(*socket_, state_->limits, state_->stopping, remote_address_);
+  const bool complete = co_await exchange.read_head();
+  if (!complete) {
+    body_unread_ = exchange.begun();  // a refusal
+    co_return false;
+  }
+  socket_->release_input();
+  co_await answer(exchange);
+  const bool goes_on = co_await exchange.end();
+  body_unread_ = !exchange.body_done();
+  co_return goes_on;
+}
+
+// Runs what answers the request, and makes up for what it leaves out.
+asio::awaitable<void> Connection::answer(HttpExchange& exchange) {
+  try {
+    co_await route(exchange);
+    if (!exchange.begun() && !exchange.disconnected()) {
+      spdlog::error("{} {}: the handler ended without an answer", exchange.method(), exchange.path());
+    }
+  } catch (const std::exception& exception) {
+    spdlog::error("{} {}: {}", exchange.method(), exchange.path(), exception.what());
+  } catch (...) {
+    spdlog::error("{} {}: unknown exception", exchange.method(), exchange.path());
+  }
+  if (!exchange.begun()) {
+    std::string body(kInternalError);
+    co_await exchange.send(500, kJson, std::move(body), {});
+  } else if (!exchange.finished()) {
+    exchange.abort();
+  }
+}
+
+asio::awaitable<void> Connection::route(HttpExchange& exchange) {
+  if (state_->guard) {
+    const bool allowed = co_await state_->guard(exchange);
+    if (!allowed) co_return;
+  }
+  Router::Match match = state_->router.find(exchange.method(), exchange.path());
+  if (match.handler != nullptr) {
+    exchange.set_parameters(std::move(match.parameters));
+    co_await (*match.handler)(exchange);
+    co_return;
+  }
+  const bool known = !match.allowed.empty();
+  if (known) exchange.add_header("Allow", std::move(match.allowed));
+  std::string body = known ? "405 method not allowed" : "404 page not found";
+  co_await exchange.send(known ? 405 : 404, kPlainText, std::move(body), {});
+}
+
+}  // namespace drover::http

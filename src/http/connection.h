@@ -1,0 +1,55 @@
+// A client's connection: its requests, one after another, each given to the guard and to the router's handler.
+//
+// Used on the I/O thread. Owned by its own coroutine; the server only knows of it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_set>
+
+#include "http/client_socket.h"
+#include "http/server.h"
+
+namespace drover::http {
+
+class Connection;
+class HttpExchange;
+
+// What the server and its connections share; lives as long as any of them.
+struct ServerState {
+  Router router;
+  ServerLimits limits;
+  Server::Guard guard;
+  bool stopping = false;                        // connections end after the request they are at
+  std::unordered_set<Connection*> connections;  // each enters and leaves by itself
+};
+
+class Connection {
+ public:
+  Connection(asio::ip::tcp::socket socket, const asio::ip::tcp::endpoint& remote, std::shared_ptr<ServerState> state);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Serves requests until the connection ends, and ends it. Keeps the connection alive meanwhile.
+  static asio::awaitable<void> run(std::unique_ptr<Connection> self);
+
+  // Ends the connection if it waits for a request's first byte.
+  void close_if_idle();
+  // Ends the connection; a handler that runs sees its client gone.
+  void cut();
+
+ private:
+  asio::awaitable<bool> await_request(TimePoint deadline);
+  asio::awaitable<bool> serve_request();
+  asio::awaitable<void> answer(HttpExchange& exchange);
+  asio::awaitable<void> route(HttpExchange& exchange);
+
+  const std::shared_ptr<ServerState> state_;
+  const std::shared_ptr<ClientSocket> socket_;
+  const std::string remote_address_;
+  bool idle_ = false;
+  bool body_unread_ = false;  // the last request's: the client may still be sending it
+};
+
+}  // namespace drover::http

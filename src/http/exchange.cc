@@ -1,0 +1,399 @@
+#include "http/exchange.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/beast/core/string.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/field.hpp>
+#include <boost/beast/http/status.hpp>
+#include <charconv>
+#include <ctime>
+#include <utility>
+
+#include "base/check.h"
+#include "http/request_target.h"
+
+namespace drover::http {
+namespace {
+
+namespace beast = boost::beast;
+using boost::system::error_code;
+
+constexpr std::size_t kHeadPart = 4 << 10;
+constexpr std::size_t kBodyPart = 64 << 10;
+// A chunk's line with its extensions, or the trailer: what the parser needs in one piece.
+constexpr std::size_t kChunkLineBytesMax = 16 << 10;
+// A body's announced length is believed up to here; beyond, memory is taken as the bytes come.
+constexpr std::size_t kBodyReserveMax = 1 << 20;
+
+constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+constexpr std::string_view kLastChunk = "0\r\n\r\n";
+constexpr std::string_view kLineEnd = "\r\n";
+
+std::string_view view(beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
+beast::string_view beast_view(std::string_view text) {
+  return {text.data(), text.size()};
+}
+
+asio::const_buffer buffer(std::string_view text) {
+  return {text.data(), text.size()};
+}
+
+std::string_view find_value(const std::vector<std::pair<std::string, std::string>>& pairs, std::string_view name) {
+  const auto it = std::find_if(pairs.begin(), pairs.end(), [&](const auto& pair) { return pair.first == name; });
+  return it == pairs.end() ? std::string_view() : std::string_view(it->second);
+}
+
+// A line break in a value would let it forge headers, so control characters become spaces.
+void append_header(std::string& head, std::string_view name, std::string_view value) {
+  head.append(name).append(": ");
+  for (const char c : value) head += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
+  head += kLineEnd;
+}
+
+// The Date header's value, made once a second.
+const std::string& http_date() {
+  static constexpr std::array kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  static constexpr std::array kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  thread_local std::time_t second = -1;
+  thread_local std::string date;
+  const std::time_t now = std::time(nullptr);
+  if (now == second) return date;
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  date = fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[static_cast<std::size_t>(utc.tm_wday)], utc.tm_mday,
+                     kMonths[static_cast<std::size_t>(utc.tm_mon)], utc.tm_year + 1900, utc.tm_hour, utc.tm_min,
+                     utc.tm_sec);
+  second = now;
+  return date;
+}
+
+Error too_large() {
+  return {ErrorCode::kTooLarge, "request body too large"};
+}
+
+bool is_line_end(char c) {
+  return c == '\r' || c == '\n';
+}
+
+bool status_has_body(int status) {
+  return status >= 200 && status != 204 && status != 304;
+}
+
+}  // namespace
+
+HttpExchange::HttpExchange(ClientSocket& socket, const ServerLimits& limits, const bool& stopping,
+                           std::string_view remote_address)
+    : socket_(socket), limits_(limits), stopping_(stopping), remote_address_(remote_address) {
+  parser_.header_limit(static_cast<std::uint32_t>(limits_.header_bytes_max));
+  parser_.body_limit(boost::none);  // each handler has its own
+}
+
+// ---- the head
+
+asio::awaitable<bool> HttpExchange::read_head() {
+  const TimePoint deadline = deadline_after(limits_.header_timeout);
+  while (true) {
+    std::optional<Refusal> refusal = parse_head();
+    if (!refusal && parser_.is_header_done()) refusal = check_head();
+    if (refusal) {
+      co_await refuse(*refusal);
+      co_return false;
+    }
+    if (parser_.is_header_done()) co_return true;
+    const ClientSocket::Fill filled = co_await socket_.fill(kHeadPart, deadline);
+    if (filled != ClientSocket::Fill::kData) co_return false;
+  }
+}
+
+// Parses what of the head has arrived.
+std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
+  auto& input = socket_.input();
+  const auto take = [&](std::size_t bytes) {
+    input.consume(bytes);
+    head_bytes_ += bytes;
+  };
+  while (!parser_.got_some() && input.size() > 0 && is_line_end(*static_cast<const char*>(input.cdata().data()))) {
+    take(1);  // blank lines before a request are allowed
+  }
+  error_code error = beast::http::error::need_more;
+  if (input.size() > 0) take(parser_.put(input.data(), error));
+  const bool more = error == beast::http::error::need_more;
+  if (error == beast::http::error::header_limit || head_bytes_ + (more ? input.size() : 0) > limits_.header_bytes_max) {
+    return Refusal{431, "request header fields too large"};
+  }
+  if (error && !more) return Refusal{400, "malformed request"};
+  return std::nullopt;
+}
+
+// What the parser lets pass and must not: whatever another server on the way could read differently.
+std::optional<HttpExchange::Refusal> HttpExchange::check_head() {
+  const auto& head = parser_.get();
+  const bool http_1_1 = head.version() >= 11;
+  if (const auto codings = head.count(beast::http::field::transfer_encoding); codings > 0) {
+    const std::string_view coding = header("Transfer-Encoding");
+    if (codings > 1 || !http_1_1 || !beast::iequals(beast_view(coding), "chunked")) {
+      return Refusal{400, "unsupported transfer encoding"};
+    }
+  }
+  const auto hosts = head.count(beast::http::field::host);
+  if (hosts > 1) return Refusal{400, "more than one Host header"};
+  if (hosts == 0 && http_1_1) return Refusal{400, "missing required Host header"};
+  const std::string_view expect = header("Expect");
+  if (http_1_1 && !expect.empty()) {
+    if (!beast::iequals(beast_view(expect), "100-continue")) return Refusal{417, "unknown expectation"};
+    expects_continue_ = !parser_.is_done();
+  }
+  auto target = parse_request_target(view(head.target()));
+  if (!target) return Refusal{400, "malformed request target"};
+  path_ = std::move(target->path);
+  query_ = std::move(target->query);
+  return std::nullopt;
+}
+
+asio::awaitable<bool> HttpExchange::refuse(Refusal refusal) {
+  answer_ = Answer::kFinished;
+  std::string text =
+      fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+                  refusal.status, view(beast::http::obsolete_reason(static_cast<beast::http::status>(refusal.status))),
+                  http_date(), kPlainText, refusal.reason.size(), refusal.reason);
+  std::array<asio::const_buffer, 1> pieces{buffer(text)};
+  co_return co_await socket_.write(pieces, limits_.write_idle_timeout);
+}
+
+void HttpExchange::set_parameters(std::vector<std::pair<std::string, std::string>> parameters) {
+  parameters_ = std::move(parameters);
+}
+
+// ---- the request
+
+std::string_view HttpExchange::method() const {
+  return view(parser_.get().method_string());
+}
+
+std::string_view HttpExchange::query(std::string_view name) const {
+  return find_value(query_, name);
+}
+
+std::string_view HttpExchange::header(std::string_view name) const {
+  return view(parser_.get()[beast_view(name)]);
+}
+
+std::string_view HttpExchange::parameter(std::string_view name) const {
+  return find_value(parameters_, name);
+}
+
+asio::awaitable<Result<std::string>> HttpExchange::read_body(std::size_t bytes_max) {
+  const auto length = parser_.content_length();
+  if (length && *length > bytes_max) co_return too_large();
+  std::string body;
+  body.reserve(std::min<std::size_t>(length.value_or(0), kBodyReserveMax));
+  while (!parser_.is_done()) {
+    const std::size_t used = body.size();
+    // Room for one byte more than is allowed: if it comes, the body is too long.
+    std::size_t room = std::min(kBodyPart, bytes_max - used) + 1;
+    if (length) room = std::min<std::size_t>(room, *length - used);
+    body.resize(used + room);
+    const std::span<char> into(body.data() + used, room);
+    const Result<std::size_t> got = co_await read_some_body(into);
+    if (!got) co_return got.error();
+    body.resize(used + *got);
+    if (body.size() > bytes_max) co_return too_large();
+  }
+  co_return body;
+}
+
+asio::awaitable<Result<std::size_t>> HttpExchange::read_some_body(std::span<char> into) {
+  DROVER_CHECK(!into.empty());
+  if (body_error_) co_return *body_error_;
+  std::size_t got = 0;
+  while (!parser_.is_done()) {
+    const bool well_formed = parse_body(into, got);
+    if (parser_.is_done()) watch_after_body();
+    if (got > 0 || parser_.is_done()) break;
+    if (!well_formed) co_return fail_body(ErrorCode::kInvalidArgument, "malformed request body");
+    if (expects_continue_) co_await send_continue();
+    const ClientSocket::Fill filled = co_await socket_.fill(kBodyPart, deadline_after(limits_.body_idle_timeout));
+    if (filled == ClientSocket::Fill::kTimedOut) {
+      co_return fail_body(ErrorCode::kTimedOut, "timed out reading the request body");
+    }
+    if (filled == ClientSocket::Fill::kEnd) co_return fail_body(ErrorCode::kCanceled, "the client went away");
+  }
+  co_return got;
+}
+
+void HttpExchange::watch_after_body() {
+  socket_.release_input();
+  if (on_disconnect_) socket_.watch(std::exchange(on_disconnect_, nullptr));
+}
+
+// Moves what has arrived of the body into `into`. False: what follows is malformed.
+bool HttpExchange::parse_body(std::span<char> into, std::size_t& got) {
+  auto& input = socket_.input();
+  auto& body = parser_.get().body();
+  body.data = into.data();
+  body.size = into.size();
+  error_code error;
+  while (!error && input.size() > 0 && body.size > 0 && !parser_.is_done()) {
+    input.consume(parser_.put(input.data(), error));
+    if (error == beast::http::error::need_buffer) error = {};
+  }
+  got = into.size() - body.size;
+  body.data = nullptr;
+  body.size = 0;
+  if (error == beast::http::error::need_more) return input.size() <= kChunkLineBytesMax;
+  return !error;
+}
+
+asio::awaitable<void> HttpExchange::send_continue() {
+  expects_continue_ = false;
+  if (answer_ != Answer::kNone) co_return;
+  std::array<asio::const_buffer, 1> pieces{buffer(kContinue)};
+  co_await socket_.write(pieces, limits_.write_idle_timeout);
+}
+
+Error HttpExchange::fail_body(ErrorCode code, std::string message) {
+  body_error_ = Error{code, std::move(message)};
+  return *body_error_;
+}
+
+// ---- the answer
+
+void HttpExchange::add_header(std::string name, std::string value) {
+  DROVER_CHECK(answer_ == Answer::kNone);
+  added_headers_.emplace_back(std::move(name), std::move(value));
+}
+
+HttpExchange::Framing HttpExchange::framing_of(int status, bool streaming) const {
+  if (!status_has_body(status)) return Framing::kNoBody;
+  if (!streaming) return Framing::kLength;
+  return parser_.get().version() >= 11 ? Framing::kChunked : Framing::kUntilClose;
+}
+
+bool HttpExchange::can_keep_alive() const {
+  if (!parser_.keep_alive() || stopping_ || body_error_ || framing_ == Framing::kUntilClose) return false;
+  // A client that was never told to go on may send its body or not: what comes next could be read either way.
+  if (!parser_.is_done() && expects_continue_) return false;
+  return parser_.content_length_remaining().value_or(0) <= kDrainBytesMax;
+}
+
+std::string HttpExchange::head(int status, std::string_view content_type, std::size_t length, const Headers& headers) {
+  const bool http_1_1 = parser_.get().version() >= 11;
+  keep_alive_ = can_keep_alive();
+  std::string head;
+  head.reserve(256);
+  fmt::format_to(std::back_inserter(head), "HTTP/1.{} {} {}\r\nDate: {}\r\n", http_1_1 ? 1 : 0, status,
+                 view(beast::http::obsolete_reason(static_cast<beast::http::status>(status))), http_date());
+  if (!content_type.empty()) append_header(head, "Content-Type", content_type);
+  if (framing_ == Framing::kLength) fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", length);
+  if (framing_ == Framing::kChunked) head += "Transfer-Encoding: chunked\r\n";
+  if (http_1_1 && !keep_alive_) head += "Connection: close\r\n";
+  if (!http_1_1 && keep_alive_) head += "Connection: keep-alive\r\n";
+  for (const auto& [name, value] : added_headers_) append_header(head, name, value);
+  for (const auto& [name, value] : headers) append_header(head, name, value);
+  head += kLineEnd;
+  return head;
+}
+
+asio::awaitable<bool> HttpExchange::send(int status, std::string_view content_type, std::string body, Headers headers) {
+  DROVER_CHECK(answer_ == Answer::kNone);
+  answer_ = Answer::kFinished;
+  framing_ = framing_of(status, false);
+  const std::string text = head(status, content_type, body.size(), headers);
+  const bool bodiless = framing_ == Framing::kNoBody || method() == "HEAD";
+  std::array<asio::const_buffer, 2> pieces{buffer(text), buffer(bodiless ? std::string_view() : body)};
+  const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  co_return sent && !socket_.ended();
+}
+
+asio::awaitable<bool> HttpExchange::begin(int status, std::string_view content_type, Headers headers) {
+  DROVER_CHECK(answer_ == Answer::kNone);
+  answer_ = Answer::kBegun;
+  framing_ = framing_of(status, true);
+  const std::string text = head(status, content_type, 0, headers);
+  if (method() == "HEAD") framing_ = Framing::kNoBody;
+  std::array<asio::const_buffer, 1> pieces{buffer(text)};
+  const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  co_return sent && !socket_.ended();
+}
+
+asio::awaitable<bool> HttpExchange::write(std::string_view piece) {
+  DROVER_CHECK(answer_ == Answer::kBegun || answer_ == Answer::kAborted);
+  // An empty chunk would end the answer.
+  if (piece.empty() || framing_ == Framing::kNoBody) co_return !socket_.ended();
+  std::array<char, 18> size;
+  std::array<asio::const_buffer, 3> pieces{asio::const_buffer(), buffer(piece), asio::const_buffer()};
+  if (framing_ == Framing::kChunked) {
+    char* end = std::to_chars(size.data(), size.data() + 16, piece.size(), 16).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    pieces[0] = asio::const_buffer(size.data(), static_cast<std::size_t>(end - size.data()));
+    pieces[2] = buffer(kLineEnd);
+  }
+  const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  co_return sent && !socket_.ended();
+}
+
+asio::awaitable<bool> HttpExchange::finish() {
+  DROVER_CHECK(answer_ == Answer::kBegun || answer_ == Answer::kAborted);
+  if (answer_ == Answer::kAborted) co_return false;
+  answer_ = Answer::kFinished;
+  if (framing_ != Framing::kChunked) co_return !socket_.ended();
+  std::array<asio::const_buffer, 1> pieces{buffer(kLastChunk)};
+  const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  co_return sent && !socket_.ended();
+}
+
+void HttpExchange::abort() {
+  answer_ = Answer::kAborted;
+  // Without chunks, the end of the connection is the end of the body: only an error can tell the client.
+  socket_.cut(framing_ == Framing::kUntilClose ? ClientSocket::Cut::kReset : ClientSocket::Cut::kFlush);
+}
+
+// ---- the end
+
+void HttpExchange::on_disconnect(std::function<void()> callback) {
+  on_disconnect_ = nullptr;
+  if (!callback) {
+    socket_.unwatch();
+  } else if (parser_.is_done()) {
+    socket_.watch(std::move(callback));
+  } else {
+    on_disconnect_ = std::move(callback);
+  }
+}
+
+bool HttpExchange::disconnected() const {
+  return parser_.is_done() ? socket_.gone() : socket_.ended();
+}
+
+asio::awaitable<bool> HttpExchange::end() {
+  socket_.unwatch();
+  if (!keep_alive_ || answer_ != Answer::kFinished) co_return false;
+  if (!parser_.is_done()) {
+    const bool drained = co_await drain();
+    if (!drained) co_return false;
+  }
+  co_return !socket_.lost();
+}
+
+asio::awaitable<bool> HttpExchange::drain() {
+  std::array<char, 4096> scrap;
+  std::size_t drained = 0;
+  while (drained <= kDrainBytesMax) {
+    const Result<std::size_t> got = co_await read_some_body(scrap);
+    if (!got) co_return false;
+    if (*got == 0) co_return true;
+    drained += *got;
+  }
+  co_return false;
+}
+
+}  // namespace drover::http

@@ -1,0 +1,98 @@
+// One HTTP/1 request and its answer over a ClientSocket: the Exchange that handlers see.
+//
+// Used on the I/O thread, by the connection's coroutine; lives from the request's first byte to the answer's last.
+#pragma once
+
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/client_socket.h"
+#include "http/server.h"
+
+namespace drover::http {
+
+// How much of a body that no handler read is read and thrown away, so that the connection can go on.
+inline constexpr std::size_t kDrainBytesMax = 256 << 10;
+
+class HttpExchange final : public Exchange {
+ public:
+  // All must outlive the exchange. `stopping`: the server wants its connections to end.
+  HttpExchange(ClientSocket& socket, const ServerLimits& limits, const bool& stopping, std::string_view remote_address);
+
+  ~HttpExchange() override { socket_.unwatch(); }
+
+  // ---- for the connection
+  // Reads the request's line and headers. False: there is no request. Either the client ended or was too slow, or what
+  // it sent is not acceptable, which this has then answered.
+  asio::awaitable<bool> read_head();
+  void set_parameters(std::vector<std::pair<std::string, std::string>> parameters);
+  // After the handler: true if the connection can take another request.
+  asio::awaitable<bool> end();
+  bool finished() const { return answer_ == Answer::kFinished; }
+  bool body_done() const { return parser_.is_done(); }
+
+  // ---- for handlers
+  std::string_view method() const override;
+  std::string_view path() const override { return path_; }
+  std::string_view query(std::string_view name) const override;
+  std::string_view header(std::string_view name) const override;
+  std::string_view parameter(std::string_view name) const override;
+  std::string_view remote_address() const override { return remote_address_; }
+  asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) override;
+  asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) override;
+  void add_header(std::string name, std::string value) override;
+  asio::awaitable<bool> send(int status, std::string_view content_type, std::string body, Headers headers) override;
+  asio::awaitable<bool> begin(int status, std::string_view content_type, Headers headers) override;
+  asio::awaitable<bool> write(std::string_view piece) override;
+  asio::awaitable<bool> finish() override;
+  void abort() override;
+  bool begun() const override { return answer_ != Answer::kNone; }
+  void on_disconnect(std::function<void()> callback) override;
+  bool disconnected() const override;
+
+ private:
+  enum class Answer { kNone, kBegun, kFinished, kAborted };
+  enum class Framing { kLength, kChunked, kUntilClose, kNoBody };
+  struct Refusal {
+    int status;
+    std::string_view reason;
+  };
+
+  std::optional<Refusal> parse_head();
+  std::optional<Refusal> check_head();
+  asio::awaitable<bool> refuse(Refusal refusal);
+  bool parse_body(std::span<char> into, std::size_t& got);
+  void watch_after_body();
+  asio::awaitable<void> send_continue();
+  Error fail_body(ErrorCode code, std::string message);
+  asio::awaitable<bool> drain();
+
+  Framing framing_of(int status, bool streaming) const;
+  bool can_keep_alive() const;
+  std::string head(int status, std::string_view content_type, std::size_t length, const Headers& headers);
+
+  ClientSocket& socket_;
+  const ServerLimits& limits_;
+  const bool& stopping_;
+  const std::string_view remote_address_;
+
+  boost::beast::http::request_parser<boost::beast::http::buffer_body> parser_;
+  std::size_t head_bytes_ = 0;
+  std::string path_;
+  std::vector<std::pair<std::string, std::string>> query_;
+  std::vector<std::pair<std::string, std::string>> parameters_;
+  bool expects_continue_ = false;  // the client waits for a word before it sends the body
+  std::optional<Error> body_error_;
+
+  Headers added_headers_;
+  Answer answer_ = Answer::kNone;
+  Framing framing_ = Framing::kLength;
+  bool keep_alive_ = false;              // as the answer's head said
+  std::function<void()> on_disconnect_;  // until the body is read; then the socket has it
+};
+
+}  // namespace drover::http

@@ -1,0 +1,553 @@
+// Clients that leave, stall or are many, and the server's own end. HTTP itself: server_test.cc.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <boost/asio/redirect_error.hpp>
+#include <ctime>
+#include <fstream>
+#include <vector>
+
+#include "http/server.h"
+#include "http/server_test_support.h"
+
+namespace drover::http {
+namespace {
+
+// What a test promises for a disconnect is 100 ms; the margin is for a machine that is busy with other tests.
+constexpr auto kNoticeMax = 100ms * 5;
+
+// A handler that waits as a request in the queue does, until its client leaves or the test lets it answer.
+class Waiting {
+ public:
+  asio::awaitable<void> handle(Exchange& exchange) {
+    const Result<std::string> body = co_await exchange.read_body(1 << 20);
+    if (!body) {
+      ++body_errors;
+      co_return;
+    }
+    asio::steady_timer answer(co_await asio::this_coro::executor, kNever);
+    answer_ = &answer;
+    exchange.on_disconnect([this, &answer] {
+      ++disconnects;
+      answer.cancel();
+    });
+    ++waiting;
+    boost::system::error_code ignored;
+    co_await answer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    answer_ = nullptr;
+    --waiting;
+    seen_gone = exchange.disconnected();
+    if (!seen_gone) co_await exchange.send(200, "text/plain", "waited " + *body);
+    ++ended;
+  }
+  // On the I/O thread.
+  void let_answer() {
+    if (answer_ != nullptr) answer_->cancel();
+  }
+
+  std::atomic<int> waiting = 0;
+  std::atomic<int> disconnects = 0;
+  std::atomic<int> ended = 0;
+  std::atomic<int> body_errors = 0;
+  std::atomic<bool> seen_gone = false;
+
+ private:
+  asio::steady_timer* answer_ = nullptr;
+};
+
+template <typename T>
+bool becomes(const std::atomic<T>& value, T wanted, std::chrono::milliseconds within = kPatience) {
+  const TimePoint give_up = Clock::now() + within;
+  while (value != wanted && Clock::now() < give_up) std::this_thread::sleep_for(1ms);
+  return value == wanted;
+}
+
+Router router_of(Waiting& waiting) {
+  Router router;
+  router.add("POST", "/wait", [&waiting](Exchange& exchange) { return waiting.handle(exchange); });
+  router.add("GET", "/wait", [&waiting](Exchange& exchange) { return waiting.handle(exchange); });
+  router.add("GET", "/hello",
+             [](Exchange& exchange) -> asio::awaitable<void> { co_await exchange.send(200, "text/plain", "hello"); });
+  return router;
+}
+
+const std::string kWait = "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+const std::string kHello = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+
+class DisconnectTest : public testing::Test {
+ protected:
+  void expect_noticed() {
+    EXPECT_TRUE(becomes(waiting_.disconnects, 1, kNoticeMax));
+    EXPECT_TRUE(becomes(waiting_.ended, 1));
+    EXPECT_TRUE(waiting_.seen_gone);
+    EXPECT_TRUE(server_.wait_for_connections(0));
+    EXPECT_EQ(waiting_.disconnects, 1);
+  }
+
+  Waiting waiting_;
+  TestServer server_{router_of(waiting_)};
+};
+
+TEST_F(DisconnectTest, AClose) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.close();
+  expect_noticed();
+}
+
+TEST_F(DisconnectTest, AReset) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.reset();
+  expect_noticed();
+}
+
+TEST_F(DisconnectTest, AHalfClose) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.shutdown_send();
+  expect_noticed();
+}
+
+TEST_F(DisconnectTest, ARequestWithoutABody) {
+  TestClient client(server_);
+  client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.close();
+  expect_noticed();
+}
+
+TEST_F(DisconnectTest, ACloseThatCameWithTheRequest) {
+  TestClient client(server_);
+  client.send(kWait);
+  client.close();
+  expect_noticed();
+}
+
+TEST_F(DisconnectTest, ACloseBehindAPipelinedRequest) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.send(kHello);
+  client.close();
+  EXPECT_TRUE(becomes(waiting_.disconnects, 1, kNoticeMax));
+  EXPECT_TRUE(server_.wait_for_connections(0));
+}
+
+TEST_F(DisconnectTest, ACloseWithinTheBody) {
+  TestClient client(server_);
+  client.send("POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\nhi");
+  std::this_thread::sleep_for(20ms);
+  client.close();
+  EXPECT_TRUE(becomes(waiting_.body_errors, 1));
+  EXPECT_TRUE(server_.wait_for_connections(0));
+}
+
+TEST_F(DisconnectTest, AHalfCloseStillGetsWhatIsAnsweredAtOnce) {
+  TestClient client(server_);
+  client.send(kHello + kHello);
+  client.shutdown_send();
+  EXPECT_EQ(client.read_response().body, "hello");
+  EXPECT_EQ(client.read_response().body, "hello");
+  EXPECT_TRUE(client.closed_by_server());
+}
+
+TEST_F(DisconnectTest, PipelinedBytesSurviveTheWatch) {
+  TestClient client(server_);
+  for (int round = 0; round < 20; ++round) {
+    client.send(kWait);
+    ASSERT_TRUE(becomes(waiting_.waiting, 1));
+    client.send(kHello);
+    if (round % 2 == 0) std::this_thread::sleep_for(2ms);
+    const std::string body(30'000, 'b');
+    client.send("POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 30000\r\n\r\n" + body);
+    server_.on_io([this] { waiting_.let_answer(); });
+    ASSERT_EQ(client.read_response().body, "waited hi");
+    ASSERT_EQ(client.read_response().body, "hello");
+    ASSERT_TRUE(becomes(waiting_.waiting, 1));
+    server_.on_io([this] { waiting_.let_answer(); });
+    ASSERT_EQ(client.read_response().body, "waited " + body);
+  }
+  EXPECT_EQ(waiting_.disconnects, 0);
+}
+
+TEST_F(DisconnectTest, ReadsAheadNoMoreThanItsLimit) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  const std::string padded = "GET /hello HTTP/1.1\r\nHost: x\r\nPadding: " + std::string(16'000, 'p') + "\r\n\r\n";
+  constexpr int kRequests = 2000;  // 32 MB: more than the sockets of both sides hold
+  std::atomic<int> sent = 0;
+  std::thread sender([&] {
+    while (sent < kRequests && client.send(padded)) ++sent;
+  });
+  std::this_thread::sleep_for(300ms);
+  EXPECT_LT(sent, kRequests);
+  server_.on_io([this] { waiting_.let_answer(); });
+  EXPECT_EQ(client.read_response().body, "waited hi");
+  for (int i = 0; i < kRequests; ++i) ASSERT_EQ(client.read_response().body, "hello");
+  sender.join();
+}
+
+TEST(Disconnect, TheCallbackCanBeReplacedAndTakenBack) {
+  std::atomic<int> first = 0, second = 0, third = 0, ended = 0;
+  Router router;
+  router.add("GET", "/", [&](Exchange& exchange) -> asio::awaitable<void> {
+    const bool take_back = !exchange.query("back").empty();
+    exchange.on_disconnect([&] { ++first; });
+    exchange.on_disconnect([&] { ++second; });
+    if (take_back) exchange.on_disconnect(nullptr);
+    asio::steady_timer timer(co_await asio::this_coro::executor, 100ms);
+    co_await timer.async_wait(asio::use_awaitable);
+    // Set when the client is already gone: still called, and not from within the call.
+    bool called = false;
+    exchange.on_disconnect([&] {
+      called = true;
+      ++third;
+    });
+    if (called) third = -100;
+    timer.expires_after(10ms);
+    co_await timer.async_wait(asio::use_awaitable);
+    ++ended;
+  });
+  TestServer server(std::move(router));
+  for (const char* path : {"/", "/?back=1"}) {
+    TestClient client(server);
+    client.send("GET " + std::string(path) + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_TRUE(becomes(ended, 2));
+  EXPECT_EQ(first, 0);
+  EXPECT_EQ(second, 1);
+  EXPECT_EQ(third, 2);
+}
+
+// Streams small pieces without end.
+struct Ticking {
+  std::atomic<int> disconnects = 0;
+  std::atomic<bool> write_failed = false;
+  asio::awaitable<void> handle(Exchange& exchange) {
+    exchange.on_disconnect([this] { ++disconnects; });
+    co_await exchange.begin(200, "text/plain");
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    bool sent = true;
+    while (sent) {
+      timer.expires_after(1ms);
+      co_await timer.async_wait(asio::use_awaitable);
+      sent = co_await exchange.write("tick\n");
+    }
+    write_failed = true;
+  }
+};
+
+TEST(Disconnect, WithinAStream) {
+  for (const bool half : {false, true}) {
+    Ticking ticking;
+    Router router;
+    router.add("GET", "/", [&](Exchange& exchange) { return ticking.handle(exchange); });
+    TestServer server(std::move(router));
+    TestClient client(server);
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(client.read_response(true).status, 200);
+    std::this_thread::sleep_for(20ms);
+    if (half) {
+      client.shutdown_send();
+    } else {
+      client.close();
+    }
+    EXPECT_TRUE(becomes(ticking.write_failed, true, kNoticeMax));
+    EXPECT_TRUE(server.wait_for_connections(0));
+    EXPECT_EQ(ticking.disconnects, 1);
+  }
+}
+
+std::size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+// Writes 100 MB as fast as the client takes it.
+struct Flooding {
+  static constexpr std::size_t kPieces = 1600;
+  static constexpr std::size_t kPieceBytes = 64 << 10;
+  std::atomic<std::size_t> written = 0;
+  std::atomic<bool> failed = false;
+  asio::awaitable<void> handle(Exchange& exchange) {
+    const std::string piece(kPieceBytes, 'f');
+    co_await exchange.begin(200, "text/plain");
+    for (std::size_t i = 0; i < kPieces && !failed; ++i) {
+      const bool sent = co_await exchange.write(piece);
+      if (sent) ++written;
+      if (!sent) failed = true;
+    }
+    if (!failed) co_await exchange.finish();
+  }
+  Router router() {
+    Router routes;
+    routes.add("GET", "/", [this](Exchange& exchange) { return handle(exchange); });
+    routes.add("GET", "/hello",
+               [](Exchange& exchange) -> asio::awaitable<void> { co_await exchange.send(200, "text/plain", "hello"); });
+    return routes;
+  }
+};
+
+TEST(SlowClient, SuspendsTheHandlerUntilItReads) {
+  Flooding flooding;
+  TestServer server(flooding.router());
+  const std::size_t before = resident_bytes();
+  TestClient client;
+  client.set_receive_buffer(64 << 10);
+  ASSERT_TRUE(client.connect(server.port()));
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  std::this_thread::sleep_for(300ms);
+  const std::size_t stuck = flooding.written;
+  EXPECT_LT(stuck, Flooding::kPieces / 2);
+  EXPECT_EQ(TestClient(server).get("/hello").body, "hello");
+  std::this_thread::sleep_for(100ms);
+  EXPECT_EQ(flooding.written, stuck);
+  EXPECT_LT(resident_bytes(), before + (20u << 20));
+  const Response response = client.read_response();
+  EXPECT_TRUE(response.complete);
+  EXPECT_EQ(response.body.size(), Flooding::kPieces * Flooding::kPieceBytes);
+}
+
+TEST(SlowClient, IsCutAfterTheWriteTimeout) {
+  Flooding flooding;
+  ServerLimits limits;
+  limits.write_idle_timeout = 200ms;
+  TestServer server(flooding.router(), limits);
+  TestClient client(server);
+  const TimePoint start = Clock::now();
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_TRUE(becomes(flooding.failed, true));
+  EXPECT_GE(Clock::now() - start, 200ms);
+  EXPECT_TRUE(server.wait_for_connections(0));
+  client.read_to_end();
+  EXPECT_TRUE(client.was_reset());
+}
+
+TEST(Timeouts, CutClientsThatStall) {
+  Waiting waiting;
+  ServerLimits limits;
+  limits.header_timeout = 100ms;
+  limits.keep_alive_timeout = 300ms;
+  limits.body_idle_timeout = 200ms;
+  TestServer server(router_of(waiting), limits);
+  struct Case {
+    const char* what;
+    std::string request;
+    std::chrono::milliseconds timeout;
+  };
+  for (const Case& stall : {Case{"says nothing", "", 100ms}, Case{"headers", "GET /hello HTTP/1.1\r\nHo", 100ms},
+                            Case{"body", "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhi", 200ms},
+                            Case{"keeps the connection", kHello, 300ms}}) {
+    TestClient client(server);
+    const TimePoint start = Clock::now();
+    client.send(stall.request);
+    if (stall.request == kHello) {
+      EXPECT_EQ(client.read_response().body, "hello");
+    }
+    client.read_to_end();
+    const auto took = Clock::now() - start;
+    EXPECT_GE(took, stall.timeout) << stall.what;
+    EXPECT_LT(took, stall.timeout + 3s) << stall.what;
+    EXPECT_FALSE(client.was_reset()) << stall.what;
+  }
+  EXPECT_EQ(waiting.body_errors, 1);
+  EXPECT_TRUE(server.wait_for_connections(0));
+}
+
+TEST(Timeouts, DripFedHeadersAreTooSlowAllTheSame) {
+  Waiting waiting;
+  ServerLimits limits;
+  limits.header_timeout = 200ms;
+  TestServer server(router_of(waiting), limits);
+  TestClient client(server);
+  const TimePoint start = Clock::now();
+  client.send("GET /hello HTTP/1.1\r\n");
+  while (!client.readable(0ms) && Clock::now() < start + kPatience) {
+    client.send("A: b\r\n");
+    std::this_thread::sleep_for(20ms);
+  }
+  EXPECT_LT(Clock::now() - start, 5s);
+}
+
+TEST(Timeouts, NoneIsNone) {
+  Waiting waiting;
+  ServerLimits limits;
+  limits.header_timeout = limits.keep_alive_timeout = 0s;
+  limits.body_idle_timeout = limits.write_idle_timeout = std::chrono::nanoseconds::max();
+  TestServer server(router_of(waiting), limits);
+  TestClient client(server);
+  client.send("POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nh");
+  std::this_thread::sleep_for(50ms);
+  client.send("i");
+  ASSERT_TRUE(becomes(waiting.waiting, 1));
+  server.on_io([&] { waiting.let_answer(); });
+  EXPECT_EQ(client.read_response().body, "waited hi");
+}
+
+// Room for both ends of so many connections, or nothing.
+bool allow_connections(rlim_t count) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t wanted = 2 * count + 200;
+  if (limit.rlim_cur >= wanted) return true;
+  limit.rlim_cur = std::min(limit.rlim_max, wanted);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur >= wanted;
+}
+
+TEST(ManyClients, IdleOrWaitingTheyCostLittle) {
+  constexpr int kClients = 2000;
+  if (!allow_connections(kClients)) GTEST_SKIP() << "too few file descriptors";
+  Waiting waiting;
+  TestServer server(router_of(waiting));
+  std::vector<TestClient> clients;
+  clients.reserve(kClients);
+  const std::size_t before = resident_bytes();
+  for (int i = 0; i < kClients; ++i) {
+    clients.emplace_back(server);
+    clients.back().send(kHello);
+    ASSERT_EQ(clients.back().read_response().body, "hello");
+  }
+  EXPECT_EQ(server.connections(), kClients);
+  const std::size_t idle = resident_bytes() - std::min(before, resident_bytes());
+  for (TestClient& client : clients) client.send(kWait);
+  ASSERT_TRUE(becomes(waiting.waiting, kClients));
+  const std::size_t busy = resident_bytes() - std::min(before, resident_bytes());
+  RecordProperty("idle_bytes", static_cast<int>(idle / kClients));
+  RecordProperty("waiting_bytes", static_cast<int>(busy / kClients));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LT(idle / kClients, 8u << 10);
+  EXPECT_LT(busy / kClients, 16u << 10);
+#endif
+  for (TestClient& client : clients) client.close();
+  EXPECT_TRUE(becomes(waiting.disconnects, kClients));
+  EXPECT_TRUE(server.wait_for_connections(0));
+}
+
+TEST(ManyClients, OverTheLimitTheyAreToldSo) {
+  Waiting waiting;
+  ServerLimits limits;
+  limits.connections_max = 2;
+  TestServer server(router_of(waiting), limits);
+  TestClient first(server), second(server);
+  EXPECT_EQ(first.get("/hello").status, 200);
+  EXPECT_EQ(second.get("/hello").status, 200);
+  {
+    TestClient third(server);
+    const Response response = third.read_response();
+    EXPECT_EQ(response.status, 503);
+    EXPECT_EQ(response.body, R"({"error":"too many connections"})");
+  }
+  first.close();
+  ASSERT_TRUE(server.wait_for_connections(1));
+  EXPECT_EQ(TestClient(server).get("/hello").status, 200);
+}
+
+TEST(ManyClients, RunningOutOfDescriptorsIsNotTheEnd) {
+  Waiting waiting;
+  TestServer server(router_of(waiting));
+  EXPECT_EQ(TestClient(server).get("/hello").status, 200);
+  ASSERT_TRUE(server.wait_for_connections(0));
+  TestClient client;  // has its descriptor already
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const int next = dup(0);
+  ::close(next);
+  const rlimit exhausted{static_cast<rlim_t>(next), limit.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &exhausted);
+  ASSERT_TRUE(client.connect(server.port()));
+  client.send(kHello);
+  const std::clock_t used = std::clock();
+  EXPECT_FALSE(client.readable(500ms));
+  EXPECT_LT(std::clock() - used, CLOCKS_PER_SEC / 4);  // no busy loop
+  setrlimit(RLIMIT_NOFILE, &limit);
+  EXPECT_EQ(client.read_response().body, "hello");
+}
+
+TEST(Shutdown, IdleConnectionsCloseAndOthersFinish) {
+  Waiting waiting;
+  TestServer server(router_of(waiting));
+  TestClient idle(server), fresh(server), busy(server);
+  EXPECT_EQ(idle.get("/hello").status, 200);
+  busy.send(kWait);
+  ASSERT_TRUE(becomes(waiting.waiting, 1));
+  ASSERT_TRUE(server.wait_for_connections(3));
+  server.on_io([&] {
+    server.server().stop_listening();
+    server.server().stop_listening();
+  });
+  EXPECT_TRUE(idle.closed_by_server());
+  EXPECT_TRUE(fresh.closed_by_server());
+  EXPECT_FALSE(TestClient().connect(server.port()));
+  server.on_io([&] { waiting.let_answer(); });
+  const Response response = busy.read_response();
+  EXPECT_EQ(response.body, "waited hi");
+  EXPECT_EQ(response.header("Connection"), "close");
+  EXPECT_TRUE(busy.closed_by_server());
+  EXPECT_TRUE(server.wait_for_connections(0));
+}
+
+TEST(Shutdown, CloseAllCutsWhateverRuns) {
+  Waiting waiting;
+  Flooding flooding;
+  Router router = router_of(waiting);
+  router.add("GET", "/flood", [&](Exchange& exchange) { return flooding.handle(exchange); });
+  TestServer server(std::move(router));
+  TestClient idle(server), reading(server), busy(server), flooded(server);
+  EXPECT_EQ(idle.get("/hello").status, 200);
+  reading.send("POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhi");
+  busy.send(kWait);
+  flooded.send("GET /flood HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(becomes(waiting.waiting, 1));
+  std::this_thread::sleep_for(50ms);
+  server.on_io([&] {
+    server.server().close_all();
+    server.server().close_all();
+  });
+  EXPECT_TRUE(becomes(waiting.disconnects, 1));
+  EXPECT_TRUE(becomes(flooding.failed, true));
+  EXPECT_TRUE(server.wait_for_connections(0));
+  EXPECT_EQ(waiting.body_errors, 1);
+  EXPECT_EQ(TestClient(server).get("/hello").status, 200);  // still listening
+}
+
+TEST(Shutdown, TheServerMayGoBeforeItsHandlers) {
+  Waiting waiting;
+  std::vector<TestClient> clients;
+  {
+    TestServer server(router_of(waiting));
+    for (int i = 0; i < 3; ++i) {
+      clients.emplace_back(server);
+      clients.back().send(kWait);
+      ASSERT_TRUE(becomes(waiting.waiting, i + 1));
+    }
+  }
+  EXPECT_EQ(waiting.disconnects, 3);
+  EXPECT_EQ(waiting.ended, 3);
+}
+
+TEST(Shutdown, TheIoContextMayGoWhileHandlersRun) {
+  Waiting waiting;
+  TestClient client;
+  auto io = std::make_unique<asio::io_context>();
+  auto server = std::make_unique<Server>(*io, router_of(waiting), ServerLimits());
+  ASSERT_TRUE(server->listen("127.0.0.1", 0).ok());
+  ASSERT_TRUE(client.connect(server->port()));
+  client.send(kWait);
+  while (waiting.waiting == 0) io->run_one();
+  server.reset();
+  io.reset();
+  EXPECT_EQ(waiting.ended, 0);
+  EXPECT_EQ(client.read_response().status, 0);
+}
+
+}  // namespace
+}  // namespace drover::http

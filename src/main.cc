@@ -1,0 +1,63 @@
+// drover: parses the command line, runs the command, returns its exit code.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/serve.h"
+#include "runner/runner.h"
+
+namespace {
+
+// The path of this program, for the runners: it stays right if the file is replaced or the folder moved.
+std::string own_executable() { return "/proc/self/exe"; }
+
+int run(int argc, char** argv) {
+  CLI::App app("Serves large language models to many at once, as Ollama does for one.");
+  app.name("drover");
+  int exit_code = 0;
+  bool version = false;
+  app.add_flag("-v,--version", version, "Show version information");
+
+  CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
+  serve->callback([&] { exit_code = drover::cli::serve(own_executable()); });
+
+  drover::cli::add_client_commands(app, exit_code);
+
+  CLI::App* runner = app.add_subcommand("runner", "Hold one model, for the server")->group("");
+  int descriptor = -1;
+  runner->add_option("--descriptor", descriptor, "The socket to the server")->required();
+  runner->callback([&] {
+    const char* debug = std::getenv("OLLAMA_DEBUG");
+    drover::cli::set_up_log(debug != nullptr && *debug != '\0' && *debug != '0', "runner");
+    exit_code = drover::run_runner(descriptor);
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    fmt::print(stderr, "Error: {}\n", error.what());
+    return 1;
+  }
+  if (version) {
+    drover::cli::print_version(DROVER_VERSION);
+    return 0;
+  }
+  if (app.get_subcommands().empty()) fmt::print("{}", app.help());
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "Error: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,175 @@
+#include "runner/cell_pool.h"
+
+#include <gtest/gtest.h>
+
+namespace drover {
+namespace {
+
+using Operations = std::vector<MemoryOperation>;
+using Keep = CellPool::Keep;
+
+constexpr auto kCopy = MemoryOperation::Kind::kCopy;
+constexpr auto kRemove = MemoryOperation::Kind::kRemove;
+
+std::vector<Token> range(Token first, int count) {
+  std::vector<Token> tokens(count);
+  for (int i = 0; i < count; ++i) tokens[i] = first + i;
+  return tokens;
+}
+
+std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+EngineLimits limits(int cells, int slots, MemoryKind memory = MemoryKind::kShared) {
+  return {.memory = memory, .cells = cells, .slots = slots, .step_tokens_max = 64};
+}
+
+// Runs a sequence to its end: what the cache has of it is taken, the rest computed.
+Slot run(CellPool& pool, const std::vector<Token>& tokens, Operations& operations) {
+  const CellPool::Prefix prefix = pool.find(tokens);
+  const Slot slot = pool.take(prefix, operations);
+  pool.make_room(static_cast<int>(tokens.size()) - prefix.length, operations);
+  pool.extend(slot, std::span(tokens).subspan(prefix.length));
+  return slot;
+}
+
+TEST(CellPool, TheLastTokenIsNeverTakenFromTheCache) {
+  CellPool pool(limits(100, 4));
+  Operations operations;
+  const Slot slot = run(pool, range(0, 10), operations);
+  EXPECT_EQ(pool.find(range(0, 10)).length, 9);
+  pool.release(slot, Keep::kNormally, 1);
+  EXPECT_EQ(pool.find(range(0, 10)).length, 9);
+  EXPECT_EQ(pool.find(range(0, 11)).length, 10);
+  EXPECT_EQ(pool.find(range(0, 1)).length, 0);
+}
+
+TEST(CellPool, SharesWithACopyAndContinuesWithNone) {
+  CellPool pool(limits(100, 4));
+  Operations operations;
+  const Slot first = run(pool, range(0, 10), operations);
+  EXPECT_TRUE(operations.empty());
+  const Slot second = run(pool, joined(range(0, 6), range(50, 2)), operations);
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0], (MemoryOperation{kCopy, first, second, 0, 6}));
+  EXPECT_EQ(pool.used(), 12);
+  EXPECT_EQ(pool.shared(), 6);
+
+  operations.clear();
+  pool.release(first, Keep::kNormally, 1);
+  EXPECT_EQ(run(pool, range(0, 20), operations), first);
+  EXPECT_TRUE(operations.empty());
+}
+
+TEST(CellPool, LeastRecentlyUsedGoesFirst) {
+  CellPool pool(limits(300, 8));
+  Operations operations;
+  const Slot a = run(pool, range(1000, 100), operations);
+  const Slot b = run(pool, range(2000, 100), operations);
+  const Slot c = run(pool, range(3000, 100), operations);
+  pool.release(b, Keep::kNormally, 2);
+  pool.release(a, Keep::kNormally, 1);
+  pool.release(c, Keep::kNormally, 3);
+  pool.make_room(100, operations);
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0], (MemoryOperation{kRemove, b, 0, 0, -1}));
+  operations.clear();
+  pool.make_room(170, operations);
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0], (MemoryOperation{kRemove, a, 0, 30, -1}));  // only the tail, as much as is needed
+  EXPECT_EQ(pool.free(), 170);
+}
+
+TEST(CellPool, TailsGoBeforeWhatSeveralShare) {
+  CellPool pool(limits(400, 8));
+  Operations operations;
+  const std::vector<Token> system = range(0, 100);
+  std::vector<Slot> slots;
+  for (int i = 0; i < 3; ++i) slots.push_back(run(pool, joined(system, range(1000 * (i + 1), 100)), operations));
+  EXPECT_EQ(pool.free(), 0);
+  for (const Slot slot : slots) pool.release(slot, Keep::kNormally, 1);
+  pool.make_room(300, operations);
+  EXPECT_EQ(pool.find(joined(system, range(9000, 5))).length, 100);
+  EXPECT_EQ(pool.kept(), 100);
+}
+
+TEST(CellPool, RunningCellsAreNeverDropped) {
+  CellPool pool(limits(200, 4));
+  Operations operations;
+  const Slot a = run(pool, range(0, 100), operations);
+  run(pool, joined(range(0, 90), range(500, 10)), operations);
+  pool.release(a, Keep::kNormally, 1);
+  EXPECT_EQ(pool.kept(), 10);
+  pool.make_room(100, operations);
+  EXPECT_EQ(pool.used(), 100);
+  EXPECT_EQ(pool.kept(), 0);
+}
+
+TEST(CellPool, KeptForItsOwnerGoesLastAndKeptBrieflyFirst) {
+  CellPool pool(limits(300, 8));
+  Operations operations;
+  const Slot parked = run(pool, range(1000, 100), operations);
+  const Slot ended = run(pool, range(2000, 100), operations);
+  const Slot shifted = run(pool, range(3000, 100), operations);
+  pool.release(parked, Keep::kForOwner, 7);
+  pool.release(ended, Keep::kNormally, 8);
+  pool.release(shifted, Keep::kBriefly, 9);
+  pool.make_room(100, operations);
+  EXPECT_EQ(operations.back().from, shifted);
+  pool.make_room(200, operations);
+  EXPECT_EQ(operations.back().from, ended);
+  pool.make_room(300, operations);
+  EXPECT_EQ(operations.back().from, parked);
+}
+
+TEST(CellPool, WhatAnOwnerGaveUpIsKeptNormally) {
+  CellPool pool(limits(200, 8));
+  Operations operations;
+  const Slot parked = run(pool, range(1000, 100), operations);
+  const Slot ended = run(pool, range(2000, 100), operations);
+  pool.release(parked, Keep::kForOwner, 7);
+  pool.release(ended, Keep::kNormally, 8);
+  pool.disown(7);
+  pool.make_room(100, operations);
+  EXPECT_EQ(operations.back().from, parked);
+}
+
+TEST(CellPool, WithoutASlotTheLeastRecentlyUsedOneIsReused) {
+  CellPool pool(limits(300, 2));
+  Operations operations;
+  const Slot a = run(pool, range(1000, 50), operations);
+  const Slot b = run(pool, range(2000, 50), operations);
+  pool.release(a, Keep::kNormally, 1);
+  pool.release(b, Keep::kNormally, 2);
+  EXPECT_EQ(run(pool, range(3000, 50), operations), a);
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0], (MemoryOperation{kRemove, a, 0, 0, -1}));
+
+  // The only slot to be had is the one that holds the prefix: its tail goes, the prefix stays.
+  operations.clear();
+  EXPECT_EQ(run(pool, joined(range(2000, 30), range(7000, 5)), operations), b);
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0], (MemoryOperation{kRemove, b, 0, 30, -1}));
+  EXPECT_EQ(pool.used(), 85);
+}
+
+TEST(CellPool, WholeMemoryIsNotSharedAndGoesAsAWhole) {
+  CellPool pool(limits(300, 4, MemoryKind::kWhole));
+  Operations operations;
+  const Slot a = run(pool, range(0, 100), operations);
+  const Slot b = run(pool, joined(range(0, 90), range(500, 10)), operations);
+  EXPECT_TRUE(operations.empty());
+  EXPECT_EQ(pool.used(), 200);
+  pool.release(a, Keep::kNormally, 1);
+  EXPECT_EQ(pool.find(range(0, 100)).length, 0);    // the last token would have to be taken out again
+  EXPECT_EQ(pool.find(range(0, 101)).length, 100);  // it goes on exactly where the kept one ends
+  pool.release(b, Keep::kNormally, 2);
+  pool.make_room(101, operations);
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0], (MemoryOperation{kRemove, a, 0, 0, -1}));
+}
+
+}  // namespace
+}  // namespace drover

@@ -1,0 +1,229 @@
+#include "runner/engine_loop.h"
+
+#include <spdlog/spdlog.h>
+
+#include <exception>
+
+#include "base/check.h"
+
+namespace drover {
+namespace {
+
+constexpr auto kHealthInterval = std::chrono::milliseconds(500);
+
+SchedulerConfig scheduler_config(const LlamaEngine& engine, int places) {
+  SchedulerConfig config;
+  config.engine = engine.limits();
+  config.places = places;
+  return config;
+}
+
+std::uint64_t nanoseconds(Duration duration) {
+  const auto count = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+  return count > 0 ? static_cast<std::uint64_t>(count) : 0;
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, int places, Mailbox<EngineMail>& mail,
+                       Mailbox<OutputMail>& output)
+    : model_(model), engine_(engine), scheduler_(scheduler_config(engine, places)), mail_(mail), output_(output) {}
+
+void EngineLoop::run() {
+  while (open_) {
+    receive(jobs_.empty());
+    if (!jobs_.empty()) step();
+  }
+}
+
+void EngineLoop::cancel(RequestId request) {
+  mail_.post(Canceled{request});
+  const std::lock_guard lock(prompts_mutex_);
+  if (prompts_in_step_.count(request) > 0) engine_.request_abort();
+}
+
+void EngineLoop::receive(bool wait) {
+  open_ = mail_.drain(received_, wait);
+  for (EngineMail& item : received_) {
+    if (auto* announced = std::get_if<Announced>(&item)) {
+      announced_.emplace(announced->request, false);
+    } else if (auto* prepared = std::get_if<Prepared>(&item)) {
+      on_prepared(*prepared);
+    } else if (auto* refused = std::get_if<Refused>(&item)) {
+      announced_.erase(refused->request);
+    } else if (auto* canceled = std::get_if<Canceled>(&item)) {
+      on_canceled(canceled->request);
+    } else {
+      on_stop(std::get<StopFound>(item).request);
+    }
+  }
+}
+
+void EngineLoop::on_prepared(Prepared& prepared) {
+  const RequestId request = prepared.engine->request;
+  const TimePoint now = Clock::now();
+  const auto announced = announced_.find(request);
+  const bool canceled = announced != announced_.end() && announced->second;
+  if (announced != announced_.end()) announced_.erase(announced);
+  output_.post(OutputBegin{std::move(prepared.output)});
+  EngineJob& job = *jobs_.emplace(request, std::move(prepared.engine)).first->second;
+  job.added = now;
+  if (canceled) return end(request, pb::Finished::CANCELED, now);
+  if (job.output_max == 0) return end(request, pb::Finished::LENGTH, now);
+  scheduler_.add(request, std::move(job.prompt), now);
+}
+
+void EngineLoop::on_canceled(RequestId request) {
+  if (const auto announced = announced_.find(request); announced != announced_.end()) {
+    announced->second = true;
+  } else if (jobs_.count(request) > 0) {
+    end(request, pb::Finished::CANCELED, Clock::now());
+  }
+}
+
+void EngineLoop::on_stop(RequestId request) {
+  if (jobs_.count(request) > 0) end(request, pb::Finished::STOP, Clock::now());
+}
+
+void EngineLoop::step() {
+  const TimePoint start = Clock::now();
+  const Step& step = scheduler_.plan(start);
+  engine_.apply(step.operations);
+  if (step.rows.empty()) {
+    DROVER_CHECK(!step.operations.empty());  // with sequences in, there is always something to do
+    scheduler_.commit({}, Duration::zero(), start);
+    return;
+  }
+  publish_prompts(step);
+  const DecodeStatus status = engine_.decode(step.rows);
+  publish_prompts({});
+  const TimePoint now = Clock::now();
+  if (status == DecodeStatus::kDone) {
+    ++steps_;
+    sample(step, now);
+    scheduler_.commit(sampled_, now - start, now);
+    for (const auto& [request, reason] : ended_) end(request, reason, now);
+    for (const auto& [request, why] : broken_) fail(request, why, now);
+    shift_full_contexts(now);
+  } else if (status == DecodeStatus::kFailed) {
+    fail_step(step, now);
+  } else {
+    scheduler_.abandon(status, now);
+  }
+  report_health(now);
+}
+
+void EngineLoop::sample(const Step& step, TimePoint now) {
+  sampled_.clear();
+  ended_.clear();
+  broken_.clear();
+  full_.clear();
+  OutputStep output;
+  std::size_t next = 0;
+  for (std::size_t row = 0; row < step.rows.size(); ++row) {
+    if (!step.rows[row].output) continue;
+    const RequestId request = step.output_of[next++];
+    EngineJob& job = *jobs_.at(request);
+    const float* logits = engine_.logits(static_cast<int>(row));
+    Token token = 0;
+    try {
+      token = job.sampler->sample(logits);
+    } catch (const std::exception& error) {
+      // A grammar that runs into a dead end throws; only its own request suffers.
+      broken_.emplace_back(request, std::string("sampling failed: ") + error.what());
+      sampled_.push_back({request, 0, true});
+      continue;
+    }
+    if (job.output == 0) job.first_token = now;
+    if (model_.ends_generation(token)) {
+      ended_.emplace_back(request, pb::Finished::STOP);
+      sampled_.push_back({request, token, true});
+      continue;
+    }
+    ++job.output;
+    OutputToken& out = output.tokens.emplace_back(OutputToken{request, token, {}});
+    if (job.top_logprobs >= 0) {
+      out.probabilities = Sampler::likeliest(logits, model_.vocabulary_size(), token, job.top_logprobs);
+    }
+    const bool full = static_cast<int>(scheduler_.tokens(request).size()) + 1 >= job.context_max;
+    const bool done = job.output >= job.output_max || (full && !job.shift);
+    if (done) {
+      ended_.emplace_back(request, pb::Finished::LENGTH);
+    } else if (full) {
+      full_.push_back(request);
+    }
+    sampled_.push_back({request, token, done});
+  }
+  if (!output.tokens.empty()) output_.post(std::move(output));
+}
+
+// A full context loses the older half of what is not to be kept, as Ollama's does. Cells that others share cannot be
+// moved, so the rest is computed anew at its new positions.
+void EngineLoop::shift_full_contexts(TimePoint now) {
+  for (const RequestId request : full_) {
+    const EngineJob& job = *jobs_.at(request);
+    const std::span<const Token> tokens = scheduler_.tokens(request);
+    const std::size_t keep = std::min<std::size_t>(static_cast<std::size_t>(job.keep), tokens.size() / 2);
+    const std::size_t dropped = std::max<std::size_t>((tokens.size() - keep) / 2, 1);
+    std::vector<Token> rest(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(keep));
+    rest.insert(rest.end(), tokens.begin() + static_cast<std::ptrdiff_t>(keep + dropped), tokens.end());
+    scheduler_.replace(request, std::move(rest), now);
+  }
+}
+
+void EngineLoop::end(RequestId request, pb::Finished::Reason reason, TimePoint now) {
+  const auto found = jobs_.find(request);
+  const EngineJob& job = *found->second;
+  OutputEnd out;
+  out.finished.set_request(request.value);
+  out.finished.set_reason(reason);
+  out.finished.set_output_tokens(static_cast<std::uint32_t>(job.output));
+  const SequenceStats stats = scheduler_.stats(request);
+  out.finished.set_prompt_tokens(static_cast<std::uint32_t>(stats.prompt_tokens));
+  out.finished.set_cached_tokens(static_cast<std::uint32_t>(stats.cached_tokens));
+  const bool started = job.first_token != TimePoint{};
+  out.finished.set_prompt_ns(nanoseconds((started ? job.first_token : now) - job.added));
+  out.finished.set_output_ns(started ? nanoseconds(now - job.first_token) : 0);
+  scheduler_.remove(request, now);
+  jobs_.erase(found);
+  output_.post(std::move(out));
+}
+
+void EngineLoop::fail(RequestId request, const std::string& why, TimePoint now) {
+  OutputEnd out;
+  out.finished.set_request(request.value);
+  out.failure = why;
+  scheduler_.remove(request, now);
+  jobs_.erase(request);
+  output_.post(std::move(out));
+}
+
+// A step that the back end cannot compute is nobody's fault in particular: those in it fail, the others go on.
+void EngineLoop::fail_step(const Step& step, TimePoint now) {
+  std::unordered_set<RequestId> in_step(step.output_of.begin(), step.output_of.end());
+  in_step.insert(step.prompts_of.begin(), step.prompts_of.end());
+  scheduler_.abandon(DecodeStatus::kFailed, now);
+  for (const RequestId request : in_step) fail(request, "an error was encountered while running the model", now);
+}
+
+void EngineLoop::publish_prompts(const Step& step) {
+  const std::lock_guard lock(prompts_mutex_);
+  if (prompts_in_step_.empty() && step.prompts_of.empty()) return;
+  prompts_in_step_.clear();
+  prompts_in_step_.insert(step.prompts_of.begin(), step.prompts_of.end());
+  engine_.clear_abort();
+}
+
+void EngineLoop::report_health(TimePoint now) {
+  if (now - reported_ < kHealthInterval) return;
+  reported_ = now;
+  const SchedulerView view = scheduler_.view();
+  OutputHealth out;
+  out.health.set_steps(steps_);
+  out.health.set_running(static_cast<std::uint32_t>(view.running));
+  out.health.set_kv_cells_used(static_cast<std::uint32_t>(view.cells_used));
+  out.health.set_kv_cells_kept(static_cast<std::uint32_t>(view.cells_kept));
+  output_.post(std::move(out));
+}
+
+}  // namespace drover

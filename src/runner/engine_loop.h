@@ -1,0 +1,64 @@
+// The engine thread: drains its mailbox, asks the batch scheduler for a step, computes it, samples, and hands the tokens
+// on. All decisions about a step are the scheduler's; all text is the output worker's.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/mailbox.h"
+#include "engine/llama_engine.h"
+#include "engine/llama_model.h"
+#include "runner/batch_scheduler.h"
+#include "runner/job.h"
+
+namespace drover {
+
+class EngineLoop {
+ public:
+  EngineLoop(const LlamaModel& model, LlamaEngine& engine, int places, Mailbox<EngineMail>& mail,
+             Mailbox<OutputMail>& output);
+
+  // Until the mailbox is closed.
+  void run();
+
+  // Posts Canceled, and stops the step that is running if it computes this request's prompt. Any thread.
+  void cancel(RequestId request);
+
+ private:
+  void receive(bool wait);
+  void on_prepared(Prepared& prepared);
+  void on_canceled(RequestId request);
+  void on_stop(RequestId request);
+  void step();
+  void sample(const Step& step, TimePoint now);
+  void shift_full_contexts(TimePoint now);
+  void end(RequestId request, pb::Finished::Reason reason, TimePoint now);
+  void fail(RequestId request, const std::string& why, TimePoint now);
+  void fail_step(const Step& step, TimePoint now);
+  void publish_prompts(const Step& step);
+  void report_health(TimePoint now);
+
+  const LlamaModel& model_;
+  LlamaEngine& engine_;
+  BatchScheduler scheduler_;
+  Mailbox<EngineMail>& mail_;
+  Mailbox<OutputMail>& output_;
+  std::vector<EngineMail> received_;
+  std::unordered_map<RequestId, std::unique_ptr<EngineJob>> jobs_;
+  std::unordered_map<RequestId, bool> announced_;  // read but not prepared yet; true: canceled meanwhile
+  std::vector<Sampled> sampled_;
+  std::vector<std::pair<RequestId, pb::Finished::Reason>> ended_;
+  std::vector<std::pair<RequestId, std::string>> broken_;
+  std::vector<RequestId> full_;  // sequences whose context is full
+  TimePoint reported_{};
+  std::uint64_t steps_ = 0;
+  bool open_ = true;
+
+  std::mutex prompts_mutex_;
+  std::unordered_set<RequestId> prompts_in_step_;  // guarded by prompts_mutex_: whose prompts the running step computes
+};
+
+}  // namespace drover

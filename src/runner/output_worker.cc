@@ -1,0 +1,109 @@
+#include "runner/output_worker.h"
+
+namespace drover {
+
+void OutputWorker::run(Mailbox<OutputMail>& mail) {
+  std::vector<OutputMail> batch;
+  while (mail.drain(batch, true)) {
+    for (OutputMail& item : batch) {
+      if (auto* begin = std::get_if<OutputBegin>(&item)) {
+        const RequestId request = begin->job->request;
+        jobs_.emplace(request, std::move(begin->job));
+      } else if (auto* step = std::get_if<OutputStep>(&item)) {
+        for (const OutputToken& token : step->tokens) on_token(token);
+      } else if (auto* end = std::get_if<OutputEnd>(&item)) {
+        on_end(*end);
+      } else {
+        pb::FromRunner frame;
+        *frame.mutable_health() = std::get<OutputHealth>(item).health;
+        channel_.write(frame);
+      }
+    }
+    // All that came in together leaves together: when the engine is ahead, frames get larger and not more.
+    send_chunks();
+  }
+}
+
+void OutputWorker::on_token(const OutputToken& token) {
+  const auto found = jobs_.find(token.request);
+  if (found == jobs_.end() || found->second->stop_reported) return;
+  OutputJob& job = *found->second;
+  if (job.want_context) job.context.push_back(token.token);
+  bytes_.clear();
+  model_.append_piece(token.token, false, bytes_);
+  OutputPiece piece;
+  job.stop_reported = job.parser.push(bytes_, piece);
+  if (!piece.empty() || !token.probabilities.empty()) {
+    pb::Chunk& chunk = chunk_for(token.request);
+    fill(chunk, piece);
+    if (!token.probabilities.empty()) add_logprobs(token, chunk);
+  }
+  if (job.stop_reported) engine_.post(StopFound{token.request});
+}
+
+void OutputWorker::on_end(OutputEnd& end) {
+  const RequestId request{end.finished.request()};
+  const auto found = jobs_.find(request);
+  send_chunks();
+  pb::FromRunner frame;
+  if (!end.failure.empty()) {
+    frame.mutable_failed()->set_request(request.value);
+    frame.mutable_failed()->set_kind(pb::Failed::INTERNAL);
+    frame.mutable_failed()->set_message(end.failure);
+  } else {
+    *frame.mutable_finished() = std::move(end.finished);
+    if (found != jobs_.end()) {
+      OutputJob& job = *found->second;
+      OutputPiece piece;
+      job.parser.finish(piece);
+      frame.mutable_finished()->mutable_last()->set_request(request.value);
+      fill(*frame.mutable_finished()->mutable_last(), piece);
+      if (job.want_context) {
+        frame.mutable_finished()->mutable_context()->Assign(job.context.begin(), job.context.end());
+      }
+    }
+  }
+  channel_.write(frame);
+  if (found != jobs_.end()) jobs_.erase(found);
+}
+
+void OutputWorker::send_chunks() {
+  if (!chunks_.has_chunks() || chunks_.chunks().chunks_size() == 0) return;
+  channel_.write(chunks_);
+  chunks_.mutable_chunks()->Clear();
+}
+
+pb::Chunk& OutputWorker::chunk_for(RequestId request) {
+  auto& chunks = *chunks_.mutable_chunks()->mutable_chunks();
+  for (pb::Chunk& chunk : chunks) {
+    if (chunk.request() == request.value) return chunk;
+  }
+  pb::Chunk& chunk = *chunks.Add();
+  chunk.set_request(request.value);
+  return chunk;
+}
+
+void OutputWorker::fill(pb::Chunk& chunk, OutputPiece& piece) {
+  if (!piece.content.empty()) chunk.mutable_content()->append(piece.content);
+  if (!piece.thinking.empty()) chunk.mutable_thinking()->append(piece.thinking);
+  for (ParsedToolCall& call : piece.tool_calls) {
+    pb::ToolCall& into = *chunk.add_tool_calls();
+    into.set_id(std::move(call.id));
+    into.set_name(std::move(call.name));
+    into.set_arguments_json(std::move(call.arguments_json));
+  }
+}
+
+void OutputWorker::add_logprobs(const OutputToken& token, pb::Chunk& chunk) const {
+  pb::TokenLogprob& into = *chunk.add_logprobs();
+  const auto set = [&](const TokenProbability& from, pb::TokenLogprob& to) {
+    std::string bytes;
+    model_.append_piece(from.token, true, bytes);
+    to.set_token(bytes);
+    to.set_logprob(from.logprob);
+  };
+  set(token.probabilities.front(), into);
+  for (std::size_t i = 1; i < token.probabilities.size(); ++i) set(token.probabilities[i], *into.add_top());
+}
+
+}  // namespace drover

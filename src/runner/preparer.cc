@@ -1,0 +1,185 @@
+#include "runner/preparer.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <exception>
+
+namespace drover {
+namespace {
+
+// Ollama ends a generation at so many times the context length, so that a model that never stops frees its place.
+constexpr int kOutputPerContextMax = 10;
+// A context must hold a prompt token and an output token.
+constexpr int kContextMin = 4;
+
+constexpr const char* kPromptTooLong =
+    "the prompt is longer than the context length currently available to the model; shorten the prompt, start a new "
+    "conversation, or increase the context length";
+
+SamplerOptions sampler_options(const pb::Generate& work, const RenderedPrompt& rendered) {
+  const pb::Sampling& from = work.sampling();
+  SamplerOptions options;
+  options.seed = from.seed();
+  options.temperature = from.temperature();
+  options.top_k = from.top_k();
+  options.top_p = from.top_p();
+  options.min_p = from.min_p();
+  options.typical_p = from.typical_p();
+  options.repeat_last_n = from.repeat_last_n();
+  options.repeat_penalty = from.repeat_penalty();
+  options.presence_penalty = from.presence_penalty();
+  options.frequency_penalty = from.frequency_penalty();
+  options.grammar = rendered.grammar;
+  options.grammar_start = rendered.grammar_start;
+  return options;
+}
+
+}  // namespace
+
+void Preparer::run(Mailbox<pb::Generate>& requests) {
+  std::vector<pb::Generate> batch;
+  while (requests.drain(batch, true)) {
+    for (pb::Generate& work : batch) {
+      const RequestId request{work.request()};
+      try {
+        prepare(work);
+      } catch (const std::exception& error) {
+        refuse(request, pb::Failed::INTERNAL, error.what());
+      }
+    }
+  }
+}
+
+void Preparer::refuse(RequestId request, pb::Failed::Kind kind, const std::string& message) {
+  pb::FromRunner frame;
+  frame.mutable_failed()->set_request(request.value);
+  frame.mutable_failed()->set_kind(kind);
+  frame.mutable_failed()->set_message(message);
+  channel_.write(frame);
+  engine_.post(Refused{request});
+}
+
+void Preparer::prepare(pb::Generate& work) {
+  const RequestId request{work.request()};
+  const int asked = static_cast<int>(std::min<std::uint32_t>(work.context_length(), 1u << 30));
+  const int context_max = std::max(asked > 0 ? std::min(asked, context_length_) : context_length_, kContextMin);
+  auto prompt = make_prompt(work, context_max);
+  if (!prompt) {
+    const bool theirs = prompt.error().code == ErrorCode::kInvalidArgument;
+    return refuse(request, theirs ? pb::Failed::INVALID : pb::Failed::INTERNAL, prompt.error().message);
+  }
+  auto sampler = Sampler::create(model_, sampler_options(work, prompt->rendered));
+  if (!sampler) return refuse(request, pb::Failed::INVALID, sampler.error().message);
+
+  pb::FromRunner started;
+  started.mutable_started()->set_request(request.value);
+  started.mutable_started()->set_prompt_tokens(static_cast<std::uint32_t>(prompt->tokens.size()));
+  if (work.render_only()) started.mutable_started()->set_rendered_prompt(prompt->rendered.text);
+  channel_.write(started);
+
+  auto engine = std::make_unique<EngineJob>();
+  engine->request = request;
+  engine->sampler = std::move(*sampler);
+  engine->sampler->accept_prompt(prompt->tokens);
+  engine->context_max = context_max;
+  const std::int64_t output_cap = static_cast<std::int64_t>(kOutputPerContextMax) * context_max;
+  engine->output_max = static_cast<int>(work.predict_max() < 0 ? output_cap : std::min(work.predict_max(), output_cap));
+  if (work.render_only()) engine->output_max = 0;
+  engine->keep = static_cast<int>(std::min<std::size_t>(work.keep(), prompt->tokens.size()));
+  engine->shift = work.shift();
+  engine->top_logprobs = work.logprobs() ? static_cast<int>(work.top_logprobs()) : -1;
+
+  std::vector<std::string> stops(work.stop().begin(), work.stop().end());
+  stops.insert(stops.end(), prompt->rendered.stops.begin(), prompt->rendered.stops.end());
+  auto output = std::make_unique<OutputJob>(
+      OutputJob{.request = request, .parser = OutputParser(prompt->rendered.syntax, std::move(stops)), .context = {}});
+  output->want_context = work.want_context();
+  if (output->want_context) output->context = prompt->tokens;
+  engine->prompt = std::move(prompt->tokens);
+  engine_.post(Prepared{std::move(engine), std::move(output)});
+}
+
+Result<Preparer::Prompt> Preparer::make_prompt(const pb::Generate& work, int context_max) const {
+  if (work.has_chat()) return make_chat_prompt(work, context_max);
+  if (work.has_infill()) {
+    auto prompt = make_infill_prompt(work.infill());
+    if (!prompt) return prompt;
+    if (auto fitted = fit(work, context_max, prompt->tokens); !fitted) return std::move(fitted).error();
+    return prompt;
+  }
+  Prompt prompt;
+  auto grammar = grammar_for(work.format());
+  if (!grammar) return std::move(grammar).error();
+  prompt.rendered.grammar = std::move(*grammar);
+  prompt.rendered.text = work.raw_prompt();
+  prompt.tokens = model_.tokenize(prompt.rendered.text, true);
+  if (auto fitted = fit(work, context_max, prompt.tokens); !fitted) return std::move(fitted).error();
+  return prompt;
+}
+
+Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, int context_max) const {
+  pb::Chat chat = work.chat();
+  while (true) {
+    auto rendered = chat_.render(chat, work.format());
+    if (!rendered) return std::move(rendered).error();
+    Prompt prompt;
+    prompt.rendered = std::move(*rendered);
+    if (work.context_size() > 0) {
+      prompt.tokens.assign(work.context().begin(), work.context().end());
+      for (const Token token : prompt.tokens) {
+        if (token < 0 || token >= model_.vocabulary_size()) return invalid("context holds a token that the model does not have");
+      }
+    }
+    const std::vector<Token> tokens = model_.tokenize(prompt.rendered.text, prompt.tokens.empty());
+    prompt.tokens.insert(prompt.tokens.end(), tokens.begin(), tokens.end());
+    if (static_cast<int>(prompt.tokens.size()) < context_max || !work.truncate()) {
+      if (auto fitted = fit(work, context_max, prompt.tokens); !fitted) return std::move(fitted).error();
+      return prompt;
+    }
+    // The oldest message that is neither a system message nor the last one goes first.
+    auto& messages = *chat.mutable_messages();
+    int oldest = 0;
+    while (oldest < messages.size() && messages[oldest].role() == "system") ++oldest;
+    if (oldest + 1 >= messages.size()) {
+      if (auto fitted = fit(work, context_max, prompt.tokens); !fitted) return std::move(fitted).error();
+      return prompt;
+    }
+    messages.DeleteSubrange(oldest, 1);
+  }
+}
+
+Result<Preparer::Prompt> Preparer::make_infill_prompt(const pb::Infill& infill) const {
+  const InfillTokens& tokens = model_.infill();
+  if (!tokens.complete()) return invalid("the model does not support insert");
+  Prompt prompt;
+  const auto append = [&](const std::vector<Token>& part) {
+    prompt.tokens.insert(prompt.tokens.end(), part.begin(), part.end());
+  };
+  append(model_.tokenize("", true));
+  prompt.tokens.push_back(tokens.prefix);
+  append(model_.tokenize(infill.prefix(), false));
+  prompt.tokens.push_back(tokens.suffix);
+  append(model_.tokenize(infill.suffix(), false));
+  prompt.tokens.push_back(tokens.middle);
+  return prompt;
+}
+
+// Makes `tokens` leave room for at least one output token.
+Result<void> Preparer::fit(const pb::Generate& work, int context_max, std::vector<Token>& tokens) const {
+  if (tokens.empty()) {
+    // Something has to be computed before a token can be chosen.
+    tokens = model_.tokenize("\n", true);
+    if (tokens.empty()) return invalid("the prompt is empty");
+  }
+  const int size = static_cast<int>(tokens.size());
+  if (size < context_max) return {};
+  if (!work.truncate()) return invalid(kPromptTooLong);
+  const int room = context_max - 1;
+  const int keep = std::min(static_cast<int>(work.keep()), room / 2);
+  spdlog::debug("request {}: prompt of {} tokens truncated to {}", work.request(), size, room);
+  tokens.erase(tokens.begin() + keep, tokens.begin() + keep + (size - room));
+  return {};
+}
+
+}  // namespace drover

@@ -1,0 +1,154 @@
+#include "runner/runner.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
+
+#include "engine/chat_template.h"
+#include "engine/llama_engine.h"
+#include "engine/llama_model.h"
+#include "runner/engine_loop.h"
+#include "runner/frame_channel.h"
+#include "runner/output_worker.h"
+#include "runner/preparer.h"
+
+namespace drover {
+namespace {
+
+constexpr int kContextDefault = 4096;
+constexpr int kContextMin = 16;
+constexpr int kPlacesAuto = 4;
+constexpr int kStepTokens = 512;
+// The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
+constexpr int kPoolContexts = 2;
+
+struct LoadedModel {
+  std::unique_ptr<LlamaModel> model;
+  std::unique_ptr<ChatTemplate> chat;
+  std::unique_ptr<LlamaEngine> engine;
+  int context_length = 0;
+  int places = 1;
+};
+
+Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
+  ModelOptions options;
+  options.path = load.model_path();
+  options.adapter_paths.assign(load.adapter_paths().begin(), load.adapter_paths().end());
+  options.gpu_layers = load.gpu_layers();
+  options.main_gpu = static_cast<int>(load.main_gpu());
+  options.use_mmap = load.use_mmap();
+  int reported_percent = -1;
+  options.on_progress = [&](float fraction) {
+    if (const int percent = static_cast<int>(fraction * 100); percent != reported_percent) {
+      reported_percent = percent;
+      pb::FromRunner frame;
+      frame.mutable_load_progress()->set_fraction(fraction);
+      channel.write(frame);
+    }
+    return true;
+  };
+  LoadedModel loaded;
+  auto model = LlamaModel::load(options);
+  if (!model) return std::move(model).error();
+  loaded.model = std::move(*model);
+  if (!loaded.model->can_generate()) return invalid("the model does not support generate");
+  auto chat = ChatTemplate::create(*loaded.model);
+  if (!chat) return std::move(chat).error();
+  loaded.chat = std::move(*chat);
+
+  const int asked = load.context_length() > 0 ? static_cast<int>(load.context_length()) : kContextDefault;
+  loaded.context_length = std::max(std::min(asked, loaded.model->trained_context()), kContextMin);
+  loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
+  ContextOptions context;
+  context.cells = loaded.context_length * std::min(loaded.places, kPoolContexts);
+  context.places = loaded.places;
+  context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : kStepTokens;
+  context.step_tokens_max = std::max(context.step_tokens_max, loaded.places);
+  context.threads = static_cast<int>(load.threads());
+  context.kv_cache_type = load.kv_cache_type();
+  context.flash_attention = load.flash_attention();
+  auto engine = LlamaEngine::create(*loaded.model, context);
+  if (!engine) return std::move(engine).error();
+  loaded.engine = std::move(*engine);
+  return loaded;
+}
+
+void report_failed_load(const Error& error, FrameChannel& channel) {
+  pb::FromRunner frame;
+  frame.mutable_failed()->set_kind(error.code == ErrorCode::kNoSpace          ? pb::Failed::MEMORY
+                                   : error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
+                                                                               : pb::Failed::INTERNAL);
+  frame.mutable_failed()->set_message(error.message);
+  channel.write(frame);
+}
+
+void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
+  pb::FromRunner frame;
+  pb::Loaded& message = *frame.mutable_loaded();
+  message.set_context_length(static_cast<std::uint32_t>(loaded.context_length));
+  message.set_parallel(static_cast<std::uint32_t>(loaded.places));
+  message.set_memory_bytes(loaded.engine->memory_bytes());
+  message.set_device_bytes(loaded.engine->device_bytes());
+  message.set_kv_cells(static_cast<std::uint32_t>(loaded.engine->limits().cells));
+  message.set_can_infill(loaded.model->infill().complete());
+  message.set_can_think(loaded.chat->can_think());
+  message.set_can_call_tools(loaded.chat->can_call_tools());
+  channel.write(frame);
+}
+
+void serve(LoadedModel& loaded, FrameChannel& channel) {
+  Mailbox<pb::Generate> requests;
+  Mailbox<EngineMail> engine_mail;
+  Mailbox<OutputMail> output_mail;
+  Preparer preparer(*loaded.model, *loaded.chat, loaded.context_length, channel, engine_mail);
+  EngineLoop loop(*loaded.model, *loaded.engine, loaded.places, engine_mail, output_mail);
+  OutputWorker output(*loaded.model, channel, engine_mail);
+  std::thread prepare_thread([&] { preparer.run(requests); });
+  std::thread engine_thread([&] { loop.run(); });
+  std::thread output_thread([&] { output.run(output_mail); });
+
+  pb::ToRunner message;
+  while (channel.read(message)) {
+    switch (message.kind_case()) {
+      case pb::ToRunner::kGenerate:
+        engine_mail.post(Announced{RequestId{message.generate().request()}});
+        requests.post(std::move(*message.mutable_generate()));
+        break;
+      case pb::ToRunner::kCancel: loop.cancel(RequestId{message.cancel().request()}); break;
+      default: spdlog::warn("a message that a runner does not know");
+    }
+    message.Clear();
+  }
+  // The front is gone or wants this runner to end. A step may take long, and nobody waits for its result.
+  std::_Exit(0);
+}
+
+}  // namespace
+
+int run_runner(int descriptor) {
+  // The runner ends with the front, even if it is stopped or busy when that happens. End of file does the same in case
+  // the front had gone before this call.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGINT, SIG_IGN);  // Ctrl-C is for the front, which ends its runners in order
+  FrameChannel channel(descriptor);
+  pb::ToRunner first;
+  if (!channel.read(first) || !first.has_load()) return 1;
+  ::prctl(PR_SET_NAME, "drover-runner");
+  LlamaModel::initialize_backends();
+  auto loaded = load(first.load(), channel);
+  if (!loaded) {
+    report_failed_load(loaded.error(), channel);
+    return 1;
+  }
+  report_loaded(*loaded, channel);
+  serve(*loaded, channel);
+  return 0;
+}
+
+}  // namespace drover

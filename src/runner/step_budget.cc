@@ -1,0 +1,94 @@
+#include "runner/step_budget.h"
+
+#include <algorithm>
+
+namespace drover {
+namespace {
+
+constexpr int kPromptTokensMin = 8;     // prompts go on however slow the steps are
+constexpr int kPromptTokensFirst = 32;  // before anything is measured
+constexpr int kRowsMultiple = 16;       // the engine's matrix products work on so many rows at a time
+constexpr int kTokensToLearnFrom = 8;   // a step with fewer prompt tokens says little about their cost
+constexpr double kGapOverAlone = 4;
+constexpr double kWeightOfNew = 0.25;  // of a new measurement, against all before
+// Steps without prompt tokens, made only to measure, are at least so far apart ...
+constexpr std::int64_t kMeasureEvery = 16;
+// ... and made only if nothing was measured for so long.
+constexpr std::int64_t kMeasurementKeeps = 512;
+
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
+
+StepBudget::StepBudget(Duration gap_target, bool adapts, int step_tokens_max)
+    : gap_target_seconds_(seconds(gap_target)), adapts_(adapts), step_tokens_max_(step_tokens_max) {}
+
+int StepBudget::prompt_tokens(int generating) const {
+  const int most = step_tokens_max_ - generating;
+  const Alone* known = alone(generating);
+  const double alone_seconds = known != nullptr ? known->seconds : 0;
+  const double target = adapts_ ? std::max(gap_target_seconds_, kGapOverAlone * alone_seconds) : gap_target_seconds_;
+
+  // Never more than twice what was tried: few tokens say little about what many would take.
+  int budget = kPromptTokensFirst;
+  if (samples_ > 0) {
+    const int tried = *std::max_element(tokens_.begin(), tokens_.end());
+    budget = std::max(kPromptTokensFirst, 2 * tried);
+    const double fits = std::max(0.0, (target - alone_seconds) / token_seconds());
+    if (fits < budget) budget = static_cast<int>(fits);
+  }
+  const int rows = (generating + budget) / kRowsMultiple * kRowsMultiple;
+  if (rows - generating >= kPromptTokensMin) budget = rows - generating;
+  budget = std::min(std::max(budget, kPromptTokensMin), most);
+  return budget < most && measure_now(generating) ? 0 : budget;
+}
+
+void StepBudget::observe(int generating, int prompt, Duration took) {
+  ++step_;
+  const double measured = seconds(took);
+  if (prompt == 0) {
+    if (generating == 0) return;
+    measured_alone_ = step_;
+    const auto [entry, added] = alone_.try_emplace(generating, Alone{measured, step_});
+    if (added) return;
+    // A single slow step must not count for much: it is taken for at most twice the usual.
+    const double usual = entry->second.seconds;
+    entry->second = {usual + kWeightOfNew * (std::min(measured, 2 * usual) - usual), step_};
+    return;
+  }
+  if (prompt < kTokensToLearnFrom) return;
+  const Alone* known = generating > 0 ? alone(generating) : nullptr;
+  const double streams = known != nullptr ? known->seconds : 0;
+  // A step that took less than its streams alone is noise; its tokens cannot have cost nothing.
+  const double cost = std::max(measured - streams, 0.05 * measured) / prompt;
+  token_seconds_[samples_ % kSamples] = cost;
+  tokens_[samples_ % kSamples] = prompt;
+  ++samples_;
+}
+
+// What is known for so many streams, or else for the nearest number below, or above.
+const StepBudget::Alone* StepBudget::alone(int generating) const {
+  if (alone_.empty()) return nullptr;
+  auto above = alone_.upper_bound(generating);
+  if (above != alone_.begin()) --above;
+  return &above->second;
+}
+
+// The median of the latest: one step that the machine held up changes nothing.
+double StepBudget::token_seconds() const {
+  std::array<double, kSamples> sorted = token_seconds_;
+  const auto end = sorted.begin() + std::min(samples_, kSamples);
+  const auto middle = sorted.begin() + (end - sorted.begin()) / 2;
+  std::nth_element(sorted.begin(), middle, end);
+  return std::max(*middle, 1e-9);
+}
+
+bool StepBudget::measure_now(int generating) const {
+  if (samples_ == 0 || step_ - measured_alone_ < kMeasureEvery) return false;
+  const auto entry = alone_.find(generating);
+  return entry == alone_.end() || step_ - entry->second.step > kMeasurementKeeps;
+}
+
+}  // namespace drover

@@ -1,0 +1,47 @@
+// How many prompt tokens a step may hold while streams generate, so that the time between two tokens of a stream stays
+// near its target. Learned from measured steps: a step takes what the streams take alone, and a part for each prompt
+// token. Pure; the scheduler's thread owns it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+
+#include "base/clock.h"
+
+namespace drover {
+
+class StepBudget {
+ public:
+  // The target is `gap_target`, or if `adapts` 4 times what the streams take alone where that is more.
+  StepBudget(Duration gap_target, bool adapts, int step_tokens_max);
+
+  // Prompt tokens for a step with `generating` > 0 tokens of streams. 0 now and then, for one step: to measure what the
+  // streams take alone, where that is not known.
+  int prompt_tokens(int generating) const;
+  // A step with so many tokens of streams and of prompts took so long.
+  void observe(int generating, int prompt, Duration took);
+
+ private:
+  struct Alone {
+    double seconds = 0;
+    std::int64_t step = 0;  // when it was measured
+  };
+
+  const Alone* alone(int generating) const;
+  double token_seconds() const;
+  bool measure_now(int generating) const;
+
+  double gap_target_seconds_;
+  bool adapts_;
+  int step_tokens_max_;
+  std::map<int, Alone> alone_;  // by number of streams: a step without prompt tokens
+  static constexpr int kSamples = 5;
+  std::array<double, kSamples> token_seconds_{};  // the latest steps with prompt tokens: seconds per prompt token
+  std::array<int, kSamples> tokens_{};            // and their prompt tokens
+  int samples_ = 0;                               // measured so far
+  std::int64_t step_ = 0;
+  std::int64_t measured_alone_ = 0;  // the latest step without prompt tokens
+};
+
+}  // namespace drover

@@ -1,0 +1,51 @@
+// Files that appear whole or not at all, and errors of the file system in words.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace drover {
+
+// "cannot <action> <path>: <reason>". kNoSpace for a full disk or quota, kNotFound for a missing file, else kInternal.
+Error file_error(std::string_view action, const std::filesystem::path& path, int error_number);
+
+// All of the regular file at `path`, which must not be a symbolic link. Errors: kNotFound; kTooLarge over `bytes_max`;
+// kInvalidArgument if it is no regular file.
+Result<std::string> read_whole_file(const std::filesystem::path& path, std::uint64_t bytes_max);
+
+// Makes a rename or removal in `folder` survive a crash of the machine.
+Result<void> sync_folder(const std::filesystem::path& folder);
+
+// Makes `folder` and what is missing above it, durably.
+Result<void> make_folders(const std::filesystem::path& folder);
+
+// A file under a temporary name that commit() gives its real one. Without commit() the destructor removes it; if the
+// process dies first, sweep() does. One thread at a time.
+class AtomicFile {
+ public:
+  // `folder` must be on the file system of the place where the file will go.
+  static Result<AtomicFile> create(const std::filesystem::path& folder);
+  ~AtomicFile();
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+
+  Result<void> write(std::string_view bytes);
+  // Makes what was written durable and moves it to `path`, replacing what is there. To be called once, at the end.
+  Result<void> commit(const std::filesystem::path& path);
+
+  // Removes the temporary files in `folder` whose writers are gone.
+  static void sweep(const std::filesystem::path& folder);
+
+ private:
+  AtomicFile(std::filesystem::path temporary, int descriptor);
+  void close();
+
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;  // Holds an exclusive flock for as long as the writer lives; sweep() goes by that.
+};
+
+}  // namespace drover

@@ -1,0 +1,120 @@
+// The models on disk, in Ollama's layout: manifests/<host>/<namespace>/<model>/<tag> and blobs/sha256-<hex>.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "store/blob_pins.h"
+#include "store/blob_store.h"
+#include "store/manifest.h"
+#include "store/manifest_folder.h"
+#include "store/model.h"
+#include "store/model_loader.h"
+#include "store/model_name.h"
+
+namespace drover {
+
+inline constexpr std::size_t kCreateFilesMax = 1024;
+inline constexpr std::chrono::seconds kUnreferencedBlobAge = std::chrono::hours(1);
+
+// How to make a model. Exactly one of `from` and `files` says what it is made of.
+struct CreateSpec {
+  explicit CreateSpec(ModelName model_name) : name(std::move(model_name)) {}
+
+  ModelName name;
+  std::optional<ModelName> from;
+  std::vector<std::pair<std::string, std::string>> files;     // file name to digest, both as the client sent them
+  std::vector<std::pair<std::string, std::string>> adapters;  // likewise
+  std::optional<std::string> template_text;                   // the caller has checked that it parses
+  std::optional<std::string> system;
+  nlohmann::ordered_json parameters = nlohmann::ordered_json::object();
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  std::vector<std::string> licenses;
+  std::string renderer;
+  std::string parser;
+  std::string requires_version;
+  std::string quantize;  // not supported: an error if set
+};
+
+// Told each status while a model is made: "parsing GGUF", "using existing layer sha256:…", "creating new layer
+// sha256:…", "writing manifest", "success". Called on the thread that called create().
+using StatusCallback = std::function<void(const std::string& status)>;
+
+// Any thread may call any function at any time. Everything that is written becomes visible whole or not at all, also
+// if the machine stops: temporary file, fsync, rename, fsync of the folder. All functions block on the disk; find() of
+// a model that has not changed since the last time costs one stat.
+// Two processes that both delete and create models in one folder at the same time are not guarded from each other.
+// Errors of all that write: kNoSpace when the disk is full, kInternal for other refusals of the file system.
+class ModelStore {
+ public:
+  // Makes the folders that are missing and sweeps temporary files that dead writers left behind.
+  static Result<std::unique_ptr<ModelStore>> open(const std::filesystem::path& root);
+
+  // All models, the last modified first. One that cannot be read is left out, with a line in the log.
+  std::vector<std::shared_ptr<const Model>> list();
+
+  // Errors: kNotFound (the caller words it, each route has its own text); kInvalidArgument: there is a manifest, but
+  // it or what it refers to is broken, with a text that says how.
+  Result<std::shared_ptr<const Model>> find(const ModelName& name);
+  bool exists(const ModelName& name) const;
+
+  const BlobStore& blobs() const { return blobs_; }
+
+  // Errors: kNotFound: there is no such source.
+  Result<void> copy(const ModelName& source, const ModelName& destination);
+  // Removes the model and those of its blobs that nothing else refers to. Works for broken models too.
+  // Errors: kNotFound.
+  Result<void> remove(const ModelName& name);
+  // Errors: kNotFound: no such `from`; kInvalidArgument: everything that is wrong with the spec or its files.
+  Result<void> create(const CreateSpec& spec, const StatusCallback& status);
+  // Makes `name` from the bytes of a GGUF file, unless it exists with just these. For the built-in model.
+  Result<void> import_gguf(const ModelName& name, std::string_view bytes);
+  // Removes blobs that no manifest refers to, nobody is using for a new model, and that have not been touched for
+  // `age`. Returns how many. Error: a manifest cannot be read now, and nothing was removed.
+  Result<std::size_t> prune(std::chrono::seconds age = kUnreferencedBlobAge);
+
+ private:
+  friend class ModelCreation;
+  struct CachedModel {
+    std::filesystem::path manifest;
+    FileStamp stamp;
+    std::shared_ptr<const Model> model;
+  };
+
+  explicit ModelStore(const std::filesystem::path& models);
+  std::shared_ptr<const Model> find_cached(const std::string& key);
+  // The text of the manifest that stands for `name`. Errors: kNotFound and those of ManifestFolder::read.
+  Result<std::string> read_manifest(const ModelName& name) const;
+  // As read_manifest; whatever of the manifest's blobs exists stays for as long as `pins` lives.
+  Result<std::string> read_and_pin_manifest(const ModelName& name, BlobPins::Holder& pins) const;
+  // Puts the manifest in place, releases `pins`, and deletes what only the manifest before it referred to.
+  Result<void> write_manifest(const ModelName& name, const std::string& text, BlobPins::Holder& pins);
+  // What all manifests refer to. Error: one cannot be read now, so nothing is known to be unreferenced.
+  Result<std::set<Digest>> referenced_blobs() const;
+  // Deletes what only this manifest, which is no longer in place, referred to.
+  void remove_unreferenced(const std::string& old_manifest);
+  void forget(const ModelName& name);
+
+  BlobStore blobs_;
+  ManifestFolder manifests_;
+  ModelLoader loader_;
+  BlobPins pins_;
+  std::mutex write_mutex_;  // Held while manifests change and while blobs are deleted, so neither sees the other half.
+  std::mutex cache_mutex_;
+  std::map<std::string, CachedModel> cache_;  // By ModelName::folded(). Guarded by cache_mutex_.
+};
+
+}  // namespace drover

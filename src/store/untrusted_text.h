@@ -1,0 +1,25 @@
+// Text and JSON from files that anyone may have written.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace drover {
+
+inline constexpr int kJsonDepthMax = 64;
+
+// `text` with every byte that is not part of a well-formed UTF-8 sequence replaced by U+FFFD, since JSON can hold
+// nothing else.
+std::string to_valid_utf8(std::string_view text);
+
+// Parses JSON that is nested no deeper than kJsonDepthMax, so that copying and printing it cannot exhaust the stack.
+// Error: kInvalidArgument, "<what> is not valid JSON" or "<what> is nested too deeply".
+Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::string_view what);
+
+// `json` on one line. Strings that are no valid UTF-8 are repaired.
+std::string to_text(const nlohmann::ordered_json& json);
+
+}  // namespace drover

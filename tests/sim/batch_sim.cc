@@ -1,0 +1,78 @@
+// The batch scheduler under random load. `batch_sim` runs a million steps over many seeds; `batch_sim --seed S` runs
+// one again, `--steps N` sets how many steps in all.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+#include "batch_world.h"
+
+namespace drover {
+namespace {
+
+constexpr int kStepsPerSeed = 2000;
+std::optional<std::uint64_t> only_seed;
+std::int64_t steps_wanted = 1'000'000;
+
+TEST(BatchSim, KeepsItsPromises) {
+  std::int64_t steps = 0;
+  BatchWorld::Counts all;
+  for (std::uint64_t seed = only_seed.value_or(1); steps < steps_wanted; ++seed) {
+    BatchWorld world(seed);
+    const std::string broken = world.run(kStepsPerSeed);
+    ASSERT_EQ(broken, "") << "replay with: batch_sim --seed " << seed;
+    const BatchWorld::Counts& counts = world.counts();
+    steps += counts.busy_steps;
+    all.requests += counts.requests;
+    all.cancelled += counts.cancelled;
+    all.replaced += counts.replaced;
+    all.parked += counts.parked;
+    all.cached_tokens += counts.cached_tokens;
+    all.computed_tokens += counts.computed_tokens;
+    all.failed_steps += counts.failed_steps;
+    if (only_seed) break;
+  }
+  fmt::print(
+      "{} steps, {} requests, {} cancelled, {} replaced, {} parked, {} failed steps, {} tokens computed, {} cached\n",
+      steps, all.requests, all.cancelled, all.replaced, all.parked, all.failed_steps, all.computed_tokens,
+      all.cached_tokens);
+  if (only_seed) return;
+  EXPECT_GT(all.requests, steps / 100);
+  EXPECT_GT(all.parked, steps / 1000);
+  EXPECT_GT(all.cached_tokens, all.computed_tokens / 10);
+}
+
+// Each mistake made on purpose must break a promise within the run it was made in.
+class BatchSimMutation : public testing::TestWithParam<Mutation> {};
+
+TEST_P(BatchSimMutation, IsNoticed) {
+  int made = 0;
+  for (std::uint64_t seed = 1; made < 20 && seed < 1000; ++seed) {
+    BatchWorld world(seed, GetParam());
+    const std::string broken = world.run(500);
+    if (!world.mutated()) continue;
+    ++made;
+    EXPECT_NE(broken, "") << "seed " << seed;
+  }
+  EXPECT_EQ(made, 20);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BatchSimMutation,
+                         testing::Values(Mutation::kDropCopy, Mutation::kShortCopy, Mutation::kOtherSource,
+                                         Mutation::kDropRemoval, Mutation::kShortRemoval, Mutation::kWrongPosition,
+                                         Mutation::kWrongToken, Mutation::kSwapSlots));
+
+}  // namespace
+}  // namespace drover
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string_view name = argv[i];
+    if (name == "--seed") drover::only_seed = std::strtoull(argv[i + 1], nullptr, 10);
+    if (name == "--steps") drover::steps_wanted = std::strtoll(argv[i + 1], nullptr, 10);
+  }
+  return RUN_ALL_TESTS();
+}

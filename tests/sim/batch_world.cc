@@ -1,0 +1,309 @@
+#include "batch_world.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace drover {
+namespace {
+
+constexpr int kPastMax = 16;
+// Steps that the oldest request may take for one output, beyond those for its own tokens: to wait for a prefix, to
+// measure, for failed steps.
+constexpr int kPatienceSteps = 400;
+
+SchedulerConfig make_config(std::mt19937_64& random) {
+  const auto between = [&](int low, int high) { return low + static_cast<int>(random() % (high - low + 1)); };
+  SchedulerConfig config;
+  config.places = between(0, 3) == 0 ? between(1, 16) : between(1, 6);
+  config.engine.memory = between(0, 3) == 0 ? MemoryKind::kWhole : MemoryKind::kShared;
+  config.engine.slots = config.places + (between(0, 2) == 0 ? 0 : between(0, 12));
+  config.engine.cells = between(0, 2) == 0 ? between(24, 80) : between(80, 600);
+  config.engine.step_tokens_max = config.places + between(0, 64);
+  config.gap_target = std::chrono::milliseconds(between(10, 100));
+  config.gap_target_adapts = between(0, 1) == 0;
+  config.shared_wait_steps_max = between(0, 3) == 0 ? 0 : between(1, 64);
+  return config;
+}
+
+}  // namespace
+
+BatchWorld::BatchWorld(std::uint64_t seed, Mutation mutation)
+    : random_(seed),
+      mutation_(mutation),
+      config_(make_config(random_)),
+      vocabulary_((mutation == Mutation::kNone ? 2 : 200) + below(500)),
+      arrival_one_in_(1 + below(20)),
+      cancel_one_in_(20 + below(500)),
+      failure_one_in_(chance(2) ? 1 << 30 : 10 + below(200)),
+      engine_(config_.engine, vocabulary_),
+      scheduler_(config_) {
+  for (int i = 0; i < 4; ++i) {
+    auto& document = documents_.emplace_back();
+    if (i > 0 && chance(2)) document = documents_[0];
+    append_random(document, 1 + below(config_.engine.cells / 3));
+  }
+}
+
+std::string BatchWorld::run(int steps) {
+  const std::int64_t end = steps_ + steps;
+  while (broken_.empty() && steps_ < end) step();
+  arrivals_ = false;
+  while (broken_.empty() && !requests_.empty()) step();
+  arrivals_ = true;
+  const SchedulerView view = scheduler_.view();
+  if (broken_.empty() && (view.running != 0 || view.parked != 0 || view.cells_used != 0)) {
+    fail("something is left of requests that are done");
+  }
+  return broken_;
+}
+
+void BatchWorld::fail(std::string what) {
+  if (broken_.empty()) broken_ = fmt::format("step {}: {}", steps_, what);
+}
+
+void BatchWorld::step() {
+  ++steps_;
+  now_ += std::chrono::milliseconds(1);
+  arrive();
+  cancel_some();
+  replace_some();
+
+  Step step = scheduler_.plan(now_);
+  if (step.empty()) {
+    if (!requests_.empty()) fail("nothing is planned although there are requests");
+    return;
+  }
+  ++counts_.busy_steps;
+  check_step(step);
+  const bool fails = chance(failure_one_in_);
+  if (!fails) mutate(step);
+  engine_.apply(step.operations);
+  if (fails) engine_.fail_next(chance(2) ? DecodeStatus::kNoRoom : DecodeStatus::kAborted);
+  const DecodeStatus status = engine_.decode(step.rows);
+  if (!engine_.violation().empty()) return fail(engine_.violation());
+  if (status == DecodeStatus::kDone) {
+    answer(step);
+  } else {
+    ++counts_.failed_steps;
+    scheduler_.abandon(status, now_);
+  }
+  counts_.computed_tokens = engine_.rows_computed();
+  const SchedulerView view = scheduler_.view();
+  if (view.cells_used + view.cells_kept != engine_.cells_used()) {
+    fail(fmt::format("the scheduler counts {} + {} cells, the engine {}", view.cells_used, view.cells_kept,
+                     engine_.cells_used()));
+  }
+  check_progress();
+}
+
+void BatchWorld::arrive() {
+  if (!arrivals_ || !chance(arrival_one_in_)) return;
+  int count = chance(4) ? config_.places : 1;
+  while (count-- > 0 && static_cast<int>(requests_.size()) < config_.places) {
+    Request request;
+    request.id = {++last_id_};
+    request.tokens = prompt();
+    const int room = config_.engine.cells - static_cast<int>(request.tokens.size());
+    request.tokens_max = static_cast<int>(request.tokens.size()) + 1 + below(chance(4) ? room : std::min(room, 40));
+    request.progress_step = steps_;
+    scheduler_.add(request.id, request.tokens, now_);
+    requests_.push_back(std::move(request));
+    ++counts_.requests;
+  }
+}
+
+std::vector<Token> BatchWorld::prompt() {
+  std::vector<Token> tokens;
+  const int kind = below(8);
+  if (kind == 0 && !requests_.empty()) {
+    tokens = requests_[below(static_cast<int>(requests_.size()))].tokens;
+  } else if (kind <= 3 && !past_.empty()) {
+    tokens = past_[below(static_cast<int>(past_.size()))];
+    if (chance(4)) tokens.resize(1 + below(static_cast<int>(tokens.size())));
+  } else if (kind <= 6) {
+    tokens = documents_[below(static_cast<int>(documents_.size()))];
+  }
+  if (tokens.empty() || !chance(4)) append_random(tokens, 1 + below(chance(5) ? config_.engine.cells : 20));
+  tokens.resize(std::min(static_cast<int>(tokens.size()), config_.engine.cells - 1));
+  return tokens;
+}
+
+void BatchWorld::append_random(std::vector<Token>& tokens, int count) {
+  while (count-- > 0) tokens.push_back(below(vocabulary_));
+}
+
+void BatchWorld::cancel_some() {
+  for (std::size_t i = requests_.size(); i-- > 0;) {
+    if (!chance(cancel_one_in_)) continue;
+    scheduler_.remove(requests_[i].id, now_);
+    ++counts_.cancelled;
+    forget(i);
+  }
+  if (chance(100)) scheduler_.remove({last_id_ + 1}, now_);
+}
+
+void BatchWorld::replace_some() {
+  for (Request& request : requests_) {
+    const bool full = static_cast<int>(request.tokens.size()) == config_.engine.cells;
+    if (full || chance(2 * cancel_one_in_)) replace(request);
+  }
+}
+
+// A context shift: the beginning stays, and the later half of the rest.
+void BatchWorld::replace(Request& request) {
+  const int length = static_cast<int>(request.tokens.size());
+  const int keep = below(length / 2);
+  const int drop = (length - keep) / 2;
+  request.tokens.erase(request.tokens.begin() + keep, request.tokens.begin() + keep + drop);
+  request.tokens_max = std::min(request.tokens_max, static_cast<int>(request.tokens.size()) + 30);
+  request.streams = false;
+  scheduler_.replace(request.id, request.tokens, now_);
+  ++counts_.replaced;
+}
+
+void BatchWorld::forget(std::size_t index) {
+  past_.push_back(std::move(requests_[index].tokens));
+  if (static_cast<int>(past_.size()) > kPastMax) past_.pop_front();
+  requests_.erase(requests_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (!requests_.empty()) requests_.front().progress_step = std::max(requests_.front().progress_step, steps_);
+}
+
+void BatchWorld::check_step(const Step& step) {
+  if (static_cast<int>(step.rows.size()) > config_.engine.step_tokens_max) fail("the step is too large");
+  const auto outputs = std::count_if(step.rows.begin(), step.rows.end(), [](const Row& row) { return row.output; });
+  if (outputs != static_cast<std::ptrdiff_t>(step.output_of.size())) fail("outputs without an owner");
+
+  // A slot with a single row, with output, is a stream or as cheap as one.
+  int stream_rows = 0;
+  std::map<Slot, int> rows_of;
+  for (const Row& row : step.rows) ++rows_of[row.slot];
+  for (const Row& row : step.rows) stream_rows += row.output && rows_of[row.slot] == 1;
+  const int prompt_rows = static_cast<int>(step.rows.size()) - stream_rows;
+
+  bool any_stream = false;
+  for (Request& request : requests_) {
+    const int parked = scheduler_.stats(request.id).parked;
+    const bool in_step = std::find(step.output_of.begin(), step.output_of.end(), request.id) != step.output_of.end();
+    counts_.parked += parked - request.parked;
+    if (std::exchange(request.parked, parked) != parked) request.streams = false;
+    if (request.streams && !in_step) fail(fmt::format("stream {} gets no token", request.id.value));
+    any_stream |= request.streams;
+  }
+  if (any_stream && prompt_rows > scheduler_.view().step_budget) {
+    fail(fmt::format("{} prompt tokens, budget {}", prompt_rows, scheduler_.view().step_budget));
+  }
+}
+
+void BatchWorld::check_progress() {
+  if (requests_.empty()) return;
+  const Request& oldest = requests_.front();
+  const auto patience = 2 * static_cast<std::int64_t>(oldest.tokens.size()) + kPatienceSteps;
+  if (steps_ - oldest.progress_step > patience) fail(fmt::format("request {} makes no progress", oldest.id.value));
+}
+
+void BatchWorld::answer(const Step& step) {
+  if (engine_.outputs().size() != step.output_of.size()) return fail("outputs are missing");
+  std::vector<Sampled> sampled;
+  for (std::size_t i = 0; i < step.output_of.size() && broken_.empty(); ++i) take_output(step, i, sampled);
+  if (!broken_.empty()) return;
+  scheduler_.commit(sampled, step_time(step), now_);
+  for (const Sampled& each : sampled) {
+    const auto same = [&](const Request& r) { return r.id == each.request; };
+    const auto request = std::find_if(requests_.begin(), requests_.end(), same);
+    if (!std::ranges::equal(scheduler_.tokens(each.request), request->tokens))
+      fail("the scheduler's tokens are others");
+    const bool done = static_cast<int>(request->tokens.size()) >= request->tokens_max;
+    if (!each.end && !done) continue;
+    counts_.cached_tokens += scheduler_.stats(each.request).cached_tokens;
+    // A sequence that was reported as ended is out by itself.
+    if (!each.end || chance(2)) scheduler_.remove(each.request, now_);
+    forget(static_cast<std::size_t>(request - requests_.begin()));
+  }
+}
+
+// The answer must be the one that the request would get alone.
+void BatchWorld::take_output(const Step& step, std::size_t output, std::vector<Sampled>& sampled) {
+  const RequestId id = step.output_of[output];
+  const auto request = std::find_if(requests_.begin(), requests_.end(), [&](const Request& r) { return r.id == id; });
+  if (request == requests_.end()) return fail("an output of nobody");
+  const Token token = engine_.outputs()[output];
+  AloneAnswer alone(vocabulary_);
+  for (const Token each : request->tokens) alone.push(each);
+  if (token != alone.next()) return fail(fmt::format("request {} gets an answer that is not its own", id.value));
+  const bool end = chance(64);
+  sampled.push_back({.request = id, .token = token, .end = end});
+  if (!end) request->tokens.push_back(token);
+  request->streams = true;
+  request->progress_step = steps_;
+}
+
+Duration BatchWorld::step_time(const Step& step) {
+  const auto rows = static_cast<int>(step.rows.size());
+  const int noise = chance(50) ? 10 : 1;
+  return std::chrono::microseconds((5000 + rows * 1000 + below(1000)) * noise);
+}
+
+bool BatchWorld::same_prefix(Slot a, Slot b, int length) const {
+  if (engine_.length(b) < length) return true;  // known only after the operations before this one
+  for (Position position = 0; position < length; ++position) {
+    if (engine_.token_at(a, position) != engine_.token_at(b, position)) return false;
+  }
+  return true;
+}
+
+void BatchWorld::mutate(Step& step) {
+  if (mutation_ == Mutation::kNone || mutated_ || !chance(3)) return;
+  using Kind = MemoryOperation::Kind;
+  const auto find = [&](Kind kind) {
+    return std::find_if(step.operations.begin(), step.operations.end(), [&](const auto& o) { return o.kind == kind; });
+  };
+  const auto copy = find(Kind::kCopy);
+  const auto removal = find(Kind::kRemove);
+  const bool has_copy = copy != step.operations.end();
+  const bool has_removal = removal != step.operations.end();
+  Row& row = step.rows[below(static_cast<int>(step.rows.size()))];
+  mutated_ = true;
+  switch (mutation_) {
+    case Mutation::kNone:
+      break;
+    case Mutation::kDropCopy:
+      if (has_copy) return static_cast<void>(step.operations.erase(copy));
+      break;
+    case Mutation::kShortCopy:
+      if (has_copy && copy->end > 1) return static_cast<void>(--copy->end);
+      break;
+    case Mutation::kOtherSource:
+      for (Slot slot = 0; has_copy && slot < config_.engine.slots; ++slot) {
+        if (slot == copy->to || engine_.length(slot) < copy->end || same_prefix(slot, copy->from, copy->end)) continue;
+        copy->from = slot;
+        return;
+      }
+      break;
+    case Mutation::kDropRemoval:
+      if (has_removal) return static_cast<void>(step.operations.erase(removal));
+      break;
+    case Mutation::kShortRemoval:
+      if (has_removal && removal->begin + 1 < engine_.length(removal->from)) return static_cast<void>(++removal->begin);
+      break;
+    case Mutation::kWrongPosition:
+      ++row.position;
+      return;
+    case Mutation::kWrongToken:
+      if (row.output) return static_cast<void>(row.token = (row.token + 1) % vocabulary_);
+      break;
+    case Mutation::kSwapSlots:
+      for (Row& other : step.rows) {
+        if (!row.output || other.slot == row.slot || other.position != row.position) continue;
+        if (other.token == row.token) continue;
+        std::swap(other.slot, row.slot);
+        return;
+      }
+      break;
+  }
+  mutated_ = false;
+}
+
+}  // namespace drover

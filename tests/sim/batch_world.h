@@ -1,0 +1,107 @@
+// A world for the batch scheduler: a fake engine, requests that share prefixes, go on with earlier conversations, come
+// in bursts, are cancelled and shifted at any point, and an engine that fails now and then. All of it follows from one
+// seed. After each step the world checks what the scheduler promises.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/fake_engine.h"
+#include "runner/batch_scheduler.h"
+
+namespace drover {
+
+// A mistake made on purpose between the scheduler and the engine, to see whether the world notices.
+enum class Mutation {
+  kNone,
+  kDropCopy,       // a prefix is not shared
+  kShortCopy,      // its last cell is not
+  kOtherSource,    // the prefix of another slot is shared
+  kDropRemoval,    // cells are not released
+  kShortRemoval,   // one cell is not
+  kWrongPosition,  // a row is one position too far
+  kWrongToken,     // a row has another token
+  kSwapSlots,      // two rows at the same position change their slots
+};
+
+class BatchWorld {
+ public:
+  explicit BatchWorld(std::uint64_t seed, Mutation mutation = Mutation::kNone);
+
+  // Runs so many steps with requests coming in, then without new ones until all are done. Returns the first broken
+  // promise; empty if all were kept.
+  std::string run(int steps);
+
+  std::int64_t steps() const { return steps_; }
+  // Whether the mutation was made: not every world has an occasion for it.
+  bool mutated() const { return mutated_; }
+
+  struct Counts {
+    std::int64_t busy_steps = 0;  // with rows to compute
+    std::int64_t requests = 0;
+    std::int64_t cancelled = 0;
+    std::int64_t replaced = 0;
+    std::int64_t parked = 0;
+    std::int64_t cached_tokens = 0;
+    std::int64_t computed_tokens = 0;
+    std::int64_t failed_steps = 0;
+  };
+  const Counts& counts() const { return counts_; }
+
+ private:
+  struct Request {
+    RequestId id;
+    std::vector<Token> tokens;  // what they must be
+    int tokens_max = 0;         // it ends when it has so many
+    bool streams = false;       // it had an output since it was last taken out of the stream
+    int parked = 0;
+    std::int64_t progress_step = 0;  // it was the oldest, or had an output
+  };
+
+  int below(int n) { return n <= 1 ? 0 : static_cast<int>(random_() % static_cast<unsigned>(n)); }
+  bool chance(int one_in) { return below(one_in) == 0; }
+
+  void arrive();
+  std::vector<Token> prompt();
+  void append_random(std::vector<Token>& tokens, int count);
+  void cancel_some();
+  void replace_some();
+  void replace(Request& request);
+  void forget(std::size_t index);
+  void step();
+  void check_step(const Step& step);
+  void check_progress();
+  void answer(const Step& step);
+  void take_output(const Step& step, std::size_t output, std::vector<Sampled>& sampled);
+  Duration step_time(const Step& step);
+  bool same_prefix(Slot a, Slot b, int length) const;
+  void mutate(Step& step);
+  void fail(std::string what);
+
+  std::mt19937_64 random_;
+  Mutation mutation_;
+  bool mutated_ = false;
+  SchedulerConfig config_;
+  int vocabulary_;
+  int arrival_one_in_;
+  int cancel_one_in_;
+  int failure_one_in_;
+  FakeEngine engine_;
+  BatchScheduler scheduler_;
+
+  std::vector<std::vector<Token>> documents_;  // what prompts begin with
+  std::deque<std::vector<Token>> past_;        // tokens of requests that ended or were cancelled
+  std::deque<Request> requests_;               // in order of arrival
+  std::uint64_t last_id_ = 0;
+  bool arrivals_ = true;
+  std::int64_t steps_ = 0;
+  TimePoint now_{};
+  std::string broken_;
+  Counts counts_;
+};
+
+}  // namespace drover

@@ -1,0 +1,593 @@
+#include "dispatch_sim_checker.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace drover::sim {
+
+namespace {
+
+// Views are as large as the queue, so they are compared once in so many events.
+constexpr std::uint64_t kViewsEvery = 257;
+
+TimePoint later(TimePoint from, Duration by) {
+  return by > kNever - from ? kNever : from + by;
+}
+
+// Whether a run of the given class may be passed by one of `other`'s class without being of less importance.
+bool no_more_important(Priority other, Priority priority) {
+  return static_cast<int>(other) >= static_cast<int>(priority);
+}
+
+}  // namespace
+
+Checker::Counts& Checker::Counts::operator+=(const Counts& other) {
+  admitted += other.admitted;
+  refused += other.refused;
+  finished += other.finished;
+  completed += other.completed;
+  canceled += other.canceled;
+  failed += other.failed;
+  timed_out += other.timed_out;
+  replayed += other.replayed;
+  loads += other.loads;
+  evictions += other.evictions;
+  turns_ended += other.turns_ended;
+  grown += other.grown;
+  hung += other.hung;
+  visitors += other.visitors;
+  return *this;
+}
+
+bool Checker::Runner::serves(int context) const {
+  return context <= std::max(info.context_length, context_asked) || (loaded && info.context_length < context_asked);
+}
+
+Checker::Checker(const DispatcherConfig& config, const WorldTraits& traits) : config_(config), traits_(traits) {}
+
+void Checker::broken(const std::string& what) {
+  if (!violation_) violation_ = what;
+}
+
+// ---- what goes in
+
+void Checker::admitted(const Arrival& arrival, const Result<void>& result, TimePoint now) {
+  Model& model = models_[arrival.model];
+  if (!result.ok()) {
+    ++counts_.refused;
+    const Error& error = result.error();
+    const bool fits = arrival.needs.memory_bytes <= config_.memory_bytes_max || config_.memory_bytes_max == 0;
+    bool pins = false;
+    for (const auto& [id, other] : models_) pins = pins || (other.pinned && id != arrival.model);
+    switch (error.code) {
+      case ErrorCode::kQueueFull:
+        if (waiting_ < config_.waiting_max) broken("refused as full while there is room to wait");
+        break;
+      case ErrorCode::kUnavailable:
+        if (!shutting_down_ && !pins) broken("refused as unavailable without a reason");
+        break;
+      case ErrorCode::kNoSpace:
+        if (fits) broken("refused as too large although it fits");
+        break;
+      default:
+        if (!model.load_failures && !model.memory_failed) broken("refused with an error that no load has had");
+        break;
+    }
+    return;
+  }
+  ++counts_.admitted;
+  if (shutting_down_) broken("admitted while shutting down");
+  Request& request = requests_[arrival.request];
+  request.arrival = arrival;
+  request.sequence = ++arrivals_;
+  admitted_now_.emplace(arrival.request, waiting_);
+  model.pinned = arrival.needs.pinned;
+  wait(request, now);
+  if (model.clients_seen.insert(arrival.client).second && !arrival.load_only) {
+    ++counts_.visitors;
+    model.visitors.push_back({arrival.request, arrival.priority, {}});
+  }
+}
+
+void Checker::wait(Request& request, TimePoint now) {
+  const Arrival& arrival = request.arrival;
+  Model& model = models_[arrival.model];
+  request.phase = Phase::kWaiting;
+  Duration timeout = config_.request_timeout;
+  if (arrival.timeout && (timeout <= Duration::zero() || *arrival.timeout < timeout)) timeout = *arrival.timeout;
+  request.deadline = timeout > Duration::zero() ? later(now, timeout) : kNever;
+  deadlines_.insert(request.deadline);
+  ++waiting_;
+  ++model.waiting;
+  model.estimates.insert(arrival.needs.memory_bytes);
+  model.contexts.insert(arrival.needs.context_length);
+  if (!arrival.load_only) {
+    ++model.waiting_for_place;
+    model.order[{arrival.client, arrival.priority}].insert(request.sequence);
+  }
+}
+
+void Checker::stop_waiting(Request& request) {
+  const Arrival& arrival = request.arrival;
+  Model& model = models_[arrival.model];
+  deadlines_.erase(deadlines_.find(request.deadline));
+  --waiting_;
+  --model.waiting;
+  model.estimates.erase(model.estimates.find(arrival.needs.memory_bytes));
+  model.contexts.erase(model.contexts.find(arrival.needs.context_length));
+  if (!arrival.load_only) {
+    --model.waiting_for_place;
+    const auto flow = model.order.find({arrival.client, arrival.priority});
+    flow->second.erase(request.sequence);
+    if (flow->second.empty()) model.order.erase(flow);
+  }
+  std::erase_if(model.visitors, [&](const Visitor& visitor) { return visitor.request == arrival.request; });
+}
+
+void Checker::canceled(RequestId id, TimePoint) {
+  const auto it = requests_.find(id);
+  if (it == requests_.end()) return;
+  Request& request = it->second;
+  if (request.phase == Phase::kWaiting) {
+    ++counts_.canceled;
+    stop_waiting(request);
+    requests_.erase(it);
+  } else if (request.phase == Phase::kRunning) {
+    request.phase = Phase::kCanceling;
+    request.cancel_now = true;
+    touched_.insert(id);
+  }
+}
+
+void Checker::unloaded(ModelId id, bool was_loaded) {
+  Model& model = models_[id];
+  if (was_loaded != model.runner.has_value()) broken("unload() is wrong about what is in memory");
+  model.resident = false;
+  if (model.runner && !runners_.at(*model.runner).stopping) model.unload_asked = true;
+}
+
+void Checker::load_progressed(RunnerId id, float fraction, TimePoint now) {
+  const auto it = runners_.find(id);
+  if (it == runners_.end() || it->second.loaded || fraction <= it->second.fraction) return;
+  it->second.fraction = fraction;
+  it->second.progress_at = now;
+}
+
+void Checker::loaded(RunnerId id, const Dispatcher::LoadedInfo& info, TimePoint now) {
+  const auto it = runners_.find(id);
+  if (it == runners_.end() || it->second.stopping) return;
+  Runner& runner = it->second;
+  Model& model = models_[runner.model];
+  runner.loaded = true;
+  runner.info = info;
+  runner.memory = info.memory_bytes;
+  runner.loaded_at = runner.last_used = runner.progress_at = now;
+  model.estimate_error = info.memory_bytes > runner.estimate ? info.memory_bytes - runner.estimate : 0;
+  model.load_failures = 0;
+  model.resident = model.pinned && !model.unload_asked && !shutting_down_;
+}
+
+void Checker::load_failed(RunnerId id, const Error&, bool memory, TimePoint now) {
+  const auto it = runners_.find(id);
+  if (it == runners_.end() || it->second.stopping) return;
+  Model& model = models_[it->second.model];
+  it->second.stopping = true;
+  it->second.failed = true;
+  model.load_failed_now = true;
+  if (memory)
+    model.memory_failed = true;
+  else
+    load_ended(model, now);
+}
+
+void Checker::load_ended(Model& model, TimePoint now) {
+  ++model.load_failures;
+  model.load_failed_now = true;
+  model.no_start_before = later(now, backoff(model.load_failures));
+}
+
+Duration Checker::backoff(int failures) const {
+  Duration pause = config_.backoff_first;
+  for (int i = 1; i < failures && pause < config_.backoff_max; ++i) pause *= 2;
+  return std::min(pause, config_.backoff_max);
+}
+
+void Checker::output_sent(RequestId id) {
+  if (const auto it = requests_.find(id); it != requests_.end()) it->second.output_sent = true;
+}
+
+void Checker::finished(RequestId id, TimePoint now) {
+  const auto it = requests_.find(id);
+  if (it == requests_.end() || it->second.phase == Phase::kWaiting) {
+    broken("the simulation ends a request that does not run");
+    return;
+  }
+  Request& request = it->second;
+  Runner& runner = runners_.at(request.runner);
+  runner.running.erase(id);
+  runner.last_used = runner.progress_at = now;
+  if (request.phase == Phase::kRunning) {
+    models_[runner.model].crashes = 0;
+    ++counts_.finished;
+  } else {
+    ++counts_.canceled;
+  }
+  requests_.erase(it);
+}
+
+void Checker::progressed(RunnerId id, TimePoint now) {
+  const auto it = runners_.find(id);
+  if (it != runners_.end() && it->second.loaded) it->second.progress_at = now;
+}
+
+void Checker::gone(RunnerId id, TimePoint now) {
+  const auto it = runners_.find(id);
+  Runner& runner = it->second;
+  Model& model = models_[runner.model];
+  model.runner.reset();
+  if (!runner.stopping && !runner.loaded) {
+    // One more try is made, unless something was wrong before.
+    if (model.load_failures == 0 && !model.memory_failed)
+      ++model.load_failures;
+    else
+      load_ended(model, now);
+  } else if (!runner.stopping) {
+    lose(runner, now);
+  }
+  runners_.erase(it);
+}
+
+// The runner is dead or taken for dead: what may be replayed waits again, the rest must fail now.
+void Checker::lose(Runner& runner, TimePoint now) {
+  Model& model = models_[runner.model];
+  ++model.crashes;
+  model.no_start_before = model.crashes == 1 ? now : later(now, backoff(model.crashes - 1));
+  for (const RequestId id : runner.running) {
+    Request& request = requests_.at(id);
+    ++request.runners_lost;
+    if (request.phase == Phase::kCanceling) {
+      ++counts_.canceled;
+      requests_.erase(id);
+    } else if (request.output_sent || request.runners_lost >= 2 || shutting_down_) {
+      request.lost_now = true;
+      touched_.insert(id);
+    } else {
+      ++counts_.replayed;
+      wait(request, now);
+    }
+  }
+  runner.running.clear();
+}
+
+// ---- what comes out
+
+void Checker::acted(const std::vector<Action>& actions, const Dispatcher& dispatcher, TimePoint now) {
+  ++events_;
+  for (const Action& action : actions) {
+    if (violation_) return;
+    std::visit([&](const auto& one) { on(one, now); }, action);
+  }
+  if (violation_) return;
+  check_requests(now);
+  check_models(dispatcher, now);
+  check_lack(dispatcher, now);
+  if (events_ % kViewsEvery == 0) check_views(dispatcher);
+  if (ticked_ && dispatcher.next_due() <= now) broken("tick() left something undone that is due");
+  for (auto& [id, model] : models_) model.load_failed_now = false;
+  touched_.clear();
+  admitted_now_.reset();
+  ticked_ = false;
+}
+
+void Checker::on(const StartRunner& action, TimePoint now) {
+  ++counts_.loads;
+  Model& model = models_[action.model];
+  if (model.runner) return broken("a model is started while it has a runner");
+  if (shutting_down_) return broken("a model is started while shutting down");
+  if (model.waiting == 0 && !model.resident) return broken("a model is started that nobody waits for");
+  if (action.runner.value <= runners_started_) return broken("a runner's number is used twice");
+  if (now < model.no_start_before) return broken("a model is started before its back-off is over");
+  if (!model.contexts.empty() && action.context_length != *model.contexts.rbegin())
+    return broken("a runner is not started for all that wait");
+  runners_started_ = action.runner.value;
+  Runner& runner = runners_[action.runner];
+  runner.model = action.model;
+  runner.context_asked = action.context_length;
+  runner.estimate = runner.memory = model.estimates.empty() ? 0 : *model.estimates.rbegin();
+  runner.progress_at = now;
+  model.runner = action.runner;
+  model.lacks_since.reset();
+  if (over_bound()) broken("a load takes the memory over its bound");
+  if (static_cast<int>(runners_.size()) > config_.loaded_models_max) broken("more models in memory than allowed");
+}
+
+void Checker::on(const StopRunner& action, TimePoint now) {
+  const auto it = runners_.find(action.runner);
+  if (it == runners_.end() || it->second.stopping) return broken("a runner is stopped that is not there");
+  Runner& runner = it->second;
+  Model& model = models_[runner.model];
+  check_stop(runner, model, action.reason, now);
+  runner.stopping = true;
+  if (model.waiting == 0) model.unload_asked = false;
+  switch (action.reason) {
+    case StopReason::kHung:
+      ++counts_.hung;
+      lose(runner, now);
+      break;
+    case StopReason::kLoadStalled:
+      load_ended(model, now);
+      break;
+    case StopReason::kEvicted:
+      ++(model.waiting > 0 ? counts_.turns_ended : counts_.evictions);
+      break;
+    case StopReason::kGrown:
+      ++counts_.grown;
+      break;
+    default:
+      break;
+  }
+}
+
+void Checker::check_stop(Runner& runner, const Model& model, StopReason reason, TimePoint now) {
+  const bool may_have_work = reason == StopReason::kHung;
+  if (!may_have_work && !runner.running.empty()) return broken("a busy runner is stopped");
+  const bool wants_loading = reason == StopReason::kAbandoned || reason == StopReason::kLoadStalled;
+  if (reason != StopReason::kShutdown && runner.loaded == wants_loading)
+    return broken("the reason of a stop does not fit the runner's state");
+  switch (reason) {
+    case StopReason::kIdle:
+      if (model.waiting > 0 || model.pinned || runner.keep_alive < Duration::zero() ||
+          later(runner.last_used, runner.keep_alive) > now)
+        broken("a runner is taken for idle");
+      break;
+    case StopReason::kEvicted: {
+      bool memory_failed = false;
+      for (const auto& [id, other] : models_) memory_failed = memory_failed || other.load_failed_now;
+      if (model.pinned) broken("a pinned model is evicted");
+      if (!others_lack(runner.model) && !over_bound() && !memory_failed) broken("a model is evicted for nobody");
+      if (model.waiting > 0 && now < runner.loaded_at + config_.residence_min)
+        broken("a model is evicted that is waited for, before its turn is over");
+      break;
+    }
+    case StopReason::kAskedFor:
+      if (!model.unload_asked || model.waiting > 0) broken("a model is unloaded that should not be");
+      break;
+    case StopReason::kHung:
+      if (runner.running.empty() || now < runner.progress_at + config_.hang_timeout)
+        broken("a runner is taken for hung");
+      break;
+    case StopReason::kLoadStalled:
+      if (now < runner.progress_at + config_.load_timeout) broken("a load is taken for stalled");
+      break;
+    case StopReason::kAbandoned:
+      if (model.waiting > 0) broken("a load is abandoned that somebody waits for");
+      break;
+    case StopReason::kGrown:
+      if (model.contexts.empty() || runner.serves(*model.contexts.rbegin()))
+        broken("a runner is grown that is large enough");
+      break;
+    case StopReason::kShutdown:
+      if (!shutting_down_) broken("a runner is stopped for a shutdown that was not asked for");
+      break;
+  }
+}
+
+void Checker::on(const Dispatch& action, TimePoint now) {
+  const auto it = requests_.find(action.request);
+  if (it == requests_.end()) return broken("a request is dispatched that has left");
+  Request& request = it->second;
+  if (request.phase != Phase::kWaiting) return broken("a request is dispatched twice");
+  if (request.arrival.load_only) return broken("a request is dispatched that wants no place");
+  if (request.deadline < now) return broken("a request is dispatched after its deadline");
+  const auto found = runners_.find(action.runner);
+  if (found == runners_.end()) return broken("a request is dispatched to a runner that is not there");
+  Runner& runner = found->second;
+  if (!runner.loaded || runner.stopping) return broken("a request is dispatched to a runner that is not ready");
+  if (runner.model != request.arrival.model) return broken("a request is dispatched to another model");
+  if (!runner.serves(request.arrival.needs.context_length)) return broken("a request is dispatched to a small runner");
+  if (static_cast<int>(runner.running.size()) >= runner.info.places) return broken("more requests run than places are");
+  const Model& model = models_[runner.model];
+  const auto& order = model.order.at({request.arrival.client, request.arrival.priority});
+  if (*order.begin() != request.sequence) return broken("a request overtakes another of its client and priority");
+  stop_waiting(request);
+  check_fairness(request);
+  request.phase = Phase::kRunning;
+  request.runner = action.runner;
+  if (runner.running.empty()) runner.progress_at = now;
+  runner.running.insert(action.request);
+  runner.keep_alive = request.arrival.keep_alive;
+  runner.last_used = now;
+}
+
+void Checker::check_fairness(const Request& request) {
+  if (request.runners_lost > 0) return;
+  const FlowKey flow{request.arrival.client, request.arrival.priority};
+  for (Visitor& visitor : models_[request.arrival.model].visitors)
+    if (no_more_important(flow.second, visitor.priority) && ++visitor.passed_by[flow] > 1)
+      return broken("a client passes a newcomer twice");
+}
+
+void Checker::on(const CancelOnRunner& action, TimePoint) {
+  const auto it = requests_.find(action.request);
+  if (it == requests_.end() || !it->second.cancel_now || it->second.runner != action.runner)
+    return broken("a request is canceled whose client has not left");
+  it->second.cancel_now = false;
+}
+
+void Checker::on(const Complete& action, TimePoint now) {
+  const auto it = requests_.find(action.request);
+  if (it == requests_.end() || it->second.phase != Phase::kWaiting) return broken("who is completed does not wait");
+  Request& request = it->second;
+  const auto& id = models_[request.arrival.model].runner;
+  if (!request.arrival.load_only) return broken("a request is completed that wants a place");
+  if (!id || !runners_.at(*id).loaded || runners_.at(*id).stopping) return broken("completed without its model");
+  Runner& runner = runners_.at(*id);
+  if (!runner.serves(request.arrival.needs.context_length)) return broken("completed with too small a context");
+  ++counts_.completed;
+  runner.keep_alive = request.arrival.keep_alive;
+  runner.last_used = now;
+  stop_waiting(request);
+  requests_.erase(it);
+}
+
+void Checker::on(const Fail& action, TimePoint now) {
+  const auto it = requests_.find(action.request);
+  if (it == requests_.end()) return broken("a request fails that has left");
+  Request& request = it->second;
+  if (!may_fail(request, action, now))
+    return broken(fmt::format("a request fails without a reason: {}", action.error.message));
+  ++(action.error.code == ErrorCode::kTimedOut ? counts_.timed_out : counts_.failed);
+  Model& model = models_[request.arrival.model];
+  if (model.memory_failed && model.load_failed_now) model.no_start_before = TimePoint{};
+  if (request.phase == Phase::kWaiting) stop_waiting(request);
+  requests_.erase(it);
+}
+
+bool Checker::may_fail(const Request& request, const Fail& action, TimePoint now) const {
+  if (request.lost_now) return action.error.code == ErrorCode::kInternal;
+  if (request.phase != Phase::kWaiting) return false;
+  const Model& model = models_.at(request.arrival.model);
+  switch (action.error.code) {
+    case ErrorCode::kTimedOut:
+      return request.deadline <= now && action.retry_after.has_value();
+    case ErrorCode::kUnavailable: {
+      bool pins = false;
+      for (const auto& [id, other] : models_) pins = pins || (other.pinned && id != request.arrival.model);
+      return shutting_down_ || pins;
+    }
+    case ErrorCode::kNoSpace:
+      return request.arrival.needs.memory_bytes > config_.memory_bytes_max;
+    default:
+      return model.load_failed_now && action.retry_after.has_value();
+  }
+}
+
+// ---- what is left
+
+void Checker::check_requests(TimePoint now) {
+  for (const RequestId id : touched_) {
+    const auto it = requests_.find(id);
+    if (it == requests_.end()) continue;
+    if (it->second.lost_now) return broken("a request that cannot be replayed is not told");
+    if (it->second.cancel_now) return broken("a runner is not told that a client has left");
+  }
+  if (admitted_now_) {
+    const auto it = requests_.find(admitted_now_->first);
+    const bool waits = it != requests_.end() && it->second.phase == Phase::kWaiting;
+    if (waits && admitted_now_->second >= config_.waiting_max) return broken("the queue is over its bound");
+  }
+  if (!deadlines_.empty() && (*deadlines_.begin() < now || (ticked_ && *deadlines_.begin() == now)))
+    broken("a request waits past its deadline");
+}
+
+void Checker::check_models(const Dispatcher& dispatcher, TimePoint now) {
+  if (dispatcher.waiting() != waiting_) return broken("the count of those that wait is wrong");
+  for (const auto& [id, model] : models_) {
+    if (shutting_down_ && model.waiting > 0) return broken("somebody waits after a shutdown");
+    if (!model.runner) continue;
+    const Runner& runner = runners_.at(*model.runner);
+    if (runner.stopping) continue;
+    if (runner.loaded) {
+      check_serving(id, model, runner, now);
+      continue;
+    }
+    if (model.waiting == 0 && !model.resident) return broken("a load goes on that nobody waits for");
+    if (config_.load_timeout > Duration::zero() && now > later(runner.progress_at, config_.load_timeout))
+      return broken("a load stalls and is not stopped");
+  }
+}
+
+void Checker::check_serving(ModelId id, const Model& model, const Runner& runner, TimePoint now) {
+  const bool place_free = static_cast<int>(runner.running.size()) < runner.info.places;
+  if ((place_free && model.waiting_for_place > 0) || model.waiting > model.waiting_for_place) {
+    const bool grows = !runner.serves(*model.contexts.rbegin());
+    const bool turn_is_over = others_lack(id) && now >= runner.loaded_at + config_.residence_min && !model.pinned;
+    if (!grows && !turn_is_over) return broken("a request waits while its model has a free place");
+    if (runner.running.empty()) return broken("a runner has nothing to do, is waited for, and stays");
+  }
+  if (!runner.running.empty()) {
+    if (config_.hang_timeout > Duration::zero() && now > later(runner.progress_at, config_.hang_timeout))
+      broken("a runner hangs and is not stopped");
+  } else if (model.waiting == 0) {
+    if (shutting_down_) broken("an idle runner stays after a shutdown");
+    if (model.unload_asked) broken("an idle model is not unloaded though it was asked for");
+    if (!model.pinned && runner.keep_alive >= Duration::zero() && now > later(runner.last_used, runner.keep_alive))
+      broken("an idle model stays for longer than it was asked to");
+  }
+}
+
+bool Checker::lacks(const Model& model) const {
+  return (model.waiting > 0 || model.resident) && (!model.runner || runners_.at(*model.runner).stopping);
+}
+
+bool Checker::others_lack(ModelId id) const {
+  for (const auto& [other, model] : models_)
+    if (other != id && lacks(model)) return true;
+  return false;
+}
+
+std::uint64_t Checker::memory_used() const {
+  std::uint64_t used = 0;
+  for (const auto& [id, runner] : runners_) used += runner.memory;
+  return used;
+}
+
+bool Checker::over_bound() const {
+  return config_.memory_bytes_max > 0 && memory_used() > config_.memory_bytes_max;
+}
+
+// A model that lacks memory gets it at once where there is enough, and in time where the world promises so.
+void Checker::check_lack(const Dispatcher&, TimePoint now) {
+  const Model* lacking = nullptr;
+  int count = 0;
+  for (auto& [id, model] : models_) {
+    if (!lacks(model)) {
+      model.lacks_since.reset();
+      continue;
+    }
+    ++count;
+    lacking = &model;
+    if (!model.lacks_since) model.lacks_since = now;
+    if (traits_.lack_max > Duration::zero() && now - *model.lacks_since > traits_.lack_max)
+      return broken(fmt::format("model {} waits for memory for longer than the bound", id.value));
+  }
+  if (count != 1 || lacking->estimates.empty() || now < lacking->no_start_before) return;
+  for (const auto& [id, runner] : runners_)
+    if (runner.stopping) return;
+  const std::uint64_t need = *lacking->estimates.rbegin() + lacking->estimate_error;
+  const bool fits = config_.memory_bytes_max == 0 || memory_used() + need <= config_.memory_bytes_max;
+  if (fits && static_cast<int>(runners_.size()) < config_.loaded_models_max)
+    broken("a model is not loaded though there is room");
+}
+
+void Checker::check_views(const Dispatcher& dispatcher) {
+  const std::vector<RequestView> views = dispatcher.requests();
+  if (views.size() != requests_.size()) return broken("the view of requests is not complete");
+  std::map<ModelId, std::size_t> next;
+  for (const RequestView& view : views) {
+    const auto it = requests_.find(view.request);
+    if (it == requests_.end()) return broken("the view shows a request that has left");
+    const bool waits = it->second.phase == Phase::kWaiting;
+    if (waits != (view.phase == RequestPhase::kWaiting)) return broken("the view shows a wrong phase");
+    if (view.position != (waits ? ++next[view.model] : 0)) return broken("positions are not 1, 2, 3");
+    if (dispatcher.position(view.request) != view.position) return broken("two views of one position differ");
+  }
+  for (const ModelView& view : dispatcher.models()) {
+    const Model& model = models_[view.model];
+    if (view.waiting != model.waiting) return broken("the view of a model counts wrongly");
+    const std::size_t running = model.runner ? runners_.at(*model.runner).running.size() : 0;
+    if (static_cast<std::size_t>(view.running) != running) return broken("the view of a model counts wrongly");
+  }
+}
+
+void Checker::ended(const Dispatcher& dispatcher) {
+  if (!requests_.empty()) broken(fmt::format("{} requests never got an outcome", requests_.size()));
+  if (!runners_.empty()) broken(fmt::format("{} runners are left over", runners_.size()));
+  if (dispatcher.waiting() != 0 || !dispatcher.requests().empty()) broken("the dispatcher still has requests");
+  const Counts& c = counts_;
+  if (c.admitted != c.finished + c.completed + c.canceled + c.failed + c.timed_out)
+    broken("outcomes do not add up to requests");
+}
+
+}  // namespace drover::sim

@@ -1,0 +1,158 @@
+// What must hold of the dispatcher, whatever happens. The checker sees what its driver sees, what goes in and what comes
+// out, and keeps books of its own.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "dispatch/dispatcher.h"
+
+namespace drover::sim {
+
+// What a world promises, so that more can be checked.
+struct WorldTraits {
+  // No faults, no growth, no changes of memory: a model that wants memory gets it within this time. Zero: no promise.
+  Duration lack_max{};
+};
+
+class Checker {
+ public:
+  Checker(const DispatcherConfig& config, const WorldTraits& traits);
+
+  // ---- what the dispatcher was told, after it was told and before its actions are shown
+  void admitted(const Arrival& arrival, const Result<void>& result, TimePoint now);
+  void canceled(RequestId request, TimePoint now);
+  void unloaded(ModelId model, bool was_loaded);
+  void shut_down() { shutting_down_ = true; }
+  void memory_bound_set(std::uint64_t bytes) { config_.memory_bytes_max = bytes; }
+  void load_progressed(RunnerId runner, float fraction, TimePoint now);
+  void loaded(RunnerId runner, const Dispatcher::LoadedInfo& info, TimePoint now);
+  void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
+  void output_sent(RequestId request);
+  void finished(RequestId request, TimePoint now);
+  void progressed(RunnerId runner, TimePoint now);
+  void gone(RunnerId runner, TimePoint now);
+  void ticked() { ticked_ = true; }
+
+  // What it did about it; ends the event. Checks the state that is left.
+  void acted(const std::vector<Action>& actions, const Dispatcher& dispatcher, TimePoint now);
+
+  // Nothing is left to do: nothing may be left over.
+  void ended(const Dispatcher& dispatcher);
+
+  // The first broken rule.
+  const std::optional<std::string>& violation() const { return violation_; }
+
+  // ---- for the world
+  struct Counts {
+    std::uint64_t admitted = 0, refused = 0, finished = 0, completed = 0, canceled = 0, failed = 0, timed_out = 0,
+                  replayed = 0, loads = 0, evictions = 0, turns_ended = 0, grown = 0, hung = 0, visitors = 0;
+    Counts& operator+=(const Counts& other);
+  };
+  const Counts& counts() const { return counts_; }
+
+ private:
+  enum class Phase { kWaiting, kRunning, kCanceling };
+  using FlowKey = std::pair<std::string, Priority>;
+
+  struct Request {
+    Arrival arrival;
+    std::uint64_t sequence = 0;
+    Phase phase = Phase::kWaiting;
+    RunnerId runner;
+    TimePoint deadline = kNever;
+    bool output_sent = false;
+    int runners_lost = 0;
+    bool lost_now = false;    // its runner died in this event
+    bool cancel_now = false;  // its client left in this event: a CancelOnRunner must follow
+  };
+  struct Runner {
+    ModelId model;
+    bool loaded = false;
+    bool stopping = false;
+    bool failed = false;
+    int context_asked = 0;
+    Dispatcher::LoadedInfo info{};
+    std::uint64_t memory = 0;
+    std::uint64_t estimate = 0;
+    float fraction = 0;
+    TimePoint progress_at, loaded_at, last_used;
+    Duration keep_alive{};
+    std::set<RequestId> running;
+    bool serves(int context) const;
+  };
+  // Somebody who was never here before: each other client may pass it once at most.
+  struct Visitor {
+    RequestId request;
+    Priority priority;
+    std::map<FlowKey, int> passed_by;
+  };
+  struct Model {
+    std::map<FlowKey, std::set<std::uint64_t>> order;  // of waiting requests that want a place, by arrival
+    std::size_t waiting = 0;                           // of all kinds
+    std::size_t waiting_for_place = 0;
+    std::multiset<std::uint64_t> estimates;
+    std::multiset<int> contexts;
+    std::set<std::string> clients_seen;
+    std::vector<Visitor> visitors;
+    std::optional<RunnerId> runner;
+    bool pinned = false;
+    bool resident = false;
+    bool unload_asked = false;
+    std::uint64_t estimate_error = 0;
+    int load_failures = 0, crashes = 0;
+    TimePoint no_start_before{};
+    bool load_failed_now = false;
+    bool memory_failed = false;  // the last load failed for lack of memory and has not been tried again
+    std::optional<TimePoint> lacks_since;
+  };
+
+  void broken(const std::string& what);
+  void wait(Request& request, TimePoint now);
+  void stop_waiting(Request& request);
+  void lose(Runner& runner, TimePoint now);
+  void load_ended(Model& model, TimePoint now);
+  Duration backoff(int failures) const;
+  bool others_lack(ModelId model) const;
+  bool lacks(const Model& model) const;
+  bool over_bound() const;
+  std::uint64_t memory_used() const;
+
+  void on(const StartRunner& action, TimePoint now);
+  void on(const StopRunner& action, TimePoint now);
+  void check_stop(Runner& runner, const Model& model, StopReason reason, TimePoint now);
+  void on(const Dispatch& action, TimePoint now);
+  void on(const CancelOnRunner& action, TimePoint now);
+  void on(const Complete& action, TimePoint now);
+  void on(const Fail& action, TimePoint now);
+  bool may_fail(const Request& request, const Fail& action, TimePoint now) const;
+  void check_fairness(const Request& request);
+
+  void check_requests(TimePoint now);
+  void check_models(const Dispatcher& dispatcher, TimePoint now);
+  void check_serving(ModelId id, const Model& model, const Runner& runner, TimePoint now);
+  void check_lack(const Dispatcher& dispatcher, TimePoint now);
+  void check_views(const Dispatcher& dispatcher);
+
+  DispatcherConfig config_;
+  WorldTraits traits_;
+  std::unordered_map<RequestId, Request> requests_;
+  std::map<RunnerId, Runner> runners_;
+  std::map<ModelId, Model> models_;
+  std::multiset<TimePoint> deadlines_;
+  std::set<RequestId> touched_;  // requests that this event is about and that need a look when it is over
+  std::size_t waiting_ = 0;
+  std::optional<std::pair<RequestId, std::size_t>> admitted_now_;  // and how many waited before it
+  bool shutting_down_ = false;
+  bool ticked_ = false;
+  std::uint64_t arrivals_ = 0, events_ = 0, runners_started_ = 0;
+  Counts counts_;
+  std::optional<std::string> violation_;
+};
+
+}  // namespace drover::sim

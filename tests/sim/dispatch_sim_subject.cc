@@ -1,0 +1,80 @@
+#include "dispatch_sim_subject.h"
+
+namespace drover::sim {
+
+namespace {
+
+// How many opportunities pass before a mutation strikes.
+constexpr int kChancesPerStrike = 20;
+
+}  // namespace
+
+bool Subject::strikes(Mutation mutation) {
+  return mutation == mutation_ && ++chances_ % kChancesPerStrike == 0;
+}
+
+Result<void> Subject::admit(Arrival arrival, TimePoint now) {
+  if (mutation_ == Mutation::kShrinkEstimates) arrival.needs.memory_bytes /= 2;
+  if (mutation_ == Mutation::kMergeClients) arrival.client = "everybody";
+  if (strikes(Mutation::kLoseRequest)) return {};
+  if (mutation_ != Mutation::kSwapArrivals) return dispatcher_.admit(arrival, now);
+  if (held_back_ && held_back_->first.client == arrival.client && held_back_->first.model == arrival.model &&
+      held_back_->first.priority == arrival.priority) {
+    auto admitted = dispatcher_.admit(arrival, now);
+    (void)dispatcher_.admit(held_back_->first, now);
+    held_back_.reset();
+    return admitted;
+  }
+  if (!held_back_ && strikes(Mutation::kSwapArrivals)) {
+    held_back_.emplace(arrival, now);
+    return {};
+  }
+  return dispatcher_.admit(arrival, now);
+}
+
+void Subject::cancel(RequestId request, TimePoint now) {
+  if (!strikes(Mutation::kLoseCancel)) dispatcher_.cancel(request, now);
+}
+
+bool Subject::unload(ModelId model, TimePoint now) {
+  if (mutation_ == Mutation::kDeafToUnload) return true;
+  return dispatcher_.unload(model, now);
+}
+
+void Subject::loaded(RunnerId runner, Dispatcher::LoadedInfo info, TimePoint now) {
+  if (strikes(Mutation::kOverbook)) ++info.places;
+  dispatcher_.loaded(runner, info, now);
+}
+
+void Subject::finished(RequestId request, TimePoint now) {
+  if (!strikes(Mutation::kKeepPlace)) dispatcher_.finished(request, now);
+}
+
+std::vector<Action> Subject::take_actions() {
+  std::vector<Action> actions = dispatcher_.take_actions();
+  if (mutation_ != Mutation::kNone) break_actions(actions);
+  return actions;
+}
+
+void Subject::break_actions(std::vector<Action>& actions) {
+  std::vector<Action> broken;
+  for (const Action& action : actions) {
+    if (const auto* fail = std::get_if<Fail>(&action)) {
+      if (fail->error.code == ErrorCode::kTimedOut && strikes(Mutation::kForgetDeadline)) continue;
+      broken.push_back(action);
+      if (last_start_ && fail->retry_after && mutation_ == Mutation::kRetryAtOnce)
+        broken.push_back(StartRunner{RunnerId{last_start_->runner.value + 1000000}, last_start_->model, 0});
+      continue;
+    }
+    broken.push_back(action);
+    if (const auto* start = std::get_if<StartRunner>(&action)) last_start_ = *start;
+    if (const auto* dispatch = std::get_if<Dispatch>(&action)) {
+      if (strikes(Mutation::kDispatchTwice)) broken.push_back(action);
+      if (strikes(Mutation::kEvictBusy)) broken.push_back(StopRunner{dispatch->runner, StopReason::kEvicted});
+      if (strikes(Mutation::kFailReplay)) broken.push_back(Fail{dispatch->request, internal("no reason"), {}});
+    }
+  }
+  actions = std::move(broken);
+}
+
+}  // namespace drover::sim

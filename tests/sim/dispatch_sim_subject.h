@@ -1,0 +1,90 @@
+// The dispatcher under test, as the simulation calls it. It can be broken on purpose, one rule at a time, between the
+// dispatcher and the world: so the simulation proves that its checks bite. The dispatcher itself has no such hooks.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dispatch/dispatcher.h"
+
+namespace drover::sim {
+
+enum class Mutation {
+  kNone,
+  kLoseCancel,       // a client's leaving is not heard
+  kKeepPlace,        // the end of a request does not free its place
+  kEvictBusy,        // a runner with work is stopped
+  kSwapArrivals,     // two requests of a client change places
+  kDispatchTwice,    // a request gets two places
+  kForgetDeadline,   // a request that waited too long is not told
+  kOverbook,         // a runner gets one request more than it has places
+  kShrinkEstimates,  // models are taken for smaller than they are
+  kFailReplay,       // a request that could be replayed is failed
+  kMergeClients,     // everybody is the same client
+  kLoseRequest,      // a request is dropped without a word
+  kDeafToUnload,     // an unload is not heard
+  kRetryAtOnce,      // a model that failed to load is started again at once
+};
+
+struct NamedMutation {
+  Mutation mutation;
+  std::string_view name;
+};
+
+inline constexpr std::array<NamedMutation, 13> kMutations = {{
+    {Mutation::kLoseCancel, "lose-cancel"},
+    {Mutation::kKeepPlace, "keep-place"},
+    {Mutation::kEvictBusy, "evict-busy"},
+    {Mutation::kSwapArrivals, "swap-arrivals"},
+    {Mutation::kDispatchTwice, "dispatch-twice"},
+    {Mutation::kForgetDeadline, "forget-deadline"},
+    {Mutation::kOverbook, "overbook"},
+    {Mutation::kShrinkEstimates, "shrink-estimates"},
+    {Mutation::kFailReplay, "fail-replay"},
+    {Mutation::kMergeClients, "merge-clients"},
+    {Mutation::kLoseRequest, "lose-request"},
+    {Mutation::kDeafToUnload, "deaf-to-unload"},
+    {Mutation::kRetryAtOnce, "retry-at-once"},
+}};
+
+class Subject {
+ public:
+  Subject(const DispatcherConfig& config, Mutation mutation) : dispatcher_(config), mutation_(mutation) {}
+
+  Result<void> admit(Arrival arrival, TimePoint now);
+  void cancel(RequestId request, TimePoint now);
+  bool unload(ModelId model, TimePoint now);
+  void shutdown(TimePoint now) { dispatcher_.shutdown(now); }
+  void set_memory_bound(std::uint64_t bytes, TimePoint now) { dispatcher_.set_memory_bound(bytes, now); }
+  void load_progress(RunnerId runner, float fraction, TimePoint now) {
+    dispatcher_.load_progress(runner, fraction, now);
+  }
+  void loaded(RunnerId runner, Dispatcher::LoadedInfo info, TimePoint now);
+  void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
+    dispatcher_.load_failed(runner, error, memory, now);
+  }
+  void output_sent(RequestId request) { dispatcher_.output_sent(request); }
+  void finished(RequestId request, TimePoint now);
+  void progress(RunnerId runner, TimePoint now) { dispatcher_.progress(runner, now); }
+  void runner_gone(RunnerId runner, TimePoint now) { dispatcher_.runner_gone(runner, "signal 9", now); }
+  void tick(TimePoint now) { dispatcher_.tick(now); }
+  std::vector<Action> take_actions();
+
+  const Dispatcher& dispatcher() const { return dispatcher_; }
+
+ private:
+  // True once in a while, for the mutation that is on.
+  bool strikes(Mutation mutation);
+  void break_actions(std::vector<Action>& actions);
+
+  Dispatcher dispatcher_;
+  Mutation mutation_;
+  int chances_ = 0;
+  std::optional<std::pair<Arrival, TimePoint>> held_back_;
+  std::optional<StartRunner> last_start_;
+};
+
+}  // namespace drover::sim
