@@ -305,63 +305,69 @@ Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
   return {};
 }
 
-asio::awaitable<void> unload(Service& service, http::Exchange& exchange, Endpoint endpoint, const GenerationHead& head,
-                             const ModelTarget& target) {
-  service.driver.unload(target.key);
+// What a body asks for, once everything that can be wrong with it has been ruled out.
+struct Asked {
+  GenerationHead head;
+  Submission submission;
+};
+
+Result<GenerationHead> read_checked_head(Endpoint endpoint, const Json& body) {
+  auto head = read_head(endpoint, body);
+  if (!head || !head->model.empty()) return head;
+  if (endpoint == Endpoint::kChat) return invalid("model is required");
+  return model_not_found("");
+}
+
+std::variant<Asked, RequestError> read_request(Service& service, const http::Exchange& exchange, Endpoint endpoint,
+                                               const Json& body) {
+  auto head = read_checked_head(endpoint, body);
+  if (!head) return RequestError{head.error(), 0};
+  const auto name = ModelName::parse(head->model);
+  if (!name) return RequestError{name.error(), 0};
+  const auto model = service.store.find(*name);
+  if (!model && model.error().code == ErrorCode::kNotFound) return RequestError{model_not_found(head->model), 0};
+  if (!model) return RequestError{model.error(), 0};
+  Asked asked;
+  asked.submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
+  if (auto error = read_generation(endpoint, body, **model, asked.submission)) return *error;
+  if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
+  asked.submission.keep_alive = head->keep_alive;
+  asked.submission.load_only = head->empty;
+  asked.head = std::move(*head);
+  return asked;
+}
+
+std::string unloaded_answer(Endpoint endpoint, const GenerationHead& head) {
   std::string text;
   AnswerWriter(endpoint, head.model).begin(text, pb::Chunk());
   AnswerWriter::done(text, "unload");
   text += '}';
-  co_await exchange.send(200, kJsonType, std::move(text));
+  return text;
 }
 
 asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Endpoint endpoint) {
   const TimePoint arrived = Clock::now();
   std::optional<Json> body = co_await read_json(service, exchange);
   if (!body) co_return;
-  auto head = read_head(endpoint, *body);
-  if (!head) {
-    co_await send_error(exchange, head.error());
-    co_return;
-  }
-  if (head->model.empty()) {
-    const Error error = endpoint == Endpoint::kChat ? invalid("model is required") : model_not_found("");
-    co_await send_error(exchange, error);
-    co_return;
-  }
-  auto name = ModelName::parse(head->model);
-  if (!name) {
-    co_await send_error(exchange, name.error());
-    co_return;
-  }
-  auto model = service.store.find(*name);
-  if (!model) {
-    co_await send_error(exchange, model.error().code == ErrorCode::kNotFound ? model_not_found(head->model) : model.error());
-    co_return;
-  }
-  Submission submission;
-  submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
-  if (auto error = read_generation(endpoint, *body, **model, submission)) {
+  auto request = read_request(service, exchange, endpoint, *body);
+  body.reset();  // a request that waits should not hold its text twice
+  if (const auto* error = std::get_if<RequestError>(&request)) {
     co_await send_error(exchange, error->error, error->status);
     co_return;
   }
-  if (auto queueing = read_queueing(exchange, submission); !queueing) {
-    co_await send_error(exchange, queueing.error());
+  Asked& asked = std::get<Asked>(request);
+  if (asked.head.empty && asked.head.keep_alive == Duration::zero()) {
+    service.driver.unload(asked.submission.target.key);
+    std::string text = unloaded_answer(endpoint, asked.head);
+    co_await exchange.send(200, kJsonType, std::move(text));
     co_return;
   }
-  body.reset();  // a request that waits should not hold its text twice
-  if (head->empty && head->keep_alive && *head->keep_alive == Duration::zero()) {
-    co_await unload(service, exchange, endpoint, *head, submission.target);
-    co_return;
-  }
-  submission.keep_alive = head->keep_alive;
-  submission.load_only = head->empty;
-  auto ticket = service.driver.submit(std::move(submission));
+  auto ticket = service.driver.submit(std::move(asked.submission));
   if (!ticket) {
     co_await send_error(exchange, ticket.error());
     co_return;
   }
-  Answer answer(exchange, endpoint, *head, arrived);
+  Answer answer(exchange, endpoint, asked.head, arrived);
   co_await answer.run(**ticket);
 }
 

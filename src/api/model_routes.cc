@@ -36,7 +36,8 @@ asio::awaitable<void> send_text(http::Exchange& exchange, std::string text) {
 // ---- lists
 
 asio::awaitable<void> tags(Service& service, http::Exchange& exchange) {
-  const std::vector<ModelPointer> models = co_await on_disk(service, [&service] { return service.store.list(); });
+  const auto list_models = [&service] { return service.store.list(); };
+  const std::vector<ModelPointer> models = co_await on_disk(service, list_models);
   Json list = Json::array();
   for (const ModelPointer& model : models) {
     Json entry = Json::object();
@@ -134,17 +135,12 @@ asio::awaitable<void> show(Service& service, http::Exchange& exchange) {
     co_await send_error(exchange, *fields.error());
     co_return;
   }
-  if (text.empty()) {
-    co_await send_error(exchange, invalid("model is required"));
-    co_return;
-  }
-  const auto name = ModelName::parse(text);
-  if (!name) {
-    co_await send_error(exchange, name.error());
-    co_return;
-  }
-  auto answer = co_await on_disk(service, [&service, &name, verbose, &system]() -> Result<Json> {
+  const auto work = [&service, &text, verbose, &system]() -> Result<Json> {
+    if (text.empty()) return invalid("model is required");
+    const auto name = ModelName::parse(text);
+    if (!name) return name.error();
     auto found = service.store.find(*name);
+    if (!found && found.error().code == ErrorCode::kNotFound) return model_not_found(text);
     if (!found) return std::move(found).error();
     Model model = **found;
     if (!system.empty()) model.system = system;
@@ -152,12 +148,12 @@ asio::awaitable<void> show(Service& service, http::Exchange& exchange) {
     auto gguf = Gguf::read(model.model_path, GgufArrays::kAll);
     if (!gguf) return std::move(gguf).error();
     return show_answer(model, *gguf, true);
-  });
+  };
+  const Result<Json> answer = co_await on_disk(service, work);
   if (answer) {
     co_await send_json(exchange, *answer);
   } else {
-    co_await send_error(exchange,
-                        answer.error().code == ErrorCode::kNotFound ? model_not_found(text) : answer.error());
+    co_await send_error(exchange, answer.error());
   }
 }
 
@@ -304,7 +300,8 @@ asio::awaitable<void> blob_head(Service& service, http::Exchange& exchange) {
   if (!digest) {
     co_await send_error(exchange, digest.error());
   } else if (!service.store.blobs().has(*digest)) {
-    co_await send_error(exchange, not_found(fmt::format("blob \"{}\" not found", exchange.parameter("digest"))));
+    const Error error = not_found(fmt::format("blob \"{}\" not found", exchange.parameter("digest")));
+    co_await send_error(exchange, error);
   } else {
     co_await exchange.send(200, "", "");
   }
@@ -318,10 +315,12 @@ asio::awaitable<Result<void>> receive_blob(Service& service, http::Exchange& exc
     auto size = co_await exchange.read_some_body(piece);
     if (!size) co_return size.error();
     if (*size == 0) break;
-    auto written = co_await on_disk(service, [&] { return writer->write({piece.data(), *size}); });
+    const auto write = [&] { return writer->write({piece.data(), *size}); };
+    auto written = co_await on_disk(service, write);
     if (!written) co_return written;
   }
-  auto finished = co_await on_disk(service, [&] { return writer->finish(digest); });
+  const auto finish = [&] { return writer->finish(digest); };
+  auto finished = co_await on_disk(service, finish);
   if (!finished) co_return finished.error();
   co_return Result<void>();
 }
@@ -358,7 +357,8 @@ asio::awaitable<void> copy(Service& service, http::Exchange& exchange) {
   if (!error && !from) error = invalid(fmt::format("source \"{}\" is invalid", source));
   if (!error && !to) error = invalid(fmt::format("destination \"{}\" is invalid", destination));
   if (!error) {
-    const Result<void> copied = co_await on_disk(service, [&] { return service.store.copy(*from, *to); });
+    const auto work = [&] { return service.store.copy(*from, *to); };
+    const Result<void> copied = co_await on_disk(service, work);
     if (!copied) error = copied.error();
     if (error && error->code == ErrorCode::kNotFound) error->message = fmt::format("model \"{}\" not found", source);
   }
@@ -378,7 +378,8 @@ asio::awaitable<void> remove(Service& service, http::Exchange& exchange) {
   std::optional<Error> error = fields.error();
   if (!error && !name) error = invalid(fmt::format("name \"{}\" is invalid", text));
   if (!error) {
-    const Result<void> removed = co_await on_disk(service, [&] { return service.store.remove(*name); });
+    const auto work = [&] { return service.store.remove(*name); };
+    const Result<void> removed = co_await on_disk(service, work);
     if (!removed) error = removed.error();
     if (error && error->code == ErrorCode::kNotFound) error = model_not_found(text);
   }

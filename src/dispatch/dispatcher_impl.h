@@ -183,6 +183,7 @@ class Dispatcher::Impl {
   void update_want(Model& model, TimePoint now);
   void plan(TimePoint now);
   std::vector<Want> gather_wants(TimePoint now);
+  TimePoint earliest_start(const Model& model) const;
   std::vector<Resident> gather_residents() const;
   bool fail_what_cannot_fit(Model& model, TimePoint now);
   Room total_room() const;

@@ -107,7 +107,6 @@ void Dispatcher::Impl::load_ended(Runner& runner, const Error& error, bool memor
   model.refusal = Refusal{later(now, pause), error, memory, runner.needs};
   for (Request* request : waiting_of(model))
     if (model.refusal->applies_to(request->needs)) fail(*request, error, pause, now);
-  if (model.waiting() == 0) model.restart_at = model.refusal->until;
 }
 
 // ---- requests that run

@@ -174,14 +174,14 @@ void Dispatcher::Impl::plan(TimePoint now) {
   for (const ModelId id : plan.start) start(models_.at(id), now);
 }
 
-// Those that want memory now; a model that backs off after a crash keeps its position, but claims nothing meanwhile.
+// Those that want memory now; a model that backs off keeps its position, but claims nothing meanwhile.
 std::vector<Want> Dispatcher::Impl::gather_wants(TimePoint now) {
   std::vector<Want> wants;
   std::vector<Model*> models;
   for (const auto& [order, model] : wants_) models.push_back(model);
   for (Model* model : models) {
-    if (model->restart_at > now) {
-      plan_due_ = std::min(plan_due_, model->restart_at);
+    if (const TimePoint start_at = earliest_start(*model); start_at > now) {
+      plan_due_ = std::min(plan_due_, start_at);
       continue;
     }
     if (!fail_what_cannot_fit(*model, now)) continue;
@@ -189,6 +189,13 @@ std::vector<Want> Dispatcher::Impl::gather_wants(TimePoint now) {
     wants.push_back({model->id, need_of(*model), model->want_since, blocked});
   }
   return wants;
+}
+
+// When a model that wants memory may be started: at any time, unless it crashed repeatedly. One that could not be
+// loaded waits if nobody but its pin wants it; of those who ask for it, it holds back at admission.
+TimePoint Dispatcher::Impl::earliest_start(const Model& model) const {
+  const bool refused = model.waiting() == 0 && model.refusal;
+  return refused ? std::max(model.restart_at, model.refusal->until) : model.restart_at;
 }
 
 std::vector<Resident> Dispatcher::Impl::gather_residents() const {

@@ -1,6 +1,7 @@
 #include "runner/batch_scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <unordered_map>
 #include <utility>
 
@@ -22,6 +23,8 @@ constexpr int kGrowthPart = 8;
 // An older prompt goes on by at least so many tokens, if not for lack of budget, or a newer sequence is parked.
 constexpr int kPromptRoomMin = 16;
 
+constexpr int kNowhere = std::numeric_limits<int>::max();
+
 struct Sequence {
   RequestId request;
   std::uint64_t order = 0;  // of arrival
@@ -34,8 +37,12 @@ struct Sequence {
   bool parked = false;
   SequenceStats stats;
 
+  // Those that wait for it fork here, so that the step that reaches this position goes no further: what they have of
+  // their own is then computed together with the rest of this one.
+  int fork_at = kNowhere;
+
   // While it waits for a prefix that another computes.
-  const Sequence* leader = nullptr;
+  Sequence* leader = nullptr;
   int agreed = 0;           // leading tokens that it has in common with the leader
   int leader_computed = 0;  // when the leader last made progress
   int stalled_steps = 0;    // since then
@@ -44,6 +51,7 @@ struct Sequence {
   bool bound() const { return slot != kNoSlot; }
   int length() const { return static_cast<int>(tokens.size()); }
   int remaining() const { return length() - computed; }
+  int rows_max() const { return std::min(remaining(), fork_at - computed); }
   std::span<const Token> next(int count) const { return std::span(tokens).subspan(computed, count); }
 };
 
@@ -196,6 +204,7 @@ const Step& BatchScheduler::Impl::plan() {
 // Gives slots to sequences in order of arrival. One that there is no room for holds up those behind it: what becomes
 // free is to be its own. The oldest sequence is let in regardless; room is made for it when it needs it.
 void BatchScheduler::Impl::admit() {
+  for (const auto& sequence : sequences_) sequence->fork_at = kNowhere;
   for (const auto& each : sequences_) {
     Sequence& sequence = *each;
     if (sequence.bound() || must_wait(sequence)) continue;
@@ -215,13 +224,16 @@ void BatchScheduler::Impl::admit() {
 // Whether the sequence goes on waiting for its leader. A leader that makes progress is waited for however long it
 // takes: to compute the same tokens beside it would take longer.
 bool BatchScheduler::Impl::must_wait(Sequence& sequence) {
-  const Sequence* leader = sequence.leader;
+  Sequence* leader = sequence.leader;
   if (leader == nullptr) return false;
   if (leader->computed < sequence.agreed) {
     const bool progress = leader->computed > sequence.leader_computed;
     sequence.leader_computed = leader->computed;
     sequence.stalled_steps = progress ? 0 : sequence.stalled_steps + 1;
-    if (sequence.stalled_steps <= config_.shared_wait_steps_max) return true;
+    if (sequence.stalled_steps <= config_.shared_wait_steps_max) {
+      leader->fork_at = std::min(leader->fork_at, sequence.agreed);
+      return true;
+    }
     sequence.may_wait = false;
   }
   sequence.leader = nullptr;
@@ -242,7 +254,9 @@ bool BatchScheduler::Impl::follow(Sequence& sequence, int cached) {
     sequence.leader_computed = other->computed;
     sequence.stalled_steps = 0;
   }
-  return sequence.leader != nullptr;
+  if (sequence.leader == nullptr) return false;
+  sequence.leader->fork_at = std::min(sequence.leader->fork_at, sequence.agreed);
+  return true;
 }
 
 bool BatchScheduler::Impl::fits(const Sequence& sequence, const CellPool::Prefix& prefix) const {
@@ -340,7 +354,7 @@ int BatchScheduler::Impl::prompt_budget() const {
 void BatchScheduler::Impl::share(int budget) {
   if (budget <= 0) return;
   const auto give = [&](Sequence& sequence, int most) {
-    const int rows = std::min({sequence.remaining() - sequence.rows, most, budget});
+    const int rows = std::min({sequence.rows_max() - sequence.rows, most, budget});
     sequence.rows += rows;
     budget -= rows;
     prompt_rows_ += rows;

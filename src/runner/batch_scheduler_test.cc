@@ -176,6 +176,18 @@ TEST(BatchSchedulerSharing, RequestsThatArriveTogetherComputeTheirPrefixOnce) {
   EXPECT_EQ(herd.scheduler.view().cells_shared, kPrefix);
 }
 
+TEST(BatchSchedulerSharing, WhatFollowsASharedPrefixIsComputedTogether) {
+  SchedulerConfig large = config(8);
+  large.engine.step_tokens_max = 1024;
+  Herd herd(large);
+  for (int n = 0; n < 8; ++n) herd.add(n, joined(range(0, 600), range(1000 * (n + 1), 25)));
+  herd.step();
+  EXPECT_EQ(herd.last.rows.size(), 600U);
+  herd.step();
+  EXPECT_EQ(herd.last.rows.size(), 200U);
+  EXPECT_EQ(herd.last.output_of.size(), 8U);
+}
+
 TEST(BatchSchedulerSharing, APrefixInComputationIsWaitedForAlsoByLateComers) {
   Herd herd(config());
   herd.add(1, joined(range(0, 300), range(1000, 100)));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 namespace drover {
@@ -180,6 +181,9 @@ void BatchWorld::check_step(const Step& step) {
   int stream_rows = 0;
   std::map<Slot, int> rows_of;
   for (const Row& row : step.rows) ++rows_of[row.slot];
+  std::set<RequestId> named(step.output_of.begin(), step.output_of.end());
+  named.insert(step.prompts_of.begin(), step.prompts_of.end());
+  if (named.size() != rows_of.size()) fail("the requests of the step are not those of its rows");
   for (const Row& row : step.rows) stream_rows += row.output && rows_of[row.slot] == 1;
   const int prompt_rows = static_cast<int>(step.rows.size()) - stream_rows;
 

@@ -227,14 +227,17 @@ void Checker::gone(RunnerId id, TimePoint now) {
   Model& model = models_[runner.model];
   model.runner.reset();
   if (!runner.stopping && !runner.loaded) {
-    // One more try is made, unless something was wrong before.
-    if (model.load_failures == 0 && !model.memory_failed)
-      ++model.load_failures;
-    else
+    // One more try is made, unless something was wrong before. How failures for lack of memory count is not checked.
+    if (model.load_failures > 0 && !model.memory_failed) {
       load_ended(model, now);
+    } else {
+      ++model.load_failures;
+      model.load_failed_now = model.memory_failed;
+    }
   } else if (!runner.stopping) {
     lose(runner, now);
   }
+  if (model.waiting == 0) model.unload_asked = false;
   runners_.erase(it);
 }
 
@@ -438,8 +441,6 @@ void Checker::on(const Fail& action, TimePoint now) {
   if (!may_fail(request, action, now))
     return broken(fmt::format("a request fails without a reason: {}", action.error.message));
   ++(action.error.code == ErrorCode::kTimedOut ? counts_.timed_out : counts_.failed);
-  Model& model = models_[request.arrival.model];
-  if (model.memory_failed && model.load_failed_now) model.no_start_before = TimePoint{};
   if (request.phase == Phase::kWaiting) stop_waiting(request);
   requests_.erase(it);
 }

@@ -1,5 +1,5 @@
-// What must hold of the dispatcher, whatever happens. The checker sees what its driver sees, what goes in and what comes
-// out, and keeps books of its own.
+// What must hold of the dispatcher, whatever happens. The checker sees what its driver sees, what goes in and what
+// comes out, and keeps books of its own.
 #pragma once
 
 #include <deque>

@@ -1,0 +1,135 @@
+// The whole dispatcher in virtual time, from a seed.
+//
+//   dispatch_sim [--requests N] [--seeds A-B]   as many requests over these seeds; a seed that fails prints itself
+//   dispatch_sim --seed S [--requests N]        one seed, as it ran there
+//   dispatch_sim --mutations                    breaks the rules on purpose and shows the seed that catches each
+#include <fmt/core.h>
+
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "dispatch_sim_world.h"
+
+namespace drover::sim {
+namespace {
+
+constexpr int kRequestsPerSeed = 2000;
+constexpr std::uint64_t kSeedsPerMutationMax = 200;
+
+struct Options {
+  std::uint64_t requests = 200000;
+  std::uint64_t first_seed = 1;
+  std::uint64_t last_seed = 100;
+  int requests_per_seed = 0;  // 0: what is to be done, spread over the seeds
+  bool mutations = false;
+  bool verbose = false;
+};
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<Options> parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view name = argv[i];
+    if (name == "--mutations") {
+      options.mutations = true;
+      continue;
+    }
+    if (name == "--verbose") {
+      options.verbose = true;
+      continue;
+    }
+    if (++i == argc) return std::nullopt;
+    const std::string_view value = argv[i];
+    const std::size_t dash = value.find('-');
+    const auto low = number(value.substr(0, dash));
+    const auto high = dash == std::string_view::npos ? low : number(value.substr(dash + 1));
+    if (!low || !high || *high < *low) return std::nullopt;
+    if (name == "--requests") {
+      options.requests = *low;
+    } else if (name == "--requests-per-seed") {
+      options.requests_per_seed = static_cast<int>(*low);
+    } else if (name == "--seeds" || name == "--seed") {
+      options.first_seed = *low;
+      options.last_seed = *high;
+      if (name == "--seed") options.requests_per_seed = kRequestsPerSeed;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return options;
+}
+
+std::optional<std::string> run_seed(std::uint64_t seed, int requests, Mutation mutation, Checker::Counts& counts) {
+  World world(seed, make_scenario(seed, requests), mutation);
+  auto violation = world.run();
+  counts += world.counts();
+  return violation;
+}
+
+int run_seeds(const Options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  Checker::Counts total;
+  int failures = 0;
+  std::uint64_t requests = 0;
+  // Each seed is played with the same number of requests however many there are in all, so that it can be played again.
+  const int per_seed = options.requests_per_seed > 0 ? options.requests_per_seed : kRequestsPerSeed;
+  std::uint64_t seed = options.first_seed;
+  for (; seed <= options.last_seed || requests < options.requests; ++seed) {
+    if (options.first_seed == options.last_seed && seed > options.last_seed) break;
+    if (auto violation = run_seed(seed, per_seed, Mutation::kNone, total)) {
+      fmt::print("seed {}: {}\n  again: dispatch_sim --seed {}{}\n", seed, *violation, seed,
+                 per_seed == kRequestsPerSeed ? "" : fmt::format(" --requests-per-seed {}", per_seed));
+      ++failures;
+    }
+    requests += static_cast<std::uint64_t>(per_seed);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  fmt::print("{} requests, seeds {}-{}, {:.1f} s: {} failed seeds\n", requests, options.first_seed, seed - 1, seconds,
+             failures);
+  fmt::print("admitted {}, refused {}: finished {}, completed {}, canceled {}, timed out {}, failed {}\n",
+             total.admitted, total.refused, total.finished, total.completed, total.canceled, total.timed_out,
+             total.failed);
+  fmt::print("loads {}, idle models evicted {}, turns ended {}, grown {}, hung {}, replayed {}, newcomers {}\n",
+             total.loads, total.evictions, total.turns_ended, total.grown, total.hung, total.replayed, total.visitors);
+  return failures == 0 ? 0 : 1;
+}
+
+int run_mutations() {
+  int missed = 0;
+  for (const auto& [mutation, name] : kMutations) {
+    std::optional<std::string> caught;
+    std::uint64_t seed = 0;
+    while (!caught && seed < kSeedsPerMutationMax) {
+      Checker::Counts counts;
+      caught = run_seed(++seed, kRequestsPerSeed, mutation, counts);
+    }
+    if (caught)
+      fmt::print("{:<18} caught by seed {}: {}\n", name, seed, *caught);
+    else
+      fmt::print("{:<18} NOT CAUGHT in {} seeds\n", name, seed);
+    missed += caught ? 0 : 1;
+  }
+  return missed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace drover::sim
+
+int main(int argc, char** argv) {
+  const auto options = drover::sim::parse(argc, argv);
+  if (!options) {
+    fmt::print(stderr, "usage: dispatch_sim [--requests N] [--seeds A-B] | --seed S | --mutations\n");
+    return 2;
+  }
+  return options->mutations ? drover::sim::run_mutations() : drover::sim::run_seeds(*options);
+}
