@@ -125,7 +125,12 @@ struct Timing {
   Duration load{};  // queue and load: until the request had its place
 };
 
+// Spaces fill the metrics up to this many bytes, so that equal answers have equal lengths whatever their durations:
+// load generators such as ab take an answer of another length for a failed one.
+constexpr std::size_t kMetricsBytes = 224;
+
 void append_metrics(std::string& out, const Timing& timing, const pb::Finished& finished) {
+  const std::size_t start = out.size();
   const auto field = [&](const char* name, std::uint64_t value) {
     if (value > 0) fmt::format_to(std::back_inserter(out), ",\"{}\":{}", name, value);
   };
@@ -136,6 +141,8 @@ void append_metrics(std::string& out, const Timing& timing, const pb::Finished& 
   field("prompt_eval_duration", finished.prompt_ns());
   field("eval_count", finished.output_tokens());
   field("eval_duration", finished.output_ns());
+  const std::size_t size = out.size() - start;
+  if (size < kMetricsBytes) out.append(kMetricsBytes - size, ' ');
 }
 
 void append_end(std::string& out, const Timing& timing, const pb::Finished& finished) {

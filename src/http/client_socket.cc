@@ -53,6 +53,7 @@ ClientSocket::ClientSocket(tcp::socket socket) : socket_(std::move(socket)), tim
 asio::awaitable<ClientSocket::Fill> ClientSocket::fill(std::size_t bytes_max, TimePoint deadline) {
   const std::size_t before = input_.size();
   while (!ended()) {
+    release_input();
     const Wait waited = co_await wait(tcp::socket::wait_read, deadline);
     if (waited == Wait::kTimedOut) co_return Fill::kTimedOut;
     if (waited == Wait::kReady) receive(bytes_max);
@@ -61,6 +62,7 @@ asio::awaitable<ClientSocket::Fill> ClientSocket::fill(std::size_t bytes_max, Ti
   co_return Fill::kEnd;
 }
 
+// Gives the memory of an empty input back: a wait may be long, and there may be thousands.
 void ClientSocket::release_input() {
   if (input_.size() == 0) input_.shrink_to_fit();
 }

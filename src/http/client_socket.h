@@ -41,8 +41,6 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   // Waits until something has arrived, and appends up to bytes_max of it to input(). kEnd: the client has closed its
   // end, or the connection is lost; kTimedOut: nothing came by the deadline.
   asio::awaitable<Fill> fill(std::size_t bytes_max, TimePoint deadline);
-  // Gives the memory of an empty input() back.
-  void release_input();
   // Whether something has arrived that is not in input() yet.
   bool unread() const;
 
@@ -74,6 +72,7 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
 
   asio::awaitable<Wait> wait(asio::ip::tcp::socket::wait_type type, TimePoint deadline);
   void receive(std::size_t bytes_max);
+  void release_input();
   void read_ahead_later();
   void on_readable(const boost::system::error_code& error);
   void notify_later();

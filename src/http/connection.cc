@@ -61,7 +61,6 @@ void Connection::cut() {
 asio::awaitable<bool> Connection::await_request(TimePoint deadline) {
   if (socket_->input().size() > 0) co_return true;
   if (state_->stopping && !socket_->unread()) co_return false;
-  socket_->release_input();
   idle_ = true;
   const ClientSocket::Fill filled = co_await socket_->fill(kFirstPart, deadline);
   idle_ = false;
@@ -75,7 +74,6 @@ asio::awaitable<bool> Connection::serve_request() {
     body_unread_ = exchange.begun();  // a refusal
     co_return false;
   }
-  socket_->release_input();
   co_await answer(exchange);
   const bool goes_on = co_await exchange.end();
   body_unread_ = !exchange.body_done();

@@ -216,7 +216,7 @@ asio::awaitable<Result<std::size_t>> HttpExchange::read_some_body(std::span<char
   std::size_t got = 0;
   while (!parser_.is_done()) {
     const bool well_formed = parse_body(into, got);
-    if (parser_.is_done()) watch_after_body();
+    if (parser_.is_done() && on_disconnect_) socket_.watch(std::exchange(on_disconnect_, nullptr));
     if (got > 0 || parser_.is_done()) break;
     if (!well_formed) co_return fail_body(ErrorCode::kInvalidArgument, "malformed request body");
     if (expects_continue_) co_await send_continue();
@@ -227,11 +227,6 @@ asio::awaitable<Result<std::size_t>> HttpExchange::read_some_body(std::span<char
     if (filled == ClientSocket::Fill::kEnd) co_return fail_body(ErrorCode::kCanceled, "the client went away");
   }
   co_return got;
-}
-
-void HttpExchange::watch_after_body() {
-  socket_.release_input();
-  if (on_disconnect_) socket_.watch(std::exchange(on_disconnect_, nullptr));
 }
 
 // Moves what has arrived of the body into `into`. False: what follows is malformed.

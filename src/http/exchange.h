@@ -66,7 +66,6 @@ class HttpExchange final : public Exchange {
   std::optional<Refusal> check_head();
   asio::awaitable<bool> refuse(Refusal refusal);
   bool parse_body(std::span<char> into, std::size_t& got);
-  void watch_after_body();
   asio::awaitable<void> send_continue();
   Error fail_body(ErrorCode code, std::string message);
   asio::awaitable<bool> drain();

@@ -46,8 +46,9 @@ class Exchange {
   // ---- the answer: send() once, or begin(), write()…, finish()
   // HEAD requests get the same headers and no body. False: the client is gone. After a half-close the answer is still
   // sent, as far as the client takes it, but the functions return false. Date, Content-Type, Content-Length,
-  // Transfer-Encoding and Connection are the server's: `headers` must not name them. (Give `headers` as a variable: g++
-  // 12 does not compile a braced list within co_await.) A handler that ends without an answer, or throws before one,
+  // Transfer-Encoding and Connection are the server's: `headers` must not name them.
+  // (Give `headers` as a variable: g++ 12 does not compile a braced list within co_await.)
+  // A handler that ends without an answer, or throws before one,
   // answers 500 {"error":"internal error"}; one that ends between begin() and finish() aborts.
 
   // Adds a header to whatever answer follows, the server's own (404, 405, 500) included: for the guard.

@@ -112,9 +112,8 @@ class BatchScheduler::Impl {
   std::unordered_map<RequestId, Sequence*> by_request_;
   std::uint64_t arrivals_ = 0;
 
-  // The first sequence that there was no room for. It is looked at again when room may have come.
-  const Sequence* blocked_ = nullptr;
-  bool room_changed_ = false;
+  // Arrival of the first sequence that there was no room for; 0 when room may have come since.
+  std::uint64_t blocked_ = 0;
   // Cells that the engine did not have although they are free by our count. Halved by each step that is computed.
   int missing_cells_ = 0;
 
@@ -155,13 +154,12 @@ void BatchScheduler::Impl::remove(RequestId request) {
 // Lets go of what the sequence has in the cache and of its place. What is computed stays as a kept prefix.
 std::unique_ptr<Sequence> BatchScheduler::Impl::take_out(Sequence& sequence) {
   unbind(sequence, CellPool::Keep::kNormally);
-  if (sequence.parked) pool_.disown(sequence.order);
-  if (blocked_ == &sequence) blocked_ = nullptr;
+  pool_.disown(sequence.order);
+  blocked_ = 0;
   const auto place =
       std::find_if(sequences_.begin(), sequences_.end(), [&](const auto& s) { return s.get() == &sequence; });
   std::unique_ptr<Sequence> out = std::move(*place);
   sequences_.erase(place);
-  room_changed_ = true;
   return out;
 }
 
@@ -175,7 +173,7 @@ void BatchScheduler::Impl::replace(RequestId request, std::vector<Token> tokens)
   sequence.tokens = std::move(tokens);
   sequence.leader = nullptr;
   sequence.may_wait = true;
-  room_changed_ = true;
+  blocked_ = 0;
 }
 
 const Step& BatchScheduler::Impl::plan() {
@@ -208,17 +206,15 @@ void BatchScheduler::Impl::admit() {
   for (const auto& each : sequences_) {
     Sequence& sequence = *each;
     if (sequence.bound() || must_wait(sequence)) continue;
-    if (&sequence == blocked_ && !room_changed_) return;
+    if (sequence.order == blocked_) return;
     const CellPool::Prefix prefix = pool_.find(sequence.tokens);
     if (follow(sequence, prefix.length)) continue;
     if (&each != &sequences_.front() && !fits(sequence, prefix)) {
-      blocked_ = &sequence;
-      room_changed_ = false;
+      blocked_ = sequence.order;
       return;
     }
     bind(sequence, prefix);
   }
-  blocked_ = nullptr;
 }
 
 // Whether the sequence goes on waiting for its leader. A leader that makes progress is waited for however long it
@@ -274,7 +270,6 @@ bool BatchScheduler::Impl::fits(const Sequence& sequence, const CellPool::Prefix
 void BatchScheduler::Impl::bind(Sequence& sequence, const CellPool::Prefix& prefix) {
   sequence.slot = pool_.take(prefix, step_.operations);
   sequence.computed = prefix.length;
-  if (sequence.parked) pool_.disown(sequence.order);
   sequence.parked = false;
   if (!sequence.started) sequence.stats.cached_tokens = prefix.length;
   sequence.started = true;
@@ -317,7 +312,6 @@ void BatchScheduler::Impl::park_newest() {
   unbind(sequence, CellPool::Keep::kForOwner);
   sequence.parked = true;
   ++sequence.stats.parked;
-  room_changed_ = true;
 }
 
 // One token of each sequence that has one left to compute: of the streams, and of prompts that are in the cache.
@@ -382,7 +376,7 @@ void BatchScheduler::Impl::emit() {
     for (const Token token : sequence->next(sequence->rows)) {
       step_.rows.push_back({.token = token, .position = position++, .slot = sequence->slot, .output = false});
     }
-    if (sequence->rows > 1) step_.prompts_of.push_back(sequence->request);
+    if (sequence->remaining() > 1) step_.prompts_of.push_back(sequence->request);
     if (sequence->rows < sequence->remaining()) continue;
     step_.rows.back().output = true;
     step_.output_of.push_back(sequence->request);
@@ -408,7 +402,7 @@ void BatchScheduler::Impl::commit(std::span<const Sampled> sampled, Duration too
     }
   }
   budget_.observe(stream_rows_, prompt_rows_, took);
-  if (missing_cells_ > 0) room_changed_ = true;
+  if (missing_cells_ > 0) blocked_ = 0;
   missing_cells_ /= 2;
 }
 

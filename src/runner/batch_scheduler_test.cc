@@ -37,10 +37,17 @@ SchedulerConfig config(int places = 4, int cells = 4096) {
   return result;
 }
 
+EngineLimits with_cells(EngineLimits limits, int cells) {
+  limits.cells = cells;
+  return limits;
+}
+
 // A scheduler with a fake engine. Every output is compared with the one that the request would get alone.
 class Herd {
  public:
-  explicit Herd(SchedulerConfig config) : engine(config.engine, kVocabulary), scheduler(config) {}
+  explicit Herd(SchedulerConfig config) : Herd(config, config.engine.cells) {}
+  Herd(SchedulerConfig config, int engine_cells)
+      : engine(with_cells(config.engine, engine_cells), kVocabulary), scheduler(config) {}
 
   void add(int n, std::vector<Token> prompt) {
     tokens[n] = prompt;
@@ -186,6 +193,35 @@ TEST(BatchSchedulerSharing, WhatFollowsASharedPrefixIsComputedTogether) {
   herd.step();
   EXPECT_EQ(herd.last.rows.size(), 200U);
   EXPECT_EQ(herd.last.output_of.size(), 8U);
+}
+
+TEST(BatchSchedulerSharing, TheSamePromptsTogetherDifferInOneToken) {
+  Herd herd(config(4));
+  for (int n = 0; n < 4; ++n) herd.add(n, range(0, 50));
+  herd.step();
+  EXPECT_EQ(herd.last.rows.size(), 49U);
+  herd.step();
+  EXPECT_EQ(herd.last.rows.size(), 4U);
+  EXPECT_EQ(herd.last.output_of.size(), 4U);
+}
+
+TEST(BatchSchedulerSharing, ALeaderThatMakesProgressIsWaitedForHoweverLongItTakes) {
+  SchedulerConfig limited = config();
+  limited.shared_wait_steps_max = 2;
+  Herd herd(limited);
+  for (int n = 1; n <= 2; ++n) herd.add(n, joined(range(0, 1000), range(1000 * n, 10)));
+  herd.run_until(2, 1);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).cached_tokens, 1000);
+}
+
+TEST(BatchSchedulerSharing, AReplacedSequenceWaitsNoLonger) {
+  Herd herd(config());
+  for (int n = 1; n <= 2; ++n) herd.add(n, joined(range(0, 1000), range(2000 * n, 10)));
+  herd.step();
+  EXPECT_EQ(herd.scheduler.view().running, 1);
+  herd.replace(2, range(7000, 20));
+  herd.step();
+  EXPECT_EQ(herd.outputs[2], 1);
 }
 
 TEST(BatchSchedulerSharing, APrefixInComputationIsWaitedForAlsoByLateComers) {
@@ -395,6 +431,94 @@ TEST(BatchSchedulerRoom, AParkedSequenceGoesOnWithWhatIsLeftOfIt) {
   EXPECT_GT(tokens_of_2, 95);
 }
 
+TEST(BatchSchedulerRoom, WhatIsKeptForAParkedSequenceGoesLast) {
+  Herd herd(config(3, 300));
+  herd.add(1, range(1000, 100));
+  herd.add(2, range(2000, 30));
+  herd.add(3, range(3000, 100));
+  while (herd.scheduler.view().parked == 0) ASSERT_TRUE(herd.step());
+  herd.remove(2);  // kept from now on, used more recently than what is left of the parked one
+  for (int i = 0; i < 30; ++i) herd.step();
+  EXPECT_EQ(herd.scheduler.view().parked, 1);
+  const int cached = herd.scheduler.stats(id(3)).cached_tokens;
+  herd.remove(1);
+  const auto before = herd.engine.rows_computed();
+  herd.run_until(3, herd.outputs[3] + 1);
+  EXPECT_LE(herd.engine.rows_computed() - before, 64 + 1);
+  EXPECT_EQ(herd.scheduler.stats(id(3)).cached_tokens, cached);  // of the first time
+}
+
+TEST(BatchSchedulerRoom, WhatWasKeptForACancelledOneIsNothingSpecial) {
+  Herd herd(config(2, 300));
+  herd.add(1, range(1000, 120));
+  herd.add(2, range(2000, 120));
+  while (herd.scheduler.view().parked == 0) ASSERT_TRUE(herd.step());
+  herd.remove(2);
+  herd.step();
+  const std::vector<Token> first = herd.tokens[1];
+  herd.remove(1);
+  herd.add(3, range(5000, 50));
+  herd.run_until(3, 1);
+  herd.remove(3);
+  herd.add(4, first);
+  herd.step();
+  EXPECT_EQ(herd.scheduler.stats(id(4)).cached_tokens, static_cast<int>(first.size()) - 1);
+}
+
+TEST(BatchSchedulerRoom, WhatAShiftLeavesGoesFirst) {
+  Herd herd(config(2, 300));
+  herd.add(9, range(9000, 100));
+  herd.finish(9, 1);
+  herd.add(1, range(1000, 100));
+  herd.run_until(1, 1);
+  herd.replace(1, range(5000, 30));
+  herd.run_until(1, herd.outputs[1] + 1);
+  herd.add(2, range(2000, 80));
+  herd.run_until(2, 1);
+  herd.remove(2);
+  herd.add(3, range(9000, 101));
+  herd.run_until(3, 1);
+  EXPECT_EQ(herd.scheduler.stats(id(3)).cached_tokens, 100);
+}
+
+// Without some slack a parked sequence would come back only to be parked again.
+TEST(BatchSchedulerRoom, WhoeverComesInHasRoomToGrow) {
+  Herd herd(config(2, 256));
+  herd.add(1, range(1000, 100));
+  herd.run_until(1, 1);
+  herd.add(2, range(2000, 150));
+  for (int i = 0; i < 30; ++i) herd.step();
+  EXPECT_EQ(herd.scheduler.view().running, 1);
+  herd.remove(1);
+  herd.run_until(2, 30);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).parked, 0);
+}
+
+TEST(BatchSchedulerRoom, AnOlderPromptTakesTheRoomOfANewerOne) {
+  Herd herd(config(2, 300));
+  herd.add(1, range(1000, 20));
+  herd.run_until(1, 1);
+  herd.add(2, range(2000, 200));
+  herd.step();
+  herd.replace(1, range(5000, 280));
+  herd.run_until(1, herd.outputs[1] + 2);
+  EXPECT_EQ(herd.scheduler.stats(id(1)).parked, 0);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).parked, 1);
+  herd.remove(1);
+  herd.run_until(2, 2);
+}
+
+// An engine with fewer cells than it says: what is kept must really go for the step to be computed.
+TEST(BatchSchedulerRoom, KeptPrefixesGoWhenTheEngineIsShortOfCells) {
+  SchedulerConfig lying = config(2, 300);
+  Herd herd(lying, 200);
+  herd.add(9, range(9000, 100));
+  herd.finish(9, 1);
+  herd.add(1, range(1000, 150));
+  herd.run_until(1, 20);
+  EXPECT_EQ(herd.scheduler.stats(id(1)).parked, 0);
+}
+
 TEST(BatchSchedulerRoom, APromptThatDoesNotFitYetHoldsUpThoseBehindIt) {
   Herd herd(config(4, 400));
   herd.add(1, range(1000, 200));
@@ -472,6 +596,8 @@ TEST(BatchSchedulerWhole, NothingIsSharedButAConversationGoesOn) {
   Herd herd(whole);
   herd.add(1, joined(range(0, 60), range(1000, 10)));
   herd.add(2, joined(range(0, 60), range(2000, 10)));
+  herd.step();
+  EXPECT_EQ(herd.scheduler.view().running, 2);  // no use in waiting for a prefix
   herd.run_until(1, 5);
   herd.run_until(2, 5);
   EXPECT_EQ(herd.scheduler.stats(id(2)).cached_tokens, 0);

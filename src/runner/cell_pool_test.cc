@@ -136,6 +136,17 @@ TEST(CellPool, WhatAnOwnerGaveUpIsKeptNormally) {
   EXPECT_EQ(operations.back().from, parked);
 }
 
+TEST(CellPool, WhatHoldsNothingIsNotKept) {
+  CellPool pool(limits(100, 2));
+  Operations operations;
+  const Slot kept = run(pool, range(1000, 50), operations);
+  pool.release(kept, Keep::kNormally, 1);
+  const Slot slot = pool.take({}, operations);
+  pool.release(slot, Keep::kNormally, 2);
+  EXPECT_EQ(run(pool, range(2000, 50), operations), slot);
+  EXPECT_TRUE(operations.empty());
+}
+
 TEST(CellPool, WithoutASlotTheLeastRecentlyUsedOneIsReused) {
   CellPool pool(limits(300, 2));
   Operations operations;

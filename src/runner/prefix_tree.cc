@@ -128,6 +128,7 @@ void PrefixTree::append(Slot slot, std::span<const Token> tokens) {
   attach(slot, *child);
   count(*child, 1, 1);
   node->children.push_back(std::move(child));
+  ++nodes_;
 }
 
 void PrefixTree::truncate(Slot slot, int length) {
@@ -214,11 +215,13 @@ void PrefixTree::split(Node& node, int at) {
   node.tokens.erase(node.tokens.begin(), node.tokens.begin() + length);
   upper->children.push_back(std::move(*place));
   *place = std::move(upper);
+  ++nodes_;
 }
 
 void PrefixTree::erase(Node& node) {
   DROVER_CHECK(node.children.empty() && node.ends.empty());
   std::erase_if(node.parent->children, [&](const auto& s) { return s.get() == &node; });
+  --nodes_;
 }
 
 // Joins a node to its only child if no branch ends between them. The child stays, so that no end moves.
@@ -230,6 +233,7 @@ void PrefixTree::fold(Node& node) {
   child->parent = node.parent;
   auto& siblings = node.parent->children;
   *std::find_if(siblings.begin(), siblings.end(), [&](const auto& s) { return s.get() == &node; }) = std::move(child);
+  --nodes_;
 }
 
 void PrefixTree::detach(Slot slot) {

@@ -51,6 +51,8 @@ class PrefixTree {
   int own_cells(Slot slot) const;
   int slots() const { return static_cast<int>(branches_.size()); }
 
+  int nodes() const { return nodes_; }
+
   int cells() const { return cells_; }    // held by any branch
   int used() const { return used_; }      // of those: held by a running branch
   int shared() const { return shared_; }  // of those: held by more than one running branch
@@ -75,6 +77,7 @@ class PrefixTree {
 
   std::unique_ptr<Node> root_;
   std::vector<Branch> branches_;  // by slot
+  int nodes_ = 0;                 // but for the root; at most two for each branch
   int cells_ = 0;
   int used_ = 0;
   int shared_ = 0;

@@ -155,6 +155,7 @@ TEST_P(PrefixTreeRandom, AgreesWithThePlainModel) {
     ASSERT_EQ(tree.cells(), model.count(0));
     ASSERT_EQ(tree.used(), model.count(1));
     ASSERT_EQ(tree.shared(), model.count(2));
+    ASSERT_LE(tree.nodes(), 2 * static_cast<int>(model.branches.size()));
     int longest = 0;
     int longest_whole = 0;
     for (const auto& [each, cells] : model.branches) {

@@ -115,6 +115,13 @@ TEST(StepBudget, MeasuresWhatMoreStreamsTakeAlone) {
   EXPECT_GE(prompt, 40);
 }
 
+TEST(StepBudget, NeverMoreThanTwiceWhatWasTried) {
+  StepBudget budget(milliseconds(100), true, kStepTokensMax);
+  budget.observe(4, 30, milliseconds(1));
+  EXPECT_GE(budget.prompt_tokens(4), 40);
+  EXPECT_LE(budget.prompt_tokens(4), 60);
+}
+
 TEST(StepBudget, RowsAreMultiplesThatTheEngineLikes) {
   StepBudget budget(milliseconds(400), false, kStepTokensMax);
   budget.observe(3, 0, duration_of(slow_machine(3, 0)));

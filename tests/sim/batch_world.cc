@@ -29,6 +29,12 @@ SchedulerConfig make_config(std::mt19937_64& random) {
   return config;
 }
 
+// What the scheduler is told: some engines say that they have more cells than they do.
+SchedulerConfig promised(SchedulerConfig config, int more_cells) {
+  config.engine.cells += more_cells;
+  return config;
+}
+
 }  // namespace
 
 BatchWorld::BatchWorld(std::uint64_t seed, Mutation mutation)
@@ -40,7 +46,7 @@ BatchWorld::BatchWorld(std::uint64_t seed, Mutation mutation)
       cancel_one_in_(20 + below(500)),
       failure_one_in_(chance(2) ? 1 << 30 : 10 + below(200)),
       engine_(config_.engine, vocabulary_),
-      scheduler_(config_) {
+      scheduler_(promised(config_, mutation == Mutation::kNone && chance(4) ? below(config_.engine.cells) : 0)) {
   for (int i = 0; i < 4; ++i) {
     auto& document = documents_.emplace_back();
     if (i > 0 && chance(2)) document = documents_[0];
@@ -153,12 +159,13 @@ void BatchWorld::replace_some() {
   }
 }
 
-// A context shift: the beginning stays, and the later half of the rest.
+// Mostly a context shift: the beginning stays, and the later half of the rest. Now and then something else altogether.
 void BatchWorld::replace(Request& request) {
   const int length = static_cast<int>(request.tokens.size());
   const int keep = below(length / 2);
   const int drop = (length - keep) / 2;
   request.tokens.erase(request.tokens.begin() + keep, request.tokens.begin() + keep + drop);
+  if (chance(8)) request.tokens = prompt();
   request.tokens_max = std::min(request.tokens_max, static_cast<int>(request.tokens.size()) + 30);
   request.streams = false;
   scheduler_.replace(request.id, request.tokens, now_);

@@ -161,7 +161,7 @@ void Checker::loaded(RunnerId id, const Dispatcher::LoadedInfo& info, TimePoint 
   Model& model = models_[runner.model];
   runner.loaded = true;
   runner.info = info;
-  runner.memory = info.memory_bytes;
+  runner.memory = runner.claimed = info.memory_bytes;
   runner.loaded_at = runner.last_used = runner.progress_at = now;
   model.estimate_error = info.memory_bytes > runner.estimate ? info.memory_bytes - runner.estimate : 0;
   model.load_failures = 0;
@@ -298,6 +298,7 @@ void Checker::on(const StartRunner& action, TimePoint now) {
   runner.model = action.model;
   runner.context_asked = action.context_length;
   runner.estimate = runner.memory = model.estimates.empty() ? 0 : *model.estimates.rbegin();
+  runner.claimed = runner.estimate + model.estimate_error;
   runner.progress_at = now;
   model.runner = action.runner;
   model.lacks_since.reset();
@@ -554,10 +555,13 @@ void Checker::check_lack(const Dispatcher&, TimePoint now) {
       return broken(fmt::format("model {} waits for memory for longer than the bound", id.value));
   }
   if (count != 1 || lacking->estimates.empty() || now < lacking->no_start_before) return;
-  for (const auto& [id, runner] : runners_)
+  std::uint64_t claimed = 0;
+  for (const auto& [id, runner] : runners_) {
     if (runner.stopping) return;
+    claimed += runner.claimed;
+  }
   const std::uint64_t need = *lacking->estimates.rbegin() + lacking->estimate_error;
-  const bool fits = config_.memory_bytes_max == 0 || memory_used() + need <= config_.memory_bytes_max;
+  const bool fits = config_.memory_bytes_max == 0 || claimed + need <= config_.memory_bytes_max;
   if (fits && static_cast<int>(runners_.size()) < config_.loaded_models_max)
     broken("a model is not loaded though there is room");
 }

@@ -78,7 +78,8 @@ class Checker {
     bool failed = false;
     int context_asked = 0;
     Dispatcher::LoadedInfo info{};
-    std::uint64_t memory = 0;
+    std::uint64_t memory = 0;   // the estimate, then the measured figure
+    std::uint64_t claimed = 0;  // the same, with what the estimate was short of last time
     std::uint64_t estimate = 0;
     float fraction = 0;
     TimePoint progress_at, loaded_at, last_used;
