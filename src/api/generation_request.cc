@@ -139,7 +139,9 @@ std::optional<RequestError> read_messages(const Json& list, pb::Chat& chat) {
     if (!item.is_object()) return bad("json: cannot unmarshal a message into Go struct field ChatRequest.messages of type api.Message");
     Fields fields(item, "Message");
     pb::Message& message = *chat.add_messages();
-    message.set_role(fields.text("role"));
+    std::string role = fields.text("role");
+    std::transform(role.begin(), role.end(), role.begin(), [](unsigned char c) { return std::tolower(c); });
+    message.set_role(std::move(role));
     message.set_content(fields.text("content"));
     message.set_thinking(fields.text("thinking"));
     message.set_tool_name(fields.text("tool_name"));

@@ -234,7 +234,7 @@ void DispatchDriver::arm_timer() {
 void DispatchDriver::perform(const StartRunner& action) {
   Model& model = *models_by_id_.at(action.model.value);
   const ModelTarget& target = model.target;
-  spdlog::info("loading {} for a context of {} tokens", target.name, action.context_length);
+  spdlog::info("loading {}", target.name);
   auto process = RunnerProcess::start(io_, executable_,
                                       {[this, id = action.runner](pb::FromRunner& message) { on_message(id, message); },
                                        [this, id = action.runner](const std::string& how) { on_gone(id, how); }});

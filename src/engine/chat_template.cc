@@ -135,6 +135,8 @@ Result<std::string> grammar_for(const pb::Format& format) {
 }
 
 struct ChatTemplate::Parts {
+  explicit Parts(const LlamaModel& of) : model(of) {}
+
   const LlamaModel& model;
   common_chat_templates_ptr templates;
   bool present = false;        // the model has a template of its own
@@ -147,7 +149,7 @@ ChatTemplate::ChatTemplate(std::unique_ptr<Parts> parts) : parts_(std::move(part
 ChatTemplate::~ChatTemplate() = default;
 
 Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& model) {
-  std::unique_ptr<Parts> parts(new Parts{.model = model, .templates = nullptr});
+  auto parts = std::make_unique<Parts>(model);
   parts->present = llama_model_chat_template(model.get(), nullptr) != nullptr;
   if (!parts->present) return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(parts)));
   try {

@@ -25,6 +25,8 @@ bool logit_greater(const llama_token_data& a, const llama_token_data& b) { retur
 }  // namespace
 
 struct Sampler::Parts {
+  Parts(const LlamaModel& of, const SamplerOptions& with) : model(of), options(with) {}
+
   const LlamaModel& model;
   SamplerOptions options;
   SamplerPointer chain;
@@ -109,10 +111,11 @@ Sampler::Sampler(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Sampler::~Sampler() = default;
 
 Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const SamplerOptions& options) {
-  std::unique_ptr<Parts> parts(new Parts{.model = model, .options = options});
+  auto parts = std::make_unique<Parts>(model, options);
   parts->penalties = options.repeat_last_n != 0 && (options.repeat_penalty != 1.0f || options.presence_penalty != 0.0f ||
                                                     options.frequency_penalty != 0.0f);
-  parts->greedy = options.temperature <= 0.0f && !parts->penalties;
+  // Every other sampler keeps the likeliest token; typical may drop it.
+  parts->greedy = options.temperature <= 0.0f && !parts->penalties && options.typical_p >= 1.0f;
   parts->direct = !parts->penalties && options.top_k > 0 && options.top_k <= kDirectTopKMax;
   parts->chain = make_chain(options, model.vocabulary_size(), parts->penalties, !parts->direct && options.top_k > 0);
   if (!options.grammar.empty()) {

@@ -34,6 +34,13 @@ class Descriptor {
   int value_;
 };
 
+// A file or folder that vanishes under a writer is nothing that a client asked for and did not get.
+Error write_error(const fs::path& path, int error_number) {
+  Error error = file_error("write", path, error_number);
+  if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kInternal;
+  return error;
+}
+
 }  // namespace
 
 Error file_error(std::string_view action, const fs::path& path, int error_number) {
@@ -89,10 +96,11 @@ Result<void> make_folders(const fs::path& folder) {
 }
 
 Result<AtomicFile> AtomicFile::create(const fs::path& folder) {
+  if (Result<void> made = make_folders(folder); !made) return std::move(made).error();
   for (int attempt = 0; attempt < kCreateTriesMax; ++attempt) {
     std::string name = (folder / fmt::format("{}XXXXXX", kTemporaryPrefix)).string();
     const int descriptor = ::mkostemp(name.data(), O_CLOEXEC);
-    if (descriptor < 0) return file_error("write in", folder, errno);
+    if (descriptor < 0) return write_error(folder, errno);
     AtomicFile file(name, descriptor);
     // A sweep may have removed the file between its creation and the lock; a file without a name is of no use.
     struct stat status {};
@@ -122,15 +130,15 @@ Result<void> AtomicFile::write(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return file_error("write", temporary_, errno);
+    if (count < 0) return write_error(temporary_, errno);
     bytes.remove_prefix(static_cast<std::size_t>(count));
   }
   return {};
 }
 
 Result<void> AtomicFile::commit(const fs::path& path) {
-  if (::fchmod(descriptor_, 0644) != 0 || ::fsync(descriptor_) != 0) return file_error("write", path, errno);
-  if (::rename(temporary_.c_str(), path.c_str()) != 0) return file_error("write", path, errno);
+  if (::fchmod(descriptor_, 0644) != 0 || ::fsync(descriptor_) != 0) return write_error(path, errno);
+  if (::rename(temporary_.c_str(), path.c_str()) != 0) return write_error(path, errno);
   temporary_.clear();
   close();
   return sync_folder(path.parent_path());

@@ -27,7 +27,7 @@ Result<void> make_folders(const std::filesystem::path& folder);
 // process dies first, sweep() does. One thread at a time.
 class AtomicFile {
  public:
-  // `folder` must be on the file system of the place where the file will go.
+  // `folder` must be on the file system of the place where the file will go; it is made if it is missing.
   static Result<AtomicFile> create(const std::filesystem::path& folder);
   ~AtomicFile();
   AtomicFile(AtomicFile&& other) noexcept;

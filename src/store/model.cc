@@ -20,9 +20,14 @@ Result<std::string> string_field(const ordered_json& json, const char* key) {
   return field->get<std::string>();
 }
 
-// A parameter as a Modelfile writes it: strings bare, all else as JSON.
+// A value as Go prints it: numbers without needless fractions, strings in quotes.
+std::string quoted(const ordered_json& value) {
+  return value.is_number_float() ? fmt::format("{}", value.get<double>()) : to_text(value);
+}
+
+// As quoted(), but strings bare, as a Modelfile has them.
 std::string bare(const ordered_json& value) {
-  return value.is_string() ? value.get<std::string>() : to_text(value);
+  return value.is_string() ? value.get<std::string>() : quoted(value);
 }
 
 // Calls visit(name, value) for each parameter, once for each element of a list.
@@ -136,7 +141,7 @@ std::string show_parameters(const Model& model) {
   std::string text;
   for_each_parameter(model.parameters, [&](const std::string& name, const ordered_json& value) {
     if (!text.empty()) text += '\n';
-    text += fmt::format("{:<30} {}", name, to_text(value));
+    text += fmt::format("{:<30} {}", name, quoted(value));
   });
   return text;
 }

@@ -30,7 +30,7 @@ namespace drover {
 inline constexpr std::size_t kCreateFilesMax = 1024;
 inline constexpr std::chrono::seconds kUnreferencedBlobAge = std::chrono::hours(1);
 
-// How to make a model. Exactly one of `from` and `files` says what it is made of.
+// How to make a model: from another one, or else from files that were uploaded as blobs.
 struct CreateSpec {
   explicit CreateSpec(ModelName model_name) : name(std::move(model_name)) {}
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <thread>
@@ -102,6 +103,13 @@ TEST_F(ModelStoreTest, ABlobThatWasCutShortIsReplaced) {
   folder_.write("blobs/" + Digest::of("abc").file_name(), "a");
   EXPECT_EQ(put("abc"), Digest::of("abc"));
   EXPECT_EQ(folder_.read("blobs/" + Digest::of("abc").file_name()), "abc");
+}
+
+TEST_F(ModelStoreTest, AFolderThatVanishesIsMadeAgain) {
+  fs::remove_all(folder_.path() / "blobs");
+  fs::remove_all(folder_.path() / "manifests");
+  import("a");
+  EXPECT_NE(find("a"), nullptr);
 }
 
 TEST_F(ModelStoreTest, ABlobIsNeverALink) {
@@ -291,7 +299,7 @@ TEST_F(ModelStoreTest, ShowsAModelfile) {
   CreateSpec spec(name_of("m"));
   spec.files = {{"m.gguf", put(tiny_model().build()).to_string()}};
   spec.template_text = "{{ .Prompt }}\n";
-  spec.parameters = {{"stop", {"<a>", "b\n"}}, {"num_ctx", 4096}, {"temperature", 0.7}};
+  spec.parameters = {{"stop", {"<a>", "b\n"}}, {"num_ctx", 4096}, {"temperature", 0.7}, {"top_p", 1}};
   spec.messages = {{{"role", "user"}, {"content", "hi"}}};
   ASSERT_TRUE(create(spec).ok());
   const auto model = find("m");
@@ -300,10 +308,11 @@ TEST_F(ModelStoreTest, ShowsAModelfile) {
             "# FROM m:latest\n\nFROM " +
                 model->model_path.string() +
                 "\nTEMPLATE \"{{ .Prompt }}\n\"\nPARAMETER stop <a>\nPARAMETER stop \"b\n\"\nPARAMETER num_ctx 4096\n"
-                "PARAMETER temperature 0.7\nMESSAGE user hi\n");
-  EXPECT_EQ(show_parameters(*model),
-            "stop                           \"<a>\"\nstop                           \"b\\n\"\n"
-            "num_ctx                        4096\ntemperature                    0.7");
+                "PARAMETER temperature 0.7\nPARAMETER top_p 1\nMESSAGE user hi\n");
+  EXPECT_EQ(
+      show_parameters(*model),
+      "stop                           \"<a>\"\nstop                           \"b\\n\"\n"
+      "num_ctx                        4096\ntemperature                    0.7\ntop_p                          1");
   EXPECT_EQ(show_tensors(*model->gguf)[1].dump(), R"({"name":"output_norm.weight","type":"F32","shape":[64]})");
 }
 

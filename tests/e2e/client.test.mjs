@@ -37,10 +37,10 @@ describe('the ollama npm client', () => {
   });
 
   test('format', async () => {
-    const format = { type: 'object', properties: { age: { type: 'integer' } }, required: ['age'] };
+    const format = { type: 'object', properties: { age: { type: 'integer' }, available: { type: 'boolean' } }, required: ['age', 'available'] };
     const prompt = 'Ollama is 22 years old and is busy saving the world. Respond using JSON';
     const { response } = await client().generate({ model, prompt, format, options });
-    assert.deepEqual(JSON.parse(response), { age: 22 });
+    assert.deepEqual(JSON.parse(response), { age: 22, available: false });
   });
 
   test('abort ends one stream and frees its place', async () => {

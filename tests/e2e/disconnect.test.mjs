@@ -6,14 +6,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { endless, slow } from './gguf.mjs';
-import { server_for_suite, server_for_test, short, sleep, Stream, wait_until } from './harness.mjs';
+import { server_for_suite, server_for_test, short, signal, sleep, Stream, wait_until } from './harness.mjs';
 
 const freed_ms_max = 2000;
 const settings = { OLLAMA_CONTEXT_LENGTH: '8192', OLLAMA_MAX_QUEUE: '1' };
 const create_slow = (server) => server.create('slow', slow());
 
 // Some thousand tokens that share no beginning with those of another seed.
-const long_prompt = (seed) => `${seed} ` + Array.from({ length: 2200 }, (_, i) => ((i + seed) * 7919) % 1000).join(' ');
+const long_prompt = (seed) => `${seed} ` + Array.from({ length: 1300 }, (_, i) => ((i + seed) * 7919) % 1000).join(' ');
 
 function begin(server, prompt, stream, num_predict) {
   return new Stream(server.call('POST', '/api/generate', { model: 'slow', prompt, stream, options: { num_predict } }));
@@ -50,7 +50,7 @@ describe('a client that leaves', () => {
     test(`while its prompt is computed, ${how}`, async (t) => {
       const seed = stream ? 1 : 3;
       const whole = await server.generate(long_prompt(seed), { model: 'slow', options: { num_predict: 1 } });
-      assert.ok(whole.prompt_eval_count > 4000, `${whole.prompt_eval_count} tokens`);
+      assert.ok(whole.prompt_eval_count > 2000, `${whole.prompt_eval_count} tokens`);
       const whole_ms = whole.prompt_eval_duration / 1e6;
       const call = begin(server, long_prompt(seed + 1), stream, 50_000);
       await call.call.sent;
@@ -97,7 +97,7 @@ describe('a client that leaves while its model loads', () => {
       const call = begin(server, 'Hello', stream, 50_000);
       await wait_until(() => server.runners().length === 1, 10_000, 'a runner starts');
       const [runner] = server.runners();
-      process.kill(runner, 'SIGSTOP'); // so that the load lasts as long as the test wants
+      signal(runner, 'SIGSTOP'); // so that the load lasts as long as the test wants
       await sleep(100);
       assert.equal(call.items.length, 0);
       call.close();
@@ -105,7 +105,7 @@ describe('a client that leaves while its model loads', () => {
       const next = begin(server, 'Hello', false, 1);
       await next.call.sent;
       await sleep(100);
-      process.kill(runner, 'SIGCONT');
+      signal(runner, 'SIGCONT'); // unless it was ended with its only client
       await next.ended;
       assert.equal(next.call.response.statusCode, 200, 'the queue, which holds one, had room');
       assert.equal(next.items.at(-1).eval_count, 1);

@@ -54,6 +54,15 @@ function process_status(pid) {
   }
 }
 
+// Sends a signal to a process that may have ended.
+export function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    assert.equal(error.code, 'ESRCH');
+  }
+}
+
 // A zombie has ended; who collects it is not our business.
 export const is_alive = (pid) => !'XZ'.includes(process_status(pid).state);
 
@@ -142,7 +151,7 @@ export class Stream {
   }
 
   async #read() {
-    let end = new Error('the stream has ended');
+    let end;
     try {
       for await (const item of this.call.lines()) {
         this.items.push(item);
@@ -152,6 +161,7 @@ export class Stream {
           waiter.resolve();
         }
       }
+      end = new Error(`the stream has ended: ${this.call.response.statusCode} ${JSON.stringify(this.items.at(-1))}`);
     } catch (error) {
       end = error;
       throw error;

@@ -136,7 +136,7 @@ describe('models', () => {
     assert.equal(stream.items.at(-1).status, 'success');
     const shown = await show('own:v1');
     assert.deepEqual(details(shown), cria_details);
-    assert.equal(shown.model_info['general.name'], 'Abcd');
+    assert.ok(shown.modelfile.includes(digest.replace(':', '-')), 'it is the file that was uploaded');
     const answer = await server.ok('/api/generate', { model: 'own:v1', prompt: 'Count to 3', stream: false, options: { temperature: 0 } });
     assert.equal(answer.response, '1, 2, 3');
   });

@@ -1,0 +1,145 @@
+#include "engine/sampler.h"
+
+#include <gtest/gtest.h>
+#include <llama.h>
+
+#include <random>
+
+#include "common.h"
+#include "engine/chat_template.h"
+#include "engine/llama_model.h"
+
+namespace drover {
+namespace {
+
+const LlamaModel& cria() {
+  static const std::unique_ptr<LlamaModel> model = [] {
+    LlamaModel::initialize_backends();
+    auto loaded = LlamaModel::load({.path = DROVER_CRIA, .adapter_paths = {}, .on_progress = {}});
+    return std::move(*loaded);
+  }();
+  return *model;
+}
+
+std::vector<float> random_logits(std::mt19937& random) {
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()));
+  for (float& logit : logits) logit = normal(random);
+  return logits;
+}
+
+// llama.cpp's own chain over the whole vocabulary, in the order of its common sampler.
+class Reference {
+ public:
+  explicit Reference(const SamplerOptions& options) : chain_(llama_sampler_chain_init(llama_sampler_chain_default_params())) {
+    const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain_, sampler); };
+    add(llama_sampler_init_penalties(cria().vocabulary_size(), options.repeat_last_n, options.repeat_penalty,
+                                     options.frequency_penalty, options.presence_penalty));
+    add(llama_sampler_init_top_k(options.top_k));
+    add(llama_sampler_init_typical(options.typical_p, 0));
+    add(llama_sampler_init_top_p(options.top_p, 0));
+    add(llama_sampler_init_min_p(options.min_p, 0));
+    add(llama_sampler_init_temp_ext(options.temperature, 0.0f, 1.0f));
+    add(llama_sampler_init_dist(options.seed));
+  }
+  ~Reference() { llama_sampler_free(chain_); }
+
+  Token sample(const std::vector<float>& logits) {
+    std::vector<llama_token_data> candidates;
+    for (std::size_t id = 0; id < logits.size(); ++id) candidates.push_back({static_cast<Token>(id), logits[id], 0.0f});
+    llama_token_data_array array = {candidates.data(), candidates.size(), -1, false};
+    llama_sampler_apply(chain_, &array);
+    const Token token = array.data[array.selected].id;
+    llama_sampler_accept(chain_, token);
+    return token;
+  }
+
+ private:
+  llama_sampler* chain_;
+};
+
+SamplerOptions random_options(std::mt19937& random) {
+  const auto pick = [&](std::initializer_list<float> values) { return values.begin()[random() % values.size()]; };
+  SamplerOptions options;
+  options.seed = random() % 1'000'000;
+  options.temperature = pick({0.0f, 0.1f, 0.8f, 1.0f, 2.0f});
+  options.top_k = static_cast<int>(pick({0.0f, 1.0f, 2.0f, 40.0f, 256.0f, 257.0f, 5000.0f}));
+  options.top_p = pick({0.1f, 0.9f, 1.0f});
+  options.min_p = pick({0.0f, 0.05f, 0.5f});
+  options.typical_p = pick({0.3f, 1.0f});
+  options.repeat_last_n = static_cast<int>(pick({0.0f, 8.0f, 64.0f}));
+  options.repeat_penalty = pick({1.0f, 1.0f, 1.3f});
+  options.presence_penalty = pick({0.0f, 0.0f, 0.5f});
+  options.frequency_penalty = pick({0.0f, 0.0f, 0.5f});
+  return options;
+}
+
+TEST(Sampler, ChoosesWhatLlamaCppChooses) {
+  std::mt19937 random(20261122);
+  for (int round = 0; round < 500; ++round) {
+    const SamplerOptions options = random_options(random);
+    auto sampler = Sampler::create(cria(), options);
+    ASSERT_TRUE(sampler.ok());
+    Reference reference(options);
+    for (int step = 0; step < 8; ++step) {
+      const std::vector<float> logits = random_logits(random);
+      ASSERT_EQ((*sampler)->sample(logits.data()), reference.sample(logits))
+          << "round " << round << " step " << step << " temperature " << options.temperature << " top_k " << options.top_k
+          << " top_p " << options.top_p << " min_p " << options.min_p << " typical_p " << options.typical_p;
+    }
+  }
+}
+
+TEST(Sampler, KeepsToItsGrammarWhateverTheLogits) {
+  std::mt19937 random(3);
+  for (const int top_k : {0, 1, 40}) {
+    SamplerOptions options;
+    options.seed = 11;
+    options.top_k = top_k;
+    options.grammar = "root ::= [0-9]+ \",\" [a-f]+";
+    auto sampler = Sampler::create(cria(), options);
+    ASSERT_TRUE(sampler.ok());
+    std::string text;
+    for (int step = 0; step < 30; ++step) {
+      const Token token = (*sampler)->sample(random_logits(random).data());
+      if (cria().ends_generation(token)) break;
+      cria().append_piece(token, false, text);
+    }
+    const auto comma = text.find(',');
+    EXPECT_EQ(text.substr(0, comma).find_first_not_of("0123456789"), std::string::npos) << text;
+    if (comma != std::string::npos) {
+      EXPECT_EQ(text.find_first_not_of("abcdef", comma + 1), std::string::npos) << text;
+    }
+  }
+}
+
+TEST(Sampler, RefusesABrokenGrammar) {
+  SamplerOptions options;
+  options.grammar = "root ::= (";
+  EXPECT_FALSE(Sampler::create(cria(), options).ok());
+}
+
+TEST(Sampler, LogprobsAreThoseOfTheDistribution) {
+  std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()), -100.0f);
+  logits[3] = 1.0f;
+  logits[5] = 1.0f;
+  const auto likeliest = Sampler::likeliest(logits.data(), cria().vocabulary_size(), 5, 2);
+  ASSERT_EQ(likeliest.size(), 3u);
+  EXPECT_EQ(likeliest[0].token, 5);
+  EXPECT_NEAR(likeliest[0].logprob, std::log(0.5), 1e-5);
+  EXPECT_NEAR(likeliest[1].logprob + likeliest[2].logprob, 2 * std::log(0.5), 1e-5);
+}
+
+TEST(Format, ASchemaThatCannotBeUsedIsAnError) {
+  pb::Format format;
+  format.set_kind(pb::Format::JSON_SCHEMA);
+  format.set_schema_json(R"({"type":"no such type"})");
+  EXPECT_FALSE(grammar_for(format).ok());
+  format.set_schema_json("{broken");
+  EXPECT_FALSE(grammar_for(format).ok());
+  format.set_schema_json(R"({"type":"object","properties":{"age":{"type":"integer"}}})");
+  EXPECT_TRUE(grammar_for(format).ok());
+}
+
+}  // namespace
+}  // namespace drover
