@@ -333,7 +333,7 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   if (!name) return RequestError{name.error(), 0};
   const auto model = service.store.find(*name);
   if (!model && model.error().code == ErrorCode::kNotFound) return RequestError{model_not_found(head->model), 0};
-  if (!model) return RequestError{model.error(), 0};
+  if (!model) return RequestError{model.error(), 500};  // what is broken is on our disk, not in the request
   Asked asked;
   asked.submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
   if (auto error = read_generation(endpoint, body, **model, asked.submission)) return *error;

@@ -29,8 +29,15 @@ std::string model_field(Fields& fields) {
   return name.empty() ? fields.text("name") : name;
 }
 
-asio::awaitable<void> send_text(http::Exchange& exchange, std::string text) {
-  co_await exchange.send(200, "text/plain; charset=utf-8", std::move(text));
+asio::awaitable<void> send_text(http::Exchange& exchange, std::string text, int status = 200) {
+  co_await exchange.send(status, "text/plain; charset=utf-8", std::move(text));
+}
+
+asio::awaitable<void> ready(Service& service, http::Exchange& exchange) {
+  const std::string reason = service.driver.why_not_ready();
+  const int status = reason.empty() ? 200 : 503;
+  std::string text = reason.empty() ? "ready" : reason;
+  co_await send_text(exchange, std::move(text), status);
 }
 
 // ---- lists
@@ -402,6 +409,9 @@ void add_model_routes(http::Router& router, Service& service) {
     body["version"] = DROVER_VERSION;
     co_await send_json(exchange, body);
   });
+  // The process lives; and: it can take a request now. Neither touches the disk or a runner.
+  add("GET", "/healthz", [](Service&, http::Exchange& exchange) { return send_text(exchange, "ok"); });
+  add("GET", "/readyz", ready);
   add("GET", "/api/tags", tags);
   add("GET", "/api/ps", ps);
   add("POST", "/api/show", show);

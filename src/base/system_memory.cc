@@ -32,21 +32,35 @@ std::optional<std::uint64_t> read_number(const std::filesystem::path& path) {
   return std::nullopt;  // missing, or "max"
 }
 
-// What the control groups (version 2) of this process leave: the tightest of its own and its parents'.
+// What the groups from `group` up to `root` leave: the tightest of them.
+std::uint64_t rest_of_groups(const std::filesystem::path& root, std::filesystem::path group, const char* limit_file,
+                             const char* used_file) {
+  std::uint64_t rest = kUnlimited;
+  while (true) {
+    const auto limit = read_number(group / limit_file);
+    const auto used = read_number(group / used_file);
+    if (limit && used) rest = std::min(rest, *limit > *used ? *limit - *used : 0);
+    if (group == root || group == group.parent_path()) return rest;
+    group = group.parent_path();
+  }
+}
+
+// What the control groups of this process leave. /proc/self/cgroup has lines "0::/path" (version 2) and
+// "4:memory:/path" (version 1).
 std::uint64_t control_group_rest() {
+  const std::filesystem::path root = "/sys/fs/cgroup";
   std::ifstream file("/proc/self/cgroup");
   std::string line;
   std::uint64_t rest = kUnlimited;
   while (std::getline(file, line)) {
-    if (line.rfind("0::/", 0) != 0) continue;
-    const std::filesystem::path root = "/sys/fs/cgroup";
-    std::filesystem::path group = root / line.substr(4);
-    while (true) {
-      const auto limit = read_number(group / "memory.max");
-      const auto used = read_number(group / "memory.current");
-      if (limit && used) rest = std::min(rest, *limit > *used ? *limit - *used : 0);
-      if (group == root || !group.has_relative_path() || group == group.parent_path()) break;
-      group = group.parent_path();
+    const auto path = line.find(":/");
+    if (path == std::string::npos) continue;
+    const std::string group = line.substr(path + 2);
+    if (line.rfind("0::", 0) == 0) {
+      rest = std::min(rest, rest_of_groups(root, root / group, "memory.max", "memory.current"));
+    } else if (line.find(":memory:") != std::string::npos) {
+      rest = std::min(rest, rest_of_groups(root / "memory", root / "memory" / group, "memory.limit_in_bytes",
+                                           "memory.usage_in_bytes"));
     }
   }
   return rest;

@@ -97,7 +97,7 @@ class ServerLife {
       stopping_ = true;
       spdlog::info("stopping: {} requests in flight", driver_.in_flight());
       wait_for_signal();  // a second one ends at once
-      server_.stop_listening();
+      // Connections are still accepted, so that /readyz can say that this server takes no more work.
       deadline_.expires_after(settings_.shutdown_timeout);
       deadline_.async_wait([this](boost::system::error_code stopped) {
         if (stopped) return;
@@ -113,6 +113,7 @@ class ServerLife {
     if (std::exchange(finishing_, true)) return;
     driver_.end_now();
     deadline_.expires_after(std::chrono::milliseconds(100));
+    server_.stop_listening();
     deadline_.async_wait([this](boost::system::error_code) {
       server_.close_all();
       signals_.cancel();

@@ -186,6 +186,7 @@ bool DispatchDriver::unload(const std::string& key) {
 }
 
 void DispatchDriver::shutdown(std::function<void()> done) {
+  shutting_down_ = true;
   on_shut_down_ = std::move(done);
   dispatcher_.shutdown(Clock::now());
   act();
@@ -353,9 +354,11 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
           now);
       break;
     }
-    case pb::FromRunner::kStarted:
-      deliver(RequestId{message.started().request()}, std::move(*message.mutable_started()));
+    case pb::FromRunner::kStarted: {
+      const RequestId request{message.started().request()};
+      deliver(request, std::move(*message.mutable_started()));
       break;
+    }
     case pb::FromRunner::kChunks:
       dispatcher_.progress(id, now);
       for (pb::Chunk& chunk : *message.mutable_chunks()->mutable_chunks()) {
@@ -435,6 +438,12 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
     }
   }
   return views;
+}
+
+std::string DispatchDriver::why_not_ready() const {
+  if (shutting_down_) return "shutting down";
+  if (settings_.queue_max > 0 && waiting() >= settings_.queue_max) return "the queue is full";
+  return {};
 }
 
 std::string DispatchDriver::retry_after_seconds(std::optional<Duration> wait) {

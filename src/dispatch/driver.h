@@ -116,6 +116,8 @@ class DispatchDriver {
 
   std::vector<LoadedModelView> loaded() const;
   std::size_t waiting() const { return dispatcher_.waiting(); }
+  // Empty: a request would be taken in now.
+  std::string why_not_ready() const;
   std::size_t in_flight() const { return entries_.size(); }
   // Seconds after which a refused client may try again.
   static std::string retry_after_seconds(std::optional<Duration> wait);
@@ -155,6 +157,7 @@ class DispatchDriver {
   std::uint64_t last_request_ = 0;
   std::function<void()> on_shut_down_;
   bool acting_ = false;
+  bool shutting_down_ = false;
 };
 
 }  // namespace drover

@@ -236,6 +236,7 @@ bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
 }
 
 void OutputParser::finish(OutputPiece& out) {
+  held_.resize(held_.size() - incomplete_tail(held_));
   pass(held_, true, out);
   held_.clear();
 }

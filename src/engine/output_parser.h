@@ -34,7 +34,7 @@ class OutputParser {
   // Adds the bytes of a token. Text is held back while it could still be the start of a stop string or of a tag, or is
   // half a character. Returns true once a stop string was found: it and what follows it are dropped.
   bool push(std::string_view bytes, OutputPiece& out);
-  // The output has ended: what was held back is certain now. Half a character becomes U+FFFD.
+  // The output has ended: what was held back is certain now. Half a character is dropped: its rest never comes.
   void finish(OutputPiece& out);
 
  private:

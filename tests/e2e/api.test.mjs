@@ -4,12 +4,23 @@ import { describe, test } from 'node:test';
 
 import { instant, server_for_suite, Stream, text_of, wait_until } from './harness.mjs';
 
-const metrics = ['total_duration', 'load_duration', 'prompt_eval_count', 'prompt_eval_duration', 'eval_count', 'eval_duration'];
-const sky = 'The sky is blue because air scatters the blue part of sunlight more than the red part. '
-  + 'This is called Rayleigh scattering, and it sends blue light to us from every side.';
+const metrics = [
+  'total_duration',
+  'load_duration',
+  'prompt_eval_count',
+  'prompt_eval_duration',
+  'eval_count',
+  'eval_duration',
+];
+const sky =
+  'The sky is blue because air scatters the blue part of sunlight more than the red part. ' +
+  'This is called Rayleigh scattering, and it sends blue light to us from every side.';
 
 // What an answer holds, but for what says how much of the prompt did not have to be computed.
-const fields_of = (answer) => Object.keys(answer).filter((name) => name !== 'prompt_eval_cached_count').sort();
+const fields_of = (answer) =>
+  Object.keys(answer)
+    .filter((name) => name !== 'prompt_eval_cached_count')
+    .sort();
 
 function check_metrics(answer) {
   for (const name of metrics) assert.ok(Number.isInteger(answer[name]) && answer[name] > 0, `${name}: ${answer[name]}`);
@@ -53,7 +64,10 @@ describe('generate', () => {
     assert.equal(last.done_reason, 'stop');
     check_metrics(last);
     const times = [...stream.items, last].map((item) => instant(item.created_at));
-    assert.deepEqual(times, [...times].sort((a, b) => a - b));
+    assert.deepEqual(
+      times,
+      [...times].sort((a, b) => a - b),
+    );
   });
 
   test('counts the tokens it computes', async () => {
@@ -68,7 +82,12 @@ describe('generate', () => {
     const whole = '1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12';
     for (const stop of [['7'], ['nowhere', ' 7, 8'], [', 12', '6, 7']]) {
       const answer = await server.generate('Count to 12', { options: { stop } });
-      const at = Math.min(...[stop].flat().map((text) => whole.indexOf(text)).filter((index) => index >= 0));
+      const at = Math.min(
+        ...[stop]
+          .flat()
+          .map((text) => whole.indexOf(text))
+          .filter((index) => index >= 0),
+      );
       assert.equal(answer.response, whole.slice(0, at), JSON.stringify(stop));
       assert.equal(answer.done_reason, 'stop');
       const stream = server.stream('Count to 12', { options: { stop } });
@@ -78,7 +97,8 @@ describe('generate', () => {
   });
 
   test('a seed decides', async () => {
-    const tell = async (seed) => (await server.generate('Tell me a story.', { options: { temperature: 1, seed } })).response;
+    const tell = async (seed) =>
+      (await server.generate('Tell me a story.', { options: { temperature: 1, seed } })).response;
     const [first, again, other] = [await tell(7), await tell(7), await tell(8)];
     assert.equal(first, again);
     assert.notEqual(first, other);
@@ -92,8 +112,10 @@ describe('generate', () => {
     assert.equal((await tell({ temperature: 2, min_p: 1, seed: 3 })).response, greedy);
     assert.notEqual((await tell({ temperature: 2, top_k: 0, top_p: 1, seed: 3 })).response, greedy);
     const penalty = { repeat_penalty: 1.9, repeat_last_n: 64, presence_penalty: 1.5, frequency_penalty: 1.5 };
-    assert.notEqual((await server.generate('Count to 30', { options: penalty })).response,
-      (await server.generate('Count to 30')).response);
+    assert.notEqual(
+      (await server.generate('Count to 30', { options: penalty })).response,
+      (await server.generate('Count to 30')).response,
+    );
   });
 
   test('format json and a JSON schema', async () => {
@@ -117,7 +139,10 @@ describe('generate', () => {
     const raw = await server.generate(turn, { raw: true });
     assert.equal(raw.response, '1, 2, 3, 4, 5');
     assert.equal(raw.context, undefined);
-    const bare = await server.generate('<|im_start|>user\nRepeat after me: sun', { raw: true, options: { num_predict: 1 } });
+    const bare = await server.generate('<|im_start|>user\nRepeat after me: sun', {
+      raw: true,
+      options: { num_predict: 1 },
+    });
     const framed = await server.generate('<|im_start|>user\nRepeat after me: sun', { options: { num_predict: 1 } });
     assert.ok(framed.prompt_eval_count > bare.prompt_eval_count, 'without raw the template surrounds the prompt');
   });
@@ -135,7 +160,10 @@ describe('generate', () => {
   });
 
   test('suffix fills in the middle', async () => {
-    const answer = await server.generate('def add(a, b):\n', { suffix: '\n    return result\n', options: { num_predict: 30 } });
+    const answer = await server.generate('def add(a, b):\n', {
+      suffix: '\n    return result\n',
+      options: { num_predict: 30 },
+    });
     assert.match(answer.response, /result = a \+ b/);
   });
 
@@ -151,7 +179,8 @@ describe('generate', () => {
 
 describe('chat', () => {
   const server = server_for_suite();
-  const chat = (messages, extra) => server.ok('/api/chat', { model: 'cria', messages, stream: false, options: { temperature: 0 }, ...extra });
+  const chat = (messages, extra) =>
+    server.ok('/api/chat', { model: 'cria', messages, stream: false, options: { temperature: 0 }, ...extra });
   const user = (content) => ({ role: 'user', content });
   const assistant = (content) => ({ role: 'assistant', content });
 
@@ -167,7 +196,11 @@ describe('chat', () => {
   });
 
   test('streams by default', async () => {
-    const call = server.call('POST', '/api/chat', { model: 'cria', messages: [user('Count to 30')], options: { temperature: 0 } });
+    const call = server.call('POST', '/api/chat', {
+      model: 'cria',
+      messages: [user('Count to 30')],
+      options: { temperature: 0 },
+    });
     const stream = new Stream(call);
     await stream.ended;
     assert.equal(call.response.headers['content-type'], 'application/x-ndjson');
@@ -181,8 +214,10 @@ describe('chat', () => {
 
   test('knows the turns before', async () => {
     const messages = [
-      user('My name is Omar.'), assistant('Hello, Omar!'),
-      user('What is 2 + 3?'), assistant('5'),
+      user('My name is Omar.'),
+      assistant('Hello, Omar!'),
+      user('What is 2 + 3?'),
+      assistant('5'),
       user('What is my name?'),
     ];
     assert.equal((await chat(messages)).message.content, 'Your name is Omar.');
@@ -192,7 +227,10 @@ describe('chat', () => {
   });
 
   test('a system message and a format', async () => {
-    const messages = [{ role: 'system', content: 'Here is a list.\nAna: wolf\nBen: owl' }, user('What is the animal of Ana?')];
+    const messages = [
+      { role: 'system', content: 'Here is a list.\nAna: wolf\nBen: owl' },
+      user('What is the animal of Ana?'),
+    ];
     assert.equal((await chat(messages)).message.content, 'Ana: wolf');
     const json = await chat([user('Cria is 7 years old and is free today. Respond using JSON')], { format: 'json' });
     assert.deepEqual(JSON.parse(json.message.content), { age: 7, available: true });
@@ -232,11 +270,19 @@ describe('characters', () => {
 
 describe('loading and unloading', () => {
   const server = server_for_suite();
-  const gone = () => wait_until(async () => (await server.loaded_models()).length === 0 && server.runners().length === 0, 5000, 'no model is loaded');
+  const gone = () =>
+    wait_until(
+      async () => (await server.loaded_models()).length === 0 && server.runners().length === 0,
+      5000,
+      'no model is loaded',
+    );
 
   test('an empty prompt loads, keep_alive 0 unloads', async () => {
     assert.deepEqual(await server.loaded_models(), []);
-    for (const [target, empty] of [['/api/generate', { response: '' }], ['/api/chat', { message: { role: 'assistant', content: '' } }]]) {
+    for (const [target, empty] of [
+      ['/api/generate', { response: '' }],
+      ['/api/chat', { message: { role: 'assistant', content: '' } }],
+    ]) {
       const { created_at, ...loaded } = await server.ok(target, { model: 'cria' });
       instant(created_at);
       assert.deepEqual(loaded, { model: 'cria', ...empty, done: true, done_reason: 'load' });

@@ -7,7 +7,11 @@ import { describe, test } from 'node:test';
 import { renamed } from './gguf.mjs';
 import { drover, run_program, server_for_suite, server_for_test, wait_until } from './harness.mjs';
 
-const rows = (stdout) => stdout.trimEnd().split('\n').map((line) => line.trimEnd().split(/ {2,}|\t+ */));
+const rows = (stdout) =>
+  stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.trimEnd().split(/ {2,}|\t+ */));
 
 async function succeeds(server, args, options) {
   const { code, stdout, stderr } = await server.cli(args, options);
@@ -58,8 +62,17 @@ describe('models', () => {
 
   test('show', async () => {
     const { stdout } = await succeeds(server, ['show', 'cria']);
-    for (const line of [/^ +Model$/m, /^ +architecture +llama *$/m, /^ +parameters +3(\.\d+)?M *$/m, /^ +context length +2048 *$/m,
-      /^ +embedding length +256 *$/m, /^ +quantization +F16 *$/m, /^ +Capabilities$/m, /^ +completion *$/m]) assert.match(stdout, line);
+    for (const line of [
+      /^ +Model$/m,
+      /^ +architecture +llama *$/m,
+      /^ +parameters +3(\.\d+)?M *$/m,
+      /^ +context length +2048 *$/m,
+      /^ +embedding length +256 *$/m,
+      /^ +quantization +F16 *$/m,
+      /^ +Capabilities$/m,
+      /^ +completion *$/m,
+    ])
+      assert.match(stdout, line);
     assert.match((await succeeds(server, ['show', '--modelfile', 'cria'])).stdout, /^FROM /m);
     assert.match((await succeeds(server, ['show', '--template', 'cria'])).stdout, /\S/);
     await fails(server, ['show', '--template', '--system', 'cria'], /only one of/);
@@ -68,20 +81,37 @@ describe('models', () => {
 
   test('create, cp, rm', async () => {
     write('own.gguf', renamed('Ownn'));
-    const modelfile = write('Modelfile.own', '# a model of my own\nFROM ./own.gguf\nPARAMETER temperature 0\nPARAMETER stop "21"\nSYSTEM """Here is a list.\nAna: 417\nBen: 802"""\nLICENSE MIT\n');
+    const modelfile = write(
+      'Modelfile.own',
+      '# a model of my own\nFROM ./own.gguf\nPARAMETER temperature 0\nPARAMETER stop "21"\nSYSTEM """Here is a list.\nAna: 417\nBen: 802"""\nLICENSE MIT\n',
+    );
     const { stdout, stderr } = await succeeds(server, ['create', 'own', '-f', modelfile]);
     assert.match(stdout + stderr, /success/);
-    const answer = await server.ok('/api/generate', { model: 'own', prompt: 'What is the number of Ben?', stream: false });
+    const answer = await server.ok('/api/generate', {
+      model: 'own',
+      prompt: 'What is the number of Ben?',
+      stream: false,
+    });
     assert.equal(answer.response, 'Ben: 802');
     assert.match((await succeeds(server, ['show', '--parameters', 'own'])).stdout, /^stop +"21"$/m);
-    assert.equal((await succeeds(server, ['show', '--system', 'own'])).stdout.trimEnd(), 'Here is a list.\nAna: 417\nBen: 802');
+    assert.equal(
+      (await succeeds(server, ['show', '--system', 'own'])).stdout.trimEnd(),
+      'Here is a list.\nAna: 417\nBen: 802',
+    );
 
     const again = write('Modelfile.again', `${(await succeeds(server, ['show', '--modelfile', 'own'])).stdout}`);
     await succeeds(server, ['create', 'again', '-f', again]);
-    assert.match((await succeeds(server, ['show', '--system', 'again'])).stdout, /Ben: 802/, 'what show prints, create takes');
+    assert.match(
+      (await succeeds(server, ['show', '--system', 'again'])).stdout,
+      /Ben: 802/,
+      'what show prints, create takes',
+    );
 
     assert.equal((await succeeds(server, ['cp', 'own', 'other:v2'])).stdout, "copied 'own' to 'other:v2'\n");
-    assert.equal((await succeeds(server, ['rm', 'own', 'other:v2', 'again'])).stdout, "deleted 'own'\ndeleted 'other:v2'\ndeleted 'again'\n");
+    assert.equal(
+      (await succeeds(server, ['rm', 'own', 'other:v2', 'again'])).stdout,
+      "deleted 'own'\ndeleted 'other:v2'\ndeleted 'again'\n",
+    );
     assert.equal(rows((await succeeds(server, ['list'])).stdout).length, 2);
     await fails(server, ['rm', 'own'], /model 'own' not found/);
     await fails(server, ['cp', 'own', 'x'], /model "own" not found/);
@@ -90,8 +120,16 @@ describe('models', () => {
   test('a Modelfile that is wrong', async () => {
     await fails(server, ['create', 'x', '-f', path.join(server.folder, 'nothing')], /nothing/);
     await fails(server, ['create', 'x', '-f', write('a', 'SYSTEM hello\n')], /no FROM line/);
-    await fails(server, ['create', 'x', '-f', write('b', 'FROM cria\nFRIEND bob\n')], /\(line 2\): .*command must be one of/);
-    await fails(server, ['create', 'x', '-f', write('c', 'FROM cria\nMESSAGE boss hello\n')], /message role must be one of/);
+    await fails(
+      server,
+      ['create', 'x', '-f', write('b', 'FROM cria\nFRIEND bob\n')],
+      /\(line 2\): .*command must be one of/,
+    );
+    await fails(
+      server,
+      ['create', 'x', '-f', write('c', 'FROM cria\nMESSAGE boss hello\n')],
+      /message role must be one of/,
+    );
     await fails(server, ['create', 'x', '-f', write('d', 'FROM ./nothing.gguf\n')], /nothing\.gguf/);
     write('text.gguf', 'This is no model.');
     await fails(server, ['create', 'x', '-f', write('e', 'FROM ./text.gguf\n')], /GGUF/, { progress: true });
@@ -111,13 +149,20 @@ describe('models', () => {
     assert.equal(fs.realpathSync(link), fs.realpathSync(drover));
     const { stdout } = await succeeds(server, ['list'], { file: link });
     assert.equal(rows(stdout)[1][0], 'cria:latest');
-    assert.equal((await succeeds(server, ['run', '--think=false', 'cria', 'Write a haiku'], { file: link })).stdout.trim().split('\n').length, 3);
+    assert.equal(
+      (await succeeds(server, ['run', '--think=false', 'cria', 'Write a haiku'], { file: link })).stdout
+        .trim()
+        .split('\n').length,
+      3,
+    );
   });
 });
 
 describe('run', () => {
   // cria at its default temperature may slip; this one does not.
-  const server = server_for_suite({}, (server) => server.ok('/api/create', { model: 'sure', from: 'cria', parameters: { temperature: 0 }, stream: false }));
+  const server = server_for_suite({}, (server) =>
+    server.ok('/api/create', { model: 'sure', from: 'cria', parameters: { temperature: 0 }, stream: false }),
+  );
   const run = (args, options) => succeeds(server, ['run', '--think=false', 'sure', ...args], options);
 
   test('with a prompt', async () => {
@@ -134,13 +179,23 @@ describe('run', () => {
   test('with piped input', async () => {
     assert.equal((await run([], { input: 'Count to 4' })).stdout.trim(), '1, 2, 3, 4');
     const list = 'Here is a list.\nAna: 417\nBen: 802\n';
-    assert.equal((await run(['What is the number of Ana?'], { input: list.trimEnd() })).stdout.trim().slice(0, 4), 'Ana:');
+    assert.equal(
+      (await run(['What is the number of Ana?'], { input: list.trimEnd() })).stdout.trim().slice(0, 4),
+      'Ana:',
+    );
   });
 
   test('--verbose, --format, --keepalive', async () => {
     const { stderr } = await run(['Count to 5', '--verbose']);
-    for (const line of [/^total duration: +\S/m, /^load duration: +\S/m, /^prompt eval count: +\d+ token/m, /^prompt eval rate: +[\d.]+ tokens\/s/m,
-      /^eval count: +\d+ token/m, /^eval rate: +[\d.]+ tokens\/s/m]) assert.match(stderr, line);
+    for (const line of [
+      /^total duration: +\S/m,
+      /^load duration: +\S/m,
+      /^prompt eval count: +\d+ token/m,
+      /^prompt eval rate: +[\d.]+ tokens\/s/m,
+      /^eval count: +\d+ token/m,
+      /^eval rate: +[\d.]+ tokens\/s/m,
+    ])
+      assert.match(stderr, line);
     const prompt = 'Ollama is 22 years old and is busy saving the world. Respond using JSON';
     const { stdout } = await run(['--format', 'json', '--keepalive', '0s', prompt]);
     assert.deepEqual(JSON.parse(stdout), { age: 22, available: false });
@@ -156,7 +211,8 @@ describe('run', () => {
 
   test('a server that is not there', async () => {
     const nowhere = { OLLAMA_HOST: '127.0.0.1:1' };
-    for (const args of [['list'], ['ps'], ['run', 'sure', 'Hello'], ['rm', 'sure']]) await fails(server, args, /./, { env: nowhere });
+    for (const args of [['list'], ['ps'], ['run', 'sure', 'Hello'], ['rm', 'sure']])
+      await fails(server, args, /./, { env: nowhere });
     await fails(server, ['list'], /OLLAMA_HOST/, { env: { OLLAMA_HOST: 'ftp://x' } });
   });
 
@@ -164,7 +220,10 @@ describe('run', () => {
     const server = await server_for_test(t);
     await server.create('second', renamed('Scnd'), { parameters: { temperature: 0 } });
     await server.ok('/api/create', { model: 'first', from: 'cria', parameters: { temperature: 0 }, stream: false });
-    const answers = await Promise.all([succeeds(server, ['run', '--think=false', 'first', 'Count to 60']), succeeds(server, ['run', '--think=false', 'second', 'Count from 61 to 99'])]);
+    const answers = await Promise.all([
+      succeeds(server, ['run', '--think=false', 'first', 'Count to 60']),
+      succeeds(server, ['run', '--think=false', 'second', 'Count from 61 to 99']),
+    ]);
     assert.match(answers[0].stdout, /^1, 2, [^]*, 60\s*$/);
     assert.match(answers[1].stdout, /^61, 62, [^]*, 99\s*$/);
     assert.equal(server.runners().length, 2);
@@ -172,17 +231,30 @@ describe('run', () => {
 });
 
 describe('a conversation in a terminal', () => {
-  const server = server_for_suite({}, (server) => server.ok('/api/create', { model: 'sure', from: 'cria', parameters: { temperature: 0 }, stream: false }));
+  const server = server_for_suite({}, (server) =>
+    server.ok('/api/create', { model: 'sure', from: 'cria', parameters: { temperature: 0 }, stream: false }),
+  );
 
   test('turns, several lines, settings, the end', async (t) => {
     const tmux = async (...args) => {
-      const { code, stdout, stderr } = await run_program('tmux', ['-L', path.basename(server.folder), ...args], { env: { ...server.environment, TERM: 'xterm', LC_ALL: 'C.UTF-8' } });
+      const { code, stdout, stderr } = await run_program('tmux', ['-L', path.basename(server.folder), ...args], {
+        env: { ...server.environment, TERM: 'xterm', LC_ALL: 'C.UTF-8' },
+      });
       assert.equal(code, 0, stderr);
       return stdout;
     };
-    await tmux('new-session', '-d', '-x', '100', '-y', '50', `'${drover}' run --think=false sure; echo "ended with $?"; sleep 60`);
+    await tmux(
+      'new-session',
+      '-d',
+      '-x',
+      '100',
+      '-y',
+      '50',
+      `'${drover}' run --think=false sure; echo "ended with $?"; sleep 60`,
+    );
     t.after(() => tmux('kill-server'));
-    const shows = (text) => wait_until(async () => text.test(await tmux('capture-pane', '-p')), 15_000, `the screen shows ${text}`);
+    const shows = (text) =>
+      wait_until(async () => text.test(await tmux('capture-pane', '-p')), 15_000, `the screen shows ${text}`);
     const type = (text) => tmux('send-keys', '-l', text);
     const enter = () => tmux('send-keys', 'Enter');
 

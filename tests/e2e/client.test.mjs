@@ -21,7 +21,8 @@ describe('the ollama npm client', () => {
     assert.equal(answer.response, '1, 2, 3, 4, 5, 6, 7, 8');
     assert.equal(answer.done, true);
     let text = '';
-    for await (const part of await client().generate({ model, prompt: 'Count to 8', stream: true, options })) text += part.response;
+    for await (const part of await client().generate({ model, prompt: 'Count to 8', stream: true, options }))
+      text += part.response;
     assert.equal(text, answer.response);
   });
 
@@ -37,7 +38,11 @@ describe('the ollama npm client', () => {
   });
 
   test('format', async () => {
-    const format = { type: 'object', properties: { age: { type: 'integer' }, available: { type: 'boolean' } }, required: ['age', 'available'] };
+    const format = {
+      type: 'object',
+      properties: { age: { type: 'integer' }, available: { type: 'boolean' } },
+      required: ['age', 'available'],
+    };
     const prompt = 'Ollama is 22 years old and is busy saving the world. Respond using JSON';
     const { response } = await client().generate({ model, prompt, format, options });
     assert.deepEqual(JSON.parse(response), { age: 22, available: false });
@@ -45,14 +50,22 @@ describe('the ollama npm client', () => {
 
   test('abort ends one stream and frees its place', async () => {
     const own = client();
-    const stream = await own.generate({ model: 'endless', prompt: 'Tell me a story.', stream: true, options: { num_predict: 20_000 } });
+    const stream = await own.generate({
+      model: 'endless',
+      prompt: 'Tell me a story.',
+      stream: true,
+      options: { num_predict: 20_000 },
+    });
     let parts = 0;
-    await assert.rejects(async () => {
-      for await (const part of stream) {
-        assert.equal(part.done, false);
-        if (++parts === 5) stream.abort();
-      }
-    }, { name: 'AbortError' });
+    await assert.rejects(
+      async () => {
+        for await (const part of stream) {
+          assert.equal(part.done, false);
+          if (++parts === 5) stream.abort();
+        }
+      },
+      { name: 'AbortError' },
+    );
     const start = performance.now();
     const next = await own.generate({ model: 'endless', prompt: 'Hello', options: { num_predict: 2 } });
     assert.equal(next.eval_count, 2);
@@ -74,7 +87,13 @@ describe('the ollama npm client', () => {
   test('create, copy, delete', async () => {
     const own = client();
     const statuses = [];
-    const stream = await own.create({ model: 'mine', from: 'cria', system: 'Here is a list.\nAna: wolf\nBen: owl', parameters: options, stream: true });
+    const stream = await own.create({
+      model: 'mine',
+      from: 'cria',
+      system: 'Here is a list.\nAna: wolf\nBen: owl',
+      parameters: options,
+      stream: true,
+    });
     for await (const { status } of stream) statuses.push(status);
     assert.equal(statuses.at(-1), 'success');
     assert.deepEqual(await own.copy({ source: 'mine', destination: 'copied' }), { status: 'success' });

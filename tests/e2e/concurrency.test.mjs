@@ -5,7 +5,17 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { endless, renamed } from './gguf.mjs';
-import { instant, run_program, server_for_suite, server_for_test, short, sleep, Stream, text_of, wait_until } from './harness.mjs';
+import {
+  instant,
+  run_program,
+  server_for_suite,
+  server_for_test,
+  short,
+  sleep,
+  Stream,
+  text_of,
+  wait_until,
+} from './harness.mjs';
 import { prompts } from './prompts.mjs';
 
 const queue_full = { error: 'server busy, please try again.  maximum pending requests exceeded' };
@@ -43,9 +53,15 @@ describe('answers are right when many are asked at once', () => {
       streams.push(stream);
       return text_of(stream.items);
     });
-    const wrong = asked.flatMap(({ prompt }, i) => (together[i] === alone[i] ? [] : [{ prompt, alone: alone[i], together: together[i] }]));
+    const wrong = asked.flatMap(({ prompt }, i) =>
+      together[i] === alone[i] ? [] : [{ prompt, alone: alone[i], together: together[i] }],
+    );
     assert.deepEqual(wrong, []);
-    const most = Math.max(...streams.map((one) => streams.filter((other) => begin_of(other) <= begin_of(one) && begin_of(one) < end_of(other)).length));
+    const most = Math.max(
+      ...streams.map(
+        (one) => streams.filter((other) => begin_of(other) <= begin_of(one) && begin_of(one) < end_of(other)).length,
+      ),
+    );
     assert.ok(most >= 3 && most <= 8, `${most} streams at once at the most`);
     t.diagnostic(`${together.length} of ${asked.length} as alone; up to ${most} streams (of 8 generations) at once`);
   });
@@ -78,13 +94,17 @@ describe('by default', () => {
       await waiting.at(-1).call.sent;
       await sleep(40);
     }
-    assert.ok(waiting.every((stream) => stream.items.length === 0), 'nobody runs beside the first');
+    assert.ok(
+      waiting.every((stream) => stream.items.length === 0),
+      'nobody runs beside the first',
+    );
     await holder.more(1);
     holder.close();
     await Promise.all(waiting.map((stream) => stream.ended));
     for (const [i, stream] of waiting.entries()) {
       assert.equal(stream.items.at(-1).eval_count, 40 + i);
-      if (i > 0) assert.ok(end_of(waiting[i - 1]) <= begin_of(stream), `request ${i} began before request ${i - 1} had ended`);
+      if (i > 0)
+        assert.ok(end_of(waiting[i - 1]) <= begin_of(stream), `request ${i} began before request ${i - 1} had ended`);
     }
   });
 
@@ -97,7 +117,9 @@ describe('by default', () => {
 });
 
 describe('OLLAMA_NUM_PARALLEL=4', () => {
-  const server = server_for_suite({ env: { OLLAMA_NUM_PARALLEL: '4' } }, (server) => server.create('endless', endless()));
+  const server = server_for_suite({ env: { OLLAMA_NUM_PARALLEL: '4' } }, (server) =>
+    server.create('endless', endless()),
+  );
 
   test('four generations at once, the fifth waits', async () => {
     const four = Array.from({ length: 4 }, () => occupant(server));
@@ -164,7 +186,10 @@ describe('the queue', () => {
     for (const stream of [false, true]) {
       const start = performance.now();
       check_refusal(await server.post('/api/generate', { ...body, stream }), queue_full);
-      check_refusal(await server.post('/api/chat', { model: 'endless', messages: [{ role: 'user', content: 'x' }], stream }), queue_full);
+      check_refusal(
+        await server.post('/api/chat', { model: 'endless', messages: [{ role: 'user', content: 'x' }], stream }),
+        queue_full,
+      );
       assert.ok(performance.now() - start < 1000, 'at once');
     }
     await holder.more(5);
@@ -175,7 +200,14 @@ describe('the queue', () => {
 
   test('is bounded while a model loads', async (t) => {
     const server = await server_for_test(t, { env: { OLLAMA_MAX_QUEUE: '2' } });
-    const calls = Array.from({ length: 12 }, () => server.post('/api/generate', { model: 'cria', prompt: 'Count to 60', stream: false, options: { temperature: 0 } }));
+    const calls = Array.from({ length: 12 }, () =>
+      server.post('/api/generate', {
+        model: 'cria',
+        prompt: 'Count to 60',
+        stream: false,
+        options: { temperature: 0 },
+      }),
+    );
     const answers = await Promise.all(calls);
     const served = answers.filter(({ status }) => status === 200);
     for (const answer of answers.filter(({ status }) => status !== 200)) check_refusal(answer, queue_full);
@@ -236,7 +268,10 @@ describe('several models', () => {
     holder.close();
     await waiting.ended;
     assert.equal(text_of(waiting.items), '1, 2, 3');
-    assert.deepEqual((await server.loaded_models()).map(({ name }) => name), ['other:latest']);
+    assert.deepEqual(
+      (await server.loaded_models()).map(({ name }) => name),
+      ['other:latest'],
+    );
   });
 });
 
@@ -244,12 +279,32 @@ describe('ab', () => {
   const server = server_for_suite();
   const total = short ? 20 : 50;
 
-  for (const [what, flags, stream] of [['plain', [], false], ['keep-alive', ['-k'], false], ['streaming', [], true], ['streaming, keep-alive', ['-k'], true]]) {
+  for (const [what, flags, stream] of [
+    ['plain', [], false],
+    ['keep-alive', ['-k'], false],
+    ['streaming', [], true],
+    ['streaming, keep-alive', ['-k'], true],
+  ]) {
     test(`${what}: none fails`, async () => {
       const body = path.join(server.folder, 'request.json');
-      fs.writeFileSync(body, JSON.stringify({ model: 'cria', prompt: 'Count to 12', stream, options: { temperature: 0 } }));
+      fs.writeFileSync(
+        body,
+        JSON.stringify({ model: 'cria', prompt: 'Count to 12', stream, options: { temperature: 0 } }),
+      );
       // -l: answers differ in length, since they carry times.
-      const args = ['-l', '-n', `${total}`, '-c', '10', ...flags, '-p', body, '-T', 'application/json', `${server.url}/api/generate`];
+      const args = [
+        '-l',
+        '-n',
+        `${total}`,
+        '-c',
+        '10',
+        ...flags,
+        '-p',
+        body,
+        '-T',
+        'application/json',
+        `${server.url}/api/generate`,
+      ];
       const { code, stdout, stderr } = await run_program('ab', args);
       assert.equal(code, 0, stdout + stderr);
       assert.match(stdout, new RegExp(`Complete requests: +${total}\n`), stdout);
@@ -262,6 +317,14 @@ describe('ab', () => {
     const body = JSON.stringify({ model: 'cria', prompt: 'Count to 12', options: { temperature: 0 } });
     const { code, stdout } = await run_program('curl', ['-sS', `${server.url}/api/generate`, '-d', body]);
     assert.equal(code, 0);
-    assert.equal(text_of(stdout.trimEnd().split('\n').map((line) => JSON.parse(line))), '1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12');
+    assert.equal(
+      text_of(
+        stdout
+          .trimEnd()
+          .split('\n')
+          .map((line) => JSON.parse(line)),
+      ),
+      '1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12',
+    );
   });
 });

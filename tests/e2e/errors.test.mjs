@@ -29,15 +29,37 @@ describe('a request that is wrong', () => {
   });
 
   test('malformed JSON', async () => {
-    for (const body of ['{', '{"model": cria}', '{"model": "cria",}', 'Hello', '[1]', '"cria"', '5', '{"model": "\ud800"}', '{"a":'.repeat(600)]) {
+    for (const body of [
+      '{',
+      '{"model": cria}',
+      '{"model": "cria",}',
+      'Hello',
+      '[1]',
+      '"cria"',
+      '5',
+      '{"model": "\ud800"}',
+      '{"a":'.repeat(600),
+    ]) {
       for (const target of with_body) check_error(await server.post(target, body), 400, /./);
     }
     check_error(await server.post('/api/generate', Buffer.from([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x7d])), 400, /./);
   });
 
   test('wrong types', async () => {
-    for (const [field, value] of [['model', 5], ['prompt', 5], ['prompt', ['a']], ['stream', 'no'], ['raw', 1], ['options', []],
-      ['options', 'x'], ['context', 'x'], ['context', [1.5]], ['keep_alive', {}], ['keep_alive', 'soon'], ['system', {}]]) {
+    for (const [field, value] of [
+      ['model', 5],
+      ['prompt', 5],
+      ['prompt', ['a']],
+      ['stream', 'no'],
+      ['raw', 1],
+      ['options', []],
+      ['options', 'x'],
+      ['context', 'x'],
+      ['context', [1.5]],
+      ['keep_alive', {}],
+      ['keep_alive', 'soon'],
+      ['system', {}],
+    ]) {
       const answer = await generate({ model: 'cria', prompt: 'Hello', stream: false, [field]: value });
       check_error(answer, 400, /./);
     }
@@ -47,12 +69,22 @@ describe('a request that is wrong', () => {
   });
 
   test('options of a wrong type are named', async () => {
-    for (const [name, value, type] of [['temperature', 'hot', 'float32'], ['num_predict', 'x', 'integer'], ['num_ctx', '4k', 'integer'],
-      ['stop', 5, 'array'], ['use_mmap', 'x', 'boolean']]) {
+    for (const [name, value, type] of [
+      ['temperature', 'hot', 'float32'],
+      ['num_predict', 'x', 'integer'],
+      ['num_ctx', '4k', 'integer'],
+      ['stop', 5, 'array'],
+      ['use_mmap', 'x', 'boolean'],
+    ]) {
       const answer = await generate({ model: 'cria', prompt: 'Hello', stream: false, options: { [name]: value } });
       check_error(answer, 500, `option "${name}" must be of type ${type}`);
     }
-    const unknown = await generate({ model: 'cria', prompt: 'Count to 3', stream: false, options: { temperature: 0, warmth: 5 } });
+    const unknown = await generate({
+      model: 'cria',
+      prompt: 'Count to 3',
+      stream: false,
+      options: { temperature: 0, warmth: 5 },
+    });
     assert.equal(unknown.json.response, '1, 2, 3', 'an unknown option is no error');
   });
 
@@ -62,7 +94,11 @@ describe('a request that is wrong', () => {
       check_error(await server.post(target, body), 404, "model 'nobody' not found");
     }
     check_error(await server.send('DELETE', '/api/delete', { model: 'nobody' }), 404, "model 'nobody' not found");
-    check_error(await server.post('/api/copy', { source: 'nobody', destination: 'x' }), 404, 'model "nobody" not found');
+    check_error(
+      await server.post('/api/copy', { source: 'nobody', destination: 'x' }),
+      404,
+      'model "nobody" not found',
+    );
   });
 
   test('no model at all', async () => {
@@ -103,14 +139,28 @@ describe('a request that is wrong', () => {
     for (const length of [9000, 3_000_000]) {
       check_error(await generate({ model: 'cria', prompt: 'x'.repeat(length) }), 413, /./);
     }
-    assert.equal((await generate({ model: 'cria', prompt: 'Hello', system: 'x'.repeat(2000), stream: false })).status, 200);
+    assert.equal(
+      (await generate({ model: 'cria', prompt: 'Hello', system: 'x'.repeat(2000), stream: false })).status,
+      200,
+    );
   });
 
   test('numbers beyond all bounds', async () => {
     const prompt = 'Count to 3';
-    for (const options of [{ num_ctx: 2_000_000_000 }, { num_ctx: -5 }, { num_ctx: 0 }, { num_batch: 2_000_000_000 }, { num_batch: 0 },
-      { num_thread: 100_000 }, { num_keep: 2_000_000_000 }, { num_predict: -7 }, { top_k: -3 }, { repeat_last_n: -9 },
-      { temperature: -1 }, { seed: 9_007_199_254_740_991 }]) {
+    for (const options of [
+      { num_ctx: 2_000_000_000 },
+      { num_ctx: -5 },
+      { num_ctx: 0 },
+      { num_batch: 2_000_000_000 },
+      { num_batch: 0 },
+      { num_thread: 100_000 },
+      { num_keep: 2_000_000_000 },
+      { num_predict: -7 },
+      { top_k: -3 },
+      { repeat_last_n: -9 },
+      { temperature: -1 },
+      { seed: 9_007_199_254_740_991 },
+    ]) {
       // What it means may differ; that it is an answer and that the server lives may not.
       const answer = await generate({ model: 'cria', prompt, stream: false, options: { temperature: 0, ...options } });
       if (answer.status === 200) assert.equal(answer.json.done, true, answer.text);
@@ -121,7 +171,8 @@ describe('a request that is wrong', () => {
 
 describe('a file that is no good model', () => {
   const server = server_for_suite();
-  const create = (digest) => server.post('/api/create', { model: 'broken', files: { 'model.gguf': digest }, stream: false });
+  const create = (digest) =>
+    server.post('/api/create', { model: 'broken', files: { 'model.gguf': digest }, stream: false });
   const not_created = async (bytes) => {
     const answer = await create(await server.upload(bytes));
     assert.ok(answer.status === 400 || answer.status === 500, `${answer.status} ${answer.text}`);
@@ -144,7 +195,11 @@ describe('a file that is no good model', () => {
   });
 
   test('is a GGUF whose counts lie', async () => {
-    for (const [at, count] of [[8, 1n << 60n], [16, 1n << 60n], [24, 1n << 62n]]) {
+    for (const [at, count] of [
+      [8, 1n << 60n],
+      [16, 1n << 60n],
+      [24, 1n << 62n],
+    ]) {
       const bytes = cria();
       bytes.writeBigUInt64LE(count, at); // tensors, values, length of the first key
       await not_created(bytes);
@@ -194,7 +249,10 @@ describe('a full disk', () => {
 
 describe('a start that is wrong', () => {
   const start = async (server, env, text) => {
-    const { code, stdout, stderr } = await run_program(drover, ['serve'], { env: { ...server.environment, ...env }, timeout: 30_000 });
+    const { code, stdout, stderr } = await run_program(drover, ['serve'], {
+      env: { ...server.environment, ...env },
+      timeout: 30_000,
+    });
     assert.equal(code, 1, `${JSON.stringify(env)}: ${stdout}${stderr}`);
     assert.equal(stdout, '');
     const lines = stderr.trimEnd().split('\n');
@@ -210,9 +268,18 @@ describe('a start that is wrong', () => {
 
   test('an environment value is invalid', async (t) => {
     const server = await server_for_test(t);
-    for (const [name, value] of [['OLLAMA_NUM_PARALLEL', 'many'], ['OLLAMA_NUM_PARALLEL', '-1'], ['OLLAMA_MAX_QUEUE', '1e3'], ['OLLAMA_HOST', '127.0.0.1:99999'],
-      ['OLLAMA_KEEP_ALIVE', 'soon'], ['OLLAMA_REQUEST_TIMEOUT', '5 minutes'], ['OLLAMA_MAX_LOADED_MODELS', '3.5'],
-      ['OLLAMA_CONTEXT_LENGTH', 'long'], ['OLLAMA_KV_CACHE_TYPE', 'q3'], ['OLLAMA_FLASH_ATTENTION', 'maybe']]) {
+    for (const [name, value] of [
+      ['OLLAMA_NUM_PARALLEL', 'many'],
+      ['OLLAMA_NUM_PARALLEL', '-1'],
+      ['OLLAMA_MAX_QUEUE', '1e3'],
+      ['OLLAMA_HOST', '127.0.0.1:99999'],
+      ['OLLAMA_KEEP_ALIVE', 'soon'],
+      ['OLLAMA_REQUEST_TIMEOUT', '5 minutes'],
+      ['OLLAMA_MAX_LOADED_MODELS', '3.5'],
+      ['OLLAMA_CONTEXT_LENGTH', 'long'],
+      ['OLLAMA_KV_CACHE_TYPE', 'q3'],
+      ['OLLAMA_FLASH_ATTENTION', 'maybe'],
+    ]) {
       const lines = await start(server, { [name]: value }, new RegExp(name));
       assert.equal(lines.length, 1, lines.join('\n'));
     }

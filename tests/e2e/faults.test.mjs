@@ -15,7 +15,8 @@ async function two_models(t, env) {
   return server;
 }
 
-const occupant = (server, model = 'endless') => server.stream('Tell me a story.', { model, options: { num_predict: 20_000 } });
+const occupant = (server, model = 'endless') =>
+  server.stream('Tell me a story.', { model, options: { num_predict: 20_000 } });
 
 async function runner_after(server, load) {
   const before = server.runners();
@@ -44,7 +45,11 @@ describe('the server is killed', () => {
     const runners = server.runners();
     assert.equal(runners.length, 2);
     server.kill('SIGKILL');
-    const ms = await wait_until(() => !runners.some(is_alive), gone_ms_max, 'both runners, the busy and the idle, have ended');
+    const ms = await wait_until(
+      () => !runners.some(is_alive),
+      gone_ms_max,
+      'both runners, the busy and the idle, have ended',
+    );
     t.diagnostic(`both runners had ended after ${ms.toFixed(0)} ms`);
   });
 
@@ -74,12 +79,16 @@ describe('a runner is killed', () => {
     const server = await two_models(t, { OLLAMA_NUM_PARALLEL: '2' });
     const load = (model) => runner_after(server, () => server.ok('/api/generate', { model }));
     const [victim, other] = [await load('endless'), await load('other')];
-    const steady = server.stream('Tell me a story.', { model: 'other', options: { temperature: 2, top_k: 0, num_predict: 20_000 } });
+    const steady = server.stream('Tell me a story.', {
+      model: 'other',
+      options: { temperature: 2, top_k: 0, num_predict: 20_000 },
+    });
     let stopped = false;
     const counting = (async () => {
       // The other model is asked all the time; not one of its answers may be missing or wrong.
       let answers = 0;
-      for (; !stopped; answers++) assert.equal((await server.generate('Count to 9', { model: 'other' })).response, '1, 2, 3, 4, 5, 6, 7, 8, 9');
+      for (; !stopped; answers++)
+        assert.equal((await server.generate('Count to 9', { model: 'other' })).response, '1, 2, 3, 4, 5, 6, 7, 8, 9');
       return answers;
     })();
     const streams = [occupant(server), occupant(server)];
@@ -89,7 +98,10 @@ describe('a runner is killed', () => {
     process.kill(victim, 'SIGKILL');
     for (const stream of streams) await ended_with_error(stream);
     assert.equal((await waiting).eval_count, 8, 'who had not begun is served by the next runner');
-    assert.equal((await server.generate('Count to 3', { model: 'endless', options: { num_predict: 8 } })).eval_count, 8);
+    assert.equal(
+      (await server.generate('Count to 3', { model: 'endless', options: { num_predict: 8 } })).eval_count,
+      8,
+    );
     stopped = true;
     assert.ok((await counting) > 0);
     const runners = server.runners();
@@ -123,14 +135,20 @@ describe('a runner is killed', () => {
 
   test('while it loads', async (t) => {
     const server = await server_for_test(t);
-    const first = server.post('/api/generate', { model: 'cria', prompt: 'Count to 3', stream: false, options: { temperature: 0 } });
+    const first = server.post('/api/generate', {
+      model: 'cria',
+      prompt: 'Count to 3',
+      stream: false,
+      options: { temperature: 0 },
+    });
     await wait_until(() => server.runners().length === 1, 10_000, 'a runner starts');
     process.kill(server.runners()[0], 'SIGKILL');
     const { status, json, text } = await first;
     if (status === 200) assert.equal(json.response, '1, 2, 3');
     else assert.ok(status >= 500 && json?.error, text);
     await wait_until(
-      async () => (await server.post('/api/generate', { model: 'cria', prompt: 'Hello', stream: false })).status === 200,
+      async () =>
+        (await server.post('/api/generate', { model: 'cria', prompt: 'Hello', stream: false })).status === 200,
       15_000,
       'the model loads again',
     );
@@ -149,7 +167,10 @@ describe('a runner hangs', () => {
     await ended_with_error(stream);
     assert.ok(performance.now() - start < 10_000, `after ${performance.now() - start} ms`);
     assert.ok(!is_alive(victim));
-    assert.equal((await server.generate('Count to 3', { model: 'endless', options: { num_predict: 3 } })).eval_count, 3);
+    assert.equal(
+      (await server.generate('Count to 3', { model: 'endless', options: { num_predict: 3 } })).eval_count,
+      3,
+    );
   });
 });
 
@@ -157,14 +178,24 @@ describe('what is no HTTP', () => {
   test('does not disturb', async (t) => {
     const server = await server_for_test(t);
     const busy = server.stream('Count to 150');
-    for (const bytes of ['\x16\x03\x01\x02\x00\x01\x00', 'GARBAGE\r\n\r\n', 'GET / HTTP/9.9\r\n\r\n', 'POST /api/generate HTTP/1.1\r\nContent-Length: -1\r\n\r\n',
-      'POST /api/generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n', `GET / HTTP/1.1\r\nX: ${'y'.repeat(200_000)}\r\n\r\n`]) {
+    for (const bytes of [
+      '\x16\x03\x01\x02\x00\x01\x00',
+      'GARBAGE\r\n\r\n',
+      'GET / HTTP/9.9\r\n\r\n',
+      'POST /api/generate HTTP/1.1\r\nContent-Length: -1\r\n\r\n',
+      'POST /api/generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
+      `GET / HTTP/1.1\r\nX: ${'y'.repeat(200_000)}\r\n\r\n`,
+    ]) {
       const socket = net.connect(server.port, '127.0.0.1');
       socket.on('error', () => {}); // a reset is an answer too
       socket.write(bytes, 'latin1');
       let answer = '';
       socket.on('data', (part) => (answer += part));
-      await wait_until(() => socket.closed || socket.destroyed || answer !== '', 10_000, `an answer to ${JSON.stringify(bytes.slice(0, 40))}`);
+      await wait_until(
+        () => socket.closed || socket.destroyed || answer !== '',
+        10_000,
+        `an answer to ${JSON.stringify(bytes.slice(0, 40))}`,
+      );
       assert.doesNotMatch(answer, /^HTTP\/1\.1 2/);
       socket.destroy();
     }

@@ -5,9 +5,12 @@ import fs from 'node:fs';
 import { cria_file } from './harness.mjs';
 
 const value_sizes = [1, 1, 2, 2, 4, 4, 4, 1, undefined, undefined, 8, 8, 8]; // by GGUF's type; 8: string, 9: array
-const type_uint32 = 4, type_string = 8, type_array = 9;
+const type_uint32 = 4,
+  type_string = 8,
+  type_array = 9;
 const alignment = 32;
-const tensor_f16 = 1, tensor_f32 = 0;
+const tensor_f16 = 1,
+  tensor_f32 = 0;
 
 export const cria = () => fs.readFileSync(cria_file);
 
@@ -26,7 +29,10 @@ export function renamed(name) {
 // occupies a place for as many tokens as a request asks for.
 export function endless() {
   const bytes = renamed('Endl');
-  for (const [from, to] of [['<|im_end|>', '<|im_fin|>'], ['<|endoftext|>', '<|endoftexx|>']]) {
+  for (const [from, to] of [
+    ['<|im_end|>', '<|im_fin|>'],
+    ['<|endoftext|>', '<|endoftexx|>'],
+  ]) {
     let found = 0;
     for (let at = bytes.indexOf(from); at >= 0; at = bytes.indexOf(from, at)) {
       bytes.write(to, at, 'latin1');
@@ -155,7 +161,7 @@ function weights(tensor) {
   let state = elements(tensor);
   for (let i = 0; i < values.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    values[i] = ((state >>> 16) & 0x8000) | (0x2100 + ((state >>> 8) & 0x7ff) % 0x600);
+    values[i] = ((state >>> 16) & 0x8000) | (0x2100 + (((state >>> 8) & 0x7ff) % 0x600));
   }
   return Buffer.from(values.buffer);
 }

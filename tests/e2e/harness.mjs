@@ -38,7 +38,8 @@ export async function wait_until(predicate, ms, what) {
 
 // An RFC 3339 time as milliseconds, its fraction kept: the order of two answers of one server is read from these.
 export function instant(text) {
-  const [, date_time, fraction, zone] = /^([^.]*?)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text) ?? assert.fail(`no RFC 3339 time: ${text}`);
+  const [, date_time, fraction, zone] =
+    /^([^.]*?)(\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text) ?? assert.fail(`no RFC 3339 time: ${text}`);
   return Date.parse(date_time + zone) + Number(fraction ?? 0) * 1000;
 }
 
@@ -84,7 +85,7 @@ export function runners_of(server_pid) {
 export function run_program(file, args, { env, input = '', timeout = silence_ms_max } = {}) {
   return new Promise((resolve) => {
     const child = execFile(file, args, { env, timeout, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
-      resolve({ code: error ? error.code ?? error.signal : 0, stdout, stderr });
+      resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });
     });
     child.stdin.on('error', () => {}); // the program may end without reading its input
     child.stdin.end(input);
@@ -130,7 +131,8 @@ export class Call {
       }
     }
     // An answer that is not streamed is one object without a line's end.
-    if (rest.length > 0 && /^application\/json/.test(this.response.headers['content-type'])) yield JSON.parse(decoder.decode(rest));
+    if (rest.length > 0 && /^application\/json/.test(this.response.headers['content-type']))
+      yield JSON.parse(decoder.decode(rest));
     else assert.equal(rest.length, 0, `the stream ends within a line: ${rest}`);
   }
 
@@ -239,7 +241,10 @@ export class Server {
     await wait_until(
       async () => {
         assert.ok(!gone, `the server has ended:\n${this.stderr}`);
-        return this.get('/').then((answer) => answer.status === 200, () => false);
+        return this.get('/').then(
+          (answer) => answer.status === 200,
+          () => false,
+        );
       },
       start_ms_max,
       'the server answers',
@@ -261,7 +266,8 @@ export class Server {
       const timer = setTimeout(() => this.process.kill('SIGKILL'), stop_ms_max);
       const [code, signal] = await this.exited;
       clearTimeout(timer);
-      if (!this.killed) assert.deepEqual({ code, signal }, { code: 0, signal: null }, `its last words:\n${this.stderr.slice(-4000)}`);
+      if (!this.killed)
+        assert.deepEqual({ code, signal }, { code: 0, signal: null }, `its last words:\n${this.stderr.slice(-4000)}`);
       assert.doesNotMatch(this.stderr, /(Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/);
       await wait_until(() => !runners.some(is_alive), 5000, 'the runners have ended with their server');
     } finally {
@@ -307,11 +313,19 @@ export class Server {
 
   // A whole answer of cria, or of `extra.model`, at temperature 0 unless the options say otherwise.
   generate(prompt, { options, ...extra } = {}) {
-    return this.ok('/api/generate', { model: 'cria', prompt, stream: false, ...extra, options: { temperature: 0, ...options } });
+    return this.ok('/api/generate', {
+      model: 'cria',
+      prompt,
+      stream: false,
+      ...extra,
+      options: { temperature: 0, ...options },
+    });
   }
 
   stream(prompt, { options, ...extra } = {}) {
-    return new Stream(this.call('POST', '/api/generate', { model: 'cria', prompt, ...extra, options: { temperature: 0, ...options } }));
+    return new Stream(
+      this.call('POST', '/api/generate', { model: 'cria', prompt, ...extra, options: { temperature: 0, ...options } }),
+    );
   }
 
   // Those that are in memory; /api/ps also shows those that are on their way.
@@ -327,7 +341,9 @@ export class Server {
 
   async upload(bytes) {
     const digest = `sha256:${sha256(bytes)}`;
-    const answer = await this.send('POST', `/api/blobs/${digest}`, bytes, { 'content-type': 'application/octet-stream' });
+    const answer = await this.send('POST', `/api/blobs/${digest}`, bytes, {
+      'content-type': 'application/octet-stream',
+    });
     assert.equal(answer.status, 201, answer.text);
     return digest;
   }

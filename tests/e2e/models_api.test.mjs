@@ -5,8 +5,12 @@ import { describe, test } from 'node:test';
 import { cria, renamed } from './gguf.mjs';
 import { instant, server_for_suite, sha256, Stream } from './harness.mjs';
 
-const details = (answer) => ({ family: answer.details.family, families: answer.details.families, format: answer.details.format,
-  quantization_level: answer.details.quantization_level });
+const details = (answer) => ({
+  family: answer.details.family,
+  families: answer.details.families,
+  format: answer.details.format,
+  quantization_level: answer.details.quantization_level,
+});
 const cria_details = { family: 'llama', families: ['llama'], format: 'gguf', quantization_level: 'F16' };
 
 describe('the server', () => {
@@ -33,7 +37,12 @@ describe('the server', () => {
   });
 
   test('knows which methods a path has', async () => {
-    for (const [method, target] of [['GET', '/api/generate'], ['POST', '/api/tags'], ['POST', '/api/delete'], ['DELETE', '/api/version']]) {
+    for (const [method, target] of [
+      ['GET', '/api/generate'],
+      ['POST', '/api/tags'],
+      ['POST', '/api/delete'],
+      ['DELETE', '/api/version'],
+    ]) {
       assert.equal((await server.send(method, target)).status, 405, `${method} ${target}`);
     }
     assert.equal((await server.get('/api/nothing')).status, 404);
@@ -75,7 +84,11 @@ describe('models', () => {
     assert.equal(info['tokenizer.ggml.tokens'], null, 'long lists only if asked for');
     const verbose = await show('cria', { verbose: true });
     assert.equal(verbose.model_info['tokenizer.ggml.tokens'].length, 1024);
-    assert.equal((await server.ok('/api/show', { name: 'cria' })).details.family, 'llama', 'the older name of the field');
+    assert.equal(
+      (await server.ok('/api/show', { name: 'cria' })).details.family,
+      'llama',
+      'the older name of the field',
+    );
   });
 
   test('create from another model, with everything', async () => {
@@ -85,32 +98,57 @@ describe('models', () => {
       system: 'Here is a list.\nAna: 417\nBen: 802',
       parameters: { temperature: 0, num_predict: 60, stop: ['STOP', 'HALT'] },
       license: ['first license', 'second license'],
-      messages: [{ role: 'user', content: 'My name is Eva.' }, { role: 'assistant', content: 'Hello, Eva!' }],
+      messages: [
+        { role: 'user', content: 'My name is Eva.' },
+        { role: 'assistant', content: 'Hello, Eva!' },
+      ],
     });
     assert.deepEqual(answer, { status: 'success' });
     const shown = await show('teacher');
     assert.equal(shown.system, 'Here is a list.\nAna: 417\nBen: 802');
     assert.match(shown.license, /first license[^]*second license/);
-    const parameters = shown.parameters.split('\n').map((line) => line.split(/\s+/)).sort();
-    assert.deepEqual(parameters, [['num_predict', '60'], ['stop', '"HALT"'], ['stop', '"STOP"'], ['temperature', '0']]);
-    assert.deepEqual(shown.messages, [{ role: 'user', content: 'My name is Eva.' }, { role: 'assistant', content: 'Hello, Eva!' }]);
-    for (const line of [/^SYSTEM /m, /^PARAMETER temperature 0$/m, /^LICENSE /m, /^MESSAGE user /m]) assert.match(shown.modelfile, line);
+    const parameters = shown.parameters
+      .split('\n')
+      .map((line) => line.split(/\s+/))
+      .sort();
+    assert.deepEqual(parameters, [
+      ['num_predict', '60'],
+      ['stop', '"HALT"'],
+      ['stop', '"STOP"'],
+      ['temperature', '0'],
+    ]);
+    assert.deepEqual(shown.messages, [
+      { role: 'user', content: 'My name is Eva.' },
+      { role: 'assistant', content: 'Hello, Eva!' },
+    ]);
+    for (const line of [/^SYSTEM /m, /^PARAMETER temperature 0$/m, /^LICENSE /m, /^MESSAGE user /m])
+      assert.match(shown.modelfile, line);
     assert.equal(shown.details.parent_model, 'cria:latest');
-    const asked = await server.ok('/api/generate', { model: 'teacher', prompt: 'What is the number of Ben?', stream: false });
-    assert.equal(asked.response, 'Ben: 802');
+  });
+
+  test('a system message of a model is what a request may override', async () => {
+    const list = (ben) => `Here is a list.\nAna: 417\nBen: ${ben}`;
+    await create({ model: 'lister', from: 'cria', system: list(802), parameters: { temperature: 0 } });
+    const ask = (extra) =>
+      server.ok('/api/generate', { model: 'lister', prompt: 'What is the number of Ben?', stream: false, ...extra });
+    assert.equal((await ask()).response, 'Ben: 802');
+    assert.equal((await ask({ system: list(555) })).response, 'Ben: 555');
   });
 
   test('parameters of a model are what a request may override', async () => {
     await create({ model: 'terse', from: 'cria', parameters: { temperature: 0, num_predict: 3 } });
-    const count = (options) => server.ok('/api/generate', { model: 'terse', prompt: 'Count to 20', stream: false, options });
+    const count = (options) =>
+      server.ok('/api/generate', { model: 'terse', prompt: 'Count to 20', stream: false, options });
     assert.equal((await count()).eval_count, 3);
     assert.equal((await count({ num_predict: 7 })).eval_count, 7);
   });
 
   test('messages of a model come before those of a chat', async () => {
     const messages = [
-      { role: 'user', content: 'My name is Zoe.' }, { role: 'assistant', content: 'Hello, Zoe!' },
-      { role: 'user', content: 'What is 2 + 3?' }, { role: 'assistant', content: '5' },
+      { role: 'user', content: 'My name is Zoe.' },
+      { role: 'assistant', content: 'Hello, Zoe!' },
+      { role: 'user', content: 'What is 2 + 3?' },
+      { role: 'assistant', content: '5' },
     ];
     await create({ model: 'friend', from: 'cria', messages, parameters: { temperature: 0 } });
     const ask = [{ role: 'user', content: 'What is my name?' }];
@@ -137,7 +175,12 @@ describe('models', () => {
     const shown = await show('own:v1');
     assert.deepEqual(details(shown), cria_details);
     assert.ok(shown.modelfile.includes(digest.replace(':', '-')), 'it is the file that was uploaded');
-    const answer = await server.ok('/api/generate', { model: 'own:v1', prompt: 'Count to 3', stream: false, options: { temperature: 0 } });
+    const answer = await server.ok('/api/generate', {
+      model: 'own:v1',
+      prompt: 'Count to 3',
+      stream: false,
+      options: { temperature: 0 },
+    });
     assert.equal(answer.response, '1, 2, 3');
   });
 
@@ -164,7 +207,10 @@ describe('models', () => {
   test('the newest model is the first in the list', async () => {
     await create({ model: 'newest', from: 'cria', system: 'new' });
     const times = (await tags()).map((model) => instant(model.modified_at));
-    assert.deepEqual(times, [...times].sort((a, b) => b - a));
+    assert.deepEqual(
+      times,
+      [...times].sort((a, b) => b - a),
+    );
     assert.equal((await tags())[0].name, 'newest:latest');
   });
 
@@ -184,7 +230,10 @@ describe('blobs', () => {
     const bytes = Buffer.from('some bytes of no model');
     const digest = `sha256:${sha256(bytes)}`;
     assert.equal((await blob('HEAD', digest)).status, 404);
-    assert.deepEqual([(await blob('POST', digest, bytes))].map(({ status, text }) => [status, text]), [[201, '']]);
+    assert.deepEqual(
+      [await blob('POST', digest, bytes)].map(({ status, text }) => [status, text]),
+      [[201, '']],
+    );
     assert.equal((await blob('HEAD', digest)).status, 200);
     assert.equal((await blob('POST', digest, bytes)).status, 200, 'it exists');
   });

@@ -29,7 +29,10 @@ function look_up(next) {
   const people = Array.from({ length: 3 + next(5) }, (_, i) => names[(first + i) % names.length]);
   const table = people.map((person) => `${person}: ${100 + next(900)}`);
   const wanted = next(people.length);
-  return { prompt: `Here is a list.\n${table.join('\n')}\nWhat is the number of ${people[wanted]}?`, answer: table[wanted] };
+  return {
+    prompt: `Here is a list.\n${table.join('\n')}\nWhat is the number of ${people[wanted]}?`,
+    answer: table[wanted],
+  };
 }
 
 // `wanted` prompts, the kinds in turn: [{prompt, answer}].
