@@ -40,7 +40,7 @@ struct Settings {
   bool debug = false;                      // OLLAMA_DEBUG
   std::size_t body_bytes_max = 64u << 20;  // DROVER_BODY_MAX: the largest JSON body that is read
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
-  std::chrono::nanoseconds hang_timeout = std::chrono::seconds(60);      // DROVER_HANG_TIMEOUT
+  std::chrono::nanoseconds hang_timeout = std::chrono::seconds(30);      // DROVER_HANG_TIMEOUT: no progress while busy
 };
 
 // Reads the settings through `get` (an environment look-up; nullptr where a name is not set). Values are trimmed of

@@ -16,6 +16,8 @@ namespace asio = boost::asio;
 
 constexpr int kLoadedModelsOnCpu = 3;
 constexpr int kContextDefault = 4096;
+// Chunks that wait for a client one by one; beyond that they are put together.
+constexpr std::size_t kEventsMax = 1024;
 
 DispatcherConfig dispatcher_config(const Settings& settings, std::uint64_t memory_bytes_max) {
   DispatcherConfig config;
@@ -65,7 +67,7 @@ struct DispatchDriver::Runner {
   bool asked_to_end = false;
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
-  std::uint64_t steps = 0;
+  std::uint64_t progress = 0;
   std::string manifest_digest;
   std::string name;
 };
@@ -99,8 +101,8 @@ void Ticket::deliver(RequestEvent event) {
   if (ended_) return;
   auto* chunk = std::get_if<pb::Chunk>(&event);
   auto* last = events_.empty() ? nullptr : std::get_if<pb::Chunk>(&events_.back());
-  if (chunk != nullptr && last != nullptr) {
-    // The client reads more slowly than the model writes: what waits for it stays one chunk.
+  if (chunk != nullptr && last != nullptr && events_.size() >= kEventsMax) {
+    // The client reads much more slowly than the model writes: what waits for it grows by its text alone.
     last->mutable_content()->append(chunk->content());
     last->mutable_thinking()->append(chunk->thinking());
     last->mutable_tool_calls()->MergeFrom(chunk->tool_calls());
@@ -378,8 +380,8 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       on_failed(runner, message.failed());
       break;
     case pb::FromRunner::kHealth:
-      if (message.health().steps() != runner.steps) dispatcher_.progress(id, now);
-      runner.steps = message.health().steps();
+      if (message.health().progress() != runner.progress) dispatcher_.progress(id, now);
+      runner.progress = message.health().progress();
       break;
     default:
       spdlog::warn("a message that the front does not know");

@@ -46,10 +46,15 @@ std::vector<Candidate*> claim(std::vector<Candidate>& candidates, const Room& ne
     }
     return {};
   }
-  // A large one that came last may make smaller ones before it needless.
+  // A large one that came last may make smaller ones before it needless. But a drain that has begun is not given up for
+  // one that would have to begin: they would take turns at it.
+  const bool begun = std::all_of(claimed.begin(), claimed.end(), [](const Candidate* candidate) {
+    return candidate->resident->standing <= Standing::kDraining;
+  });
   for (auto it = claimed.begin(); it != claimed.end();) {
-    const Room without = available - (*it)->resident->room;
-    if (without.holds(need)) {
+    const Resident& resident = *(*it)->resident;
+    const Room without = available - resident.room;
+    if (without.holds(need) && (begun || resident.standing != Standing::kDraining)) {
       available = without;
       (*it)->claimed = false;
       it = claimed.erase(it);

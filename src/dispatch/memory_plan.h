@@ -37,8 +37,8 @@ struct Room {
 // What a runner's room is worth to others, best first.
 enum class Standing {
   kLeaving,   // its room comes back whatever is decided
-  kDraining,  // finishes what it runs and then leaves, unless nobody needs its room any more
   kIdle,      // nothing waits for it and nothing runs
+  kDraining,  // finishes what it runs and then leaves, unless nobody needs its room any more
   kBusy,
   kLoading,  // not before it is loaded and has had its turn
   kPinned,   // never

@@ -23,8 +23,6 @@ ggml_type cache_type(const std::string& name) {
   return GGML_TYPE_F16;
 }
 
-bool on_abort_check(void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(std::memory_order_relaxed); }
-
 llama_context_params context_params(const LlamaModel& model, const ContextOptions& options) {
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(options.cells);
@@ -75,7 +73,7 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
   }
   engine->batch_ = std::make_unique<Batch>(options.step_tokens_max);
   if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
-  llama_set_abort_callback(engine->context_, on_abort_check, &engine->abort_);
+  llama_set_abort_callback(engine->context_, on_node_computed, engine.get());
   return engine;
 }
 
@@ -91,6 +89,12 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
   limits_.slots = whole ? options.places : kSlotsMax;
   limits_.step_tokens_max = options.step_tokens_max;
   return {};
+}
+
+bool LlamaEngine::on_node_computed(void* engine) {
+  auto& self = *static_cast<LlamaEngine*>(engine);
+  self.progress_.fetch_add(1, std::memory_order_relaxed);
+  return self.abort_.load(std::memory_order_relaxed);
 }
 
 LlamaEngine::~LlamaEngine() {
@@ -128,6 +132,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   } catch (const std::exception& error) {
     spdlog::error("a step failed: {}", error.what());
   }
+  progress_.fetch_add(1, std::memory_order_relaxed);
   switch (status) {
     case 0: return DecodeStatus::kDone;
     case 1: return DecodeStatus::kNoRoom;

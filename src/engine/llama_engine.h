@@ -40,6 +40,9 @@ class LlamaEngine final : public Engine {
   void request_abort() { abort_.store(true, std::memory_order_relaxed); }
   void clear_abort() { abort_.store(false, std::memory_order_relaxed); }
 
+  // Grows while a step is computed (with every node of the graph, on back ends that tell) and with each step. Any thread.
+  std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
+
   // Weights, KV and compute buffers.
   std::uint64_t memory_bytes() const;
   std::uint64_t device_bytes() const;  // the part of it that is not in host memory
@@ -52,7 +55,9 @@ class LlamaEngine final : public Engine {
   llama_context* context_ = nullptr;
   std::unique_ptr<Batch> batch_;
   EngineLimits limits_;
+  static bool on_node_computed(void* engine);  // whether to abort
   std::atomic<bool> abort_{false};
+  std::atomic<std::uint64_t> progress_{0};
 };
 
 }  // namespace drover

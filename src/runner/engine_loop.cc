@@ -9,8 +9,6 @@
 namespace drover {
 namespace {
 
-constexpr auto kHealthInterval = std::chrono::milliseconds(500);
-
 SchedulerConfig scheduler_config(const LlamaEngine& engine, int places) {
   SchedulerConfig config;
   config.engine = engine.limits();
@@ -32,7 +30,10 @@ EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, int places,
 void EngineLoop::run() {
   while (open_) {
     receive(jobs_.empty());
-    if (!jobs_.empty()) step();
+    publish_view();
+    if (jobs_.empty()) continue;
+    step();
+    publish_view();
   }
 }
 
@@ -99,7 +100,6 @@ void EngineLoop::step() {
   publish_prompts({});
   const TimePoint now = Clock::now();
   if (status == DecodeStatus::kDone) {
-    ++steps_;
     sample(step, now);
     scheduler_.commit(sampled_, now - start, now);
     for (const auto& [request, reason] : ended_) end(request, reason, now);
@@ -110,7 +110,6 @@ void EngineLoop::step() {
   } else {
     scheduler_.abandon(status, now);
   }
-  report_health(now);
 }
 
 void EngineLoop::sample(const Step& step, TimePoint now) {
@@ -214,16 +213,20 @@ void EngineLoop::publish_prompts(const Step& step) {
   engine_.clear_abort();
 }
 
-void EngineLoop::report_health(TimePoint now) {
-  if (now - reported_ < kHealthInterval) return;
-  reported_ = now;
+void EngineLoop::publish_view() {
   const SchedulerView view = scheduler_.view();
-  OutputHealth out;
-  out.health.set_steps(steps_);
-  out.health.set_running(static_cast<std::uint32_t>(view.running));
-  out.health.set_kv_cells_used(static_cast<std::uint32_t>(view.cells_used));
-  out.health.set_kv_cells_kept(static_cast<std::uint32_t>(view.cells_kept));
-  output_.post(std::move(out));
+  running_.store(static_cast<std::uint32_t>(jobs_.size()), std::memory_order_relaxed);
+  cells_used_.store(static_cast<std::uint32_t>(view.cells_used), std::memory_order_relaxed);
+  cells_kept_.store(static_cast<std::uint32_t>(view.cells_kept), std::memory_order_relaxed);
+}
+
+pb::Health EngineLoop::health() const {
+  pb::Health health;
+  health.set_progress(engine_.progress());
+  health.set_running(running_.load(std::memory_order_relaxed));
+  health.set_kv_cells_used(cells_used_.load(std::memory_order_relaxed));
+  health.set_kv_cells_kept(cells_kept_.load(std::memory_order_relaxed));
+  return health;
 }
 
 }  // namespace drover

@@ -2,6 +2,7 @@
 // on. All decisions about a step are the scheduler's; all text is the output worker's.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -27,6 +28,9 @@ class EngineLoop {
   // Posts Canceled, and stops the step that is running if it computes this request's prompt. Any thread.
   void cancel(RequestId request);
 
+  // How it goes; `running` is 0 while there is nothing to do. Any thread.
+  pb::Health health() const;
+
  private:
   void receive(bool wait);
   void on_prepared(Prepared& prepared);
@@ -39,7 +43,7 @@ class EngineLoop {
   void fail(RequestId request, const std::string& why, TimePoint now);
   void fail_step(const Step& step, TimePoint now);
   void publish_prompts(const Step& step);
-  void report_health(TimePoint now);
+  void publish_view();
 
   const LlamaModel& model_;
   LlamaEngine& engine_;
@@ -53,9 +57,12 @@ class EngineLoop {
   std::vector<std::pair<RequestId, pb::Finished::Reason>> ended_;
   std::vector<std::pair<RequestId, std::string>> broken_;
   std::vector<RequestId> full_;  // sequences whose context is full
-  TimePoint reported_{};
-  std::uint64_t steps_ = 0;
   bool open_ = true;
+
+  // What health() tells, published once per step.
+  std::atomic<std::uint32_t> running_{0};
+  std::atomic<std::uint32_t> cells_used_{0};
+  std::atomic<std::uint32_t> cells_kept_{0};
 
   std::mutex prompts_mutex_;
   std::unordered_set<RequestId> prompts_in_step_;  // guarded by prompts_mutex_: whose prompts the running step computes

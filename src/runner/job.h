@@ -59,9 +59,8 @@ struct OutputEnd {
   pb::Finished finished;      // `last` and `context` are filled by the output thread
   std::string failure;        // not empty: the request fails with this instead
 };
-struct OutputHealth { pb::Health health; };
 // What one step gave: sent to the front as one frame where possible.
 struct OutputStep { std::vector<OutputToken> tokens; };
-using OutputMail = std::variant<OutputBegin, OutputStep, OutputEnd, OutputHealth>;
+using OutputMail = std::variant<OutputBegin, OutputStep, OutputEnd>;
 
 }  // namespace drover

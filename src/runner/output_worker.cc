@@ -11,12 +11,8 @@ void OutputWorker::run(Mailbox<OutputMail>& mail) {
         jobs_.emplace(request, std::move(begin->job));
       } else if (auto* step = std::get_if<OutputStep>(&item)) {
         for (const OutputToken& token : step->tokens) on_token(token);
-      } else if (auto* end = std::get_if<OutputEnd>(&item)) {
-        on_end(*end);
       } else {
-        pb::FromRunner frame;
-        *frame.mutable_health() = std::get<OutputHealth>(item).health;
-        channel_.write(frame);
+        on_end(std::get<OutputEnd>(item));
       }
     }
     // All that came in together leaves together: when the engine is ahead, frames get larger and not more.
@@ -34,7 +30,9 @@ void OutputWorker::on_token(const OutputToken& token) {
   OutputPiece piece;
   job.stop_reported = job.parser.push(bytes_, piece);
   if (!piece.empty() || !token.probabilities.empty()) {
-    pb::Chunk& chunk = chunk_for(token.request);
+    // A chunk a token, also when several go into one frame: what a client sees does not depend on who was ahead.
+    pb::Chunk& chunk = *chunks_.mutable_chunks()->add_chunks();
+    chunk.set_request(token.request.value);
     fill(chunk, piece);
     if (!token.probabilities.empty()) add_logprobs(token, chunk);
   }
@@ -73,19 +71,9 @@ void OutputWorker::send_chunks() {
   chunks_.mutable_chunks()->Clear();
 }
 
-pb::Chunk& OutputWorker::chunk_for(RequestId request) {
-  auto& chunks = *chunks_.mutable_chunks()->mutable_chunks();
-  for (pb::Chunk& chunk : chunks) {
-    if (chunk.request() == request.value) return chunk;
-  }
-  pb::Chunk& chunk = *chunks.Add();
-  chunk.set_request(request.value);
-  return chunk;
-}
-
 void OutputWorker::fill(pb::Chunk& chunk, OutputPiece& piece) {
-  if (!piece.content.empty()) chunk.mutable_content()->append(piece.content);
-  if (!piece.thinking.empty()) chunk.mutable_thinking()->append(piece.thinking);
+  if (!piece.content.empty()) chunk.set_content(std::move(piece.content));
+  if (!piece.thinking.empty()) chunk.set_thinking(std::move(piece.thinking));
   for (ParsedToolCall& call : piece.tool_calls) {
     pb::ToolCall& into = *chunk.add_tool_calls();
     into.set_id(std::move(call.id));

@@ -24,7 +24,6 @@ class OutputWorker {
   void on_token(const OutputToken& token);
   void on_end(OutputEnd& end);
   void send_chunks();
-  pb::Chunk& chunk_for(RequestId request);
   static void fill(pb::Chunk& chunk, OutputPiece& piece);
   void add_logprobs(const OutputToken& token, pb::Chunk& chunk) const;
 

@@ -24,6 +24,7 @@ constexpr int kContextDefault = 4096;
 constexpr int kContextMin = 16;
 constexpr int kPlacesAuto = 4;
 constexpr int kStepTokens = 512;
+constexpr auto kHealthInterval = std::chrono::milliseconds(500);
 // The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
 constexpr int kPoolContexts = 2;
 
@@ -101,6 +102,16 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   channel.write(frame);
 }
 
+// Tells the front twice a second how it goes while there is work; a process that is stopped tells nothing.
+[[noreturn]] void report_health(const EngineLoop& loop, FrameChannel& channel) {
+  while (true) {
+    std::this_thread::sleep_for(kHealthInterval);
+    pb::FromRunner frame;
+    *frame.mutable_health() = loop.health();
+    if (frame.health().running() > 0) channel.write(frame);
+  }
+}
+
 void serve(LoadedModel& loaded, FrameChannel& channel) {
   Mailbox<pb::Generate> requests;
   Mailbox<EngineMail> engine_mail;
@@ -111,6 +122,7 @@ void serve(LoadedModel& loaded, FrameChannel& channel) {
   std::thread prepare_thread([&] { preparer.run(requests); });
   std::thread engine_thread([&] { loop.run(); });
   std::thread output_thread([&] { output.run(output_mail); });
+  std::thread health_thread([&] { report_health(loop, channel); });
 
   pb::ToRunner message;
   while (channel.read(message)) {
