@@ -13,9 +13,9 @@
 #include <cstdlib>
 #include <optional>
 
+#include "api/generation_request.h"
 #include "api/service.h"
 #include "base/settings.h"
-#include "base/system_memory.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "store/model_store.h"
@@ -29,8 +29,6 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int kDiskThreads = 4;
-// Of the memory that is available at start, this much is left to the front and to everybody else.
-constexpr double kMemoryShare = 0.9;
 
 // As many descriptors as the system allows: each waiting client takes one.
 void raise_descriptor_limit() {
@@ -60,8 +58,7 @@ class ServerLife {
       : settings_(settings),
         io_(1),
         disk_(kDiskThreads),
-        driver_(io_, settings, executable,
-                static_cast<std::uint64_t>(static_cast<double>(available_memory_bytes()) * kMemoryShare)),
+        driver_(io_, settings, executable),
         service_{settings_, store, driver_, disk_},
         server_(io_, routes(), http::ServerLimits{}),
         signals_(io_, SIGINT, SIGTERM),
@@ -76,6 +73,7 @@ class ServerLife {
                  HostAddress{settings_.host.scheme, settings_.host.host, server_.port()}.url(), DROVER_VERSION,
                  settings_.models.string(),
                  settings_.parallel == 0 ? std::string("auto") : std::to_string(settings_.parallel));
+    pin_models();
     wait_for_signal();
     io_.run();
     disk_.join();
@@ -88,6 +86,19 @@ class ServerLife {
     api::add_generate_routes(router, service_);
     api::add_model_routes(router, service_);
     return router;
+  }
+
+  void pin_models() {
+    for (const std::string& text : settings_.pinned) {
+      const auto name = ModelName::parse(text);
+      if (!name) {
+        spdlog::error("DROVER_PIN: {}: {}", text, name.error().message);
+      } else if (auto model = service_.store.find(*name); !model) {
+        spdlog::error("DROVER_PIN: {}: {}", text, model.error().message);
+      } else {
+        driver_.pin(api::target_of(*model, (*model)->name.display_shortest(), settings_));
+      }
+    }
   }
 
   void wait_for_signal() {

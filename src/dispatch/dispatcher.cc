@@ -101,13 +101,14 @@ void Dispatcher::Impl::cancel(RequestId id, TimePoint now) {
 
 bool Dispatcher::Impl::unload(ModelId id, TimePoint now) {
   const auto it = models_.find(id);
-  if (it == models_.end() || it->second.runner == nullptr) return false;
+  if (it == models_.end()) return false;
   Model& model = it->second;
-  if (model.runner->state != RunnerState::kStopping) model.unload_asked = true;
+  const bool in_memory = model.runner != nullptr;
+  if (in_memory && model.runner->state != RunnerState::kStopping) model.unload_asked = true;
   model.resident = false;
   touch(model);
   settle(now);
-  return true;
+  return in_memory;
 }
 
 void Dispatcher::Impl::shutdown(TimePoint now) {

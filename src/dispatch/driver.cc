@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/system_memory.h"
 
 namespace drover {
 namespace {
@@ -19,12 +20,16 @@ constexpr int kContextDefault = 4096;
 // Chunks that wait for a client one by one; beyond that they are put together.
 constexpr std::size_t kEventsMax = 1024;
 
-DispatcherConfig dispatcher_config(const Settings& settings, std::uint64_t memory_bytes_max) {
+// Of the memory that is to be had, this much is left to the front and to everybody else.
+constexpr double kMemoryShare = 0.9;
+constexpr auto kMemoryReadInterval = std::chrono::seconds(1);
+constexpr auto kPinCheckInterval = std::chrono::seconds(1);
+
+DispatcherConfig dispatcher_config(const Settings& settings) {
   DispatcherConfig config;
   config.waiting_max = settings.queue_max;
   config.loaded_models_max = settings.loaded_models_max > 0 ? settings.loaded_models_max : kLoadedModelsOnCpu;
   config.places = std::max(settings.parallel, 1);
-  config.memory_bytes_max = memory_bytes_max;
   config.request_timeout = settings.request_timeout;
   config.load_timeout = settings.load_timeout;
   config.hang_timeout = settings.hang_timeout;
@@ -64,7 +69,7 @@ struct DispatchDriver::Runner {
   RunnerId id;
   Model* model = nullptr;
   std::shared_ptr<RunnerProcess> process;
-  bool asked_to_end = false;
+  bool stopping = false;  // nothing that it still says counts
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
   std::uint64_t progress = 0;
@@ -125,13 +130,13 @@ asio::awaitable<RequestEvent> Ticket::next() {
 
 // ---- DispatchDriver
 
-DispatchDriver::DispatchDriver(asio::io_context& io, const Settings& settings, std::string executable,
-                               std::uint64_t memory_bytes_max)
+DispatchDriver::DispatchDriver(asio::io_context& io, const Settings& settings, std::string executable)
     : io_(io),
       settings_(settings),
       executable_(std::move(executable)),
-      dispatcher_(dispatcher_config(settings, memory_bytes_max)),
-      timer_(io) {}
+      dispatcher_(dispatcher_config(settings)),
+      timer_(io),
+      pin_timer_(io) {}
 
 DispatchDriver::~DispatchDriver() = default;
 
@@ -154,6 +159,7 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   if (target.trained_context > 0) target.context_length = std::min(target.context_length, target.trained_context);
   const int context_loaded = target.context_length > 0 ? target.context_length : context_default;
   Model& model = model_for(target);
+  update_memory_bound(now);
 
   Arrival arrival;
   arrival.request = RequestId{++last_request_};
@@ -163,14 +169,23 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   arrival.needs.memory_bytes = target.estimate ? target.estimate(context_loaded) : 0;
   arrival.needs.context_length = target.context_length;
   arrival.timeout = submission.timeout;
-  arrival.keep_alive = submission.keep_alive.value_or(settings_.keep_alive);
+  arrival.needs.pinned = pins_.count(target.key) > 0;
+  // What is pinned stays, whatever a request says.
+  arrival.keep_alive = arrival.needs.pinned ? Duration(-1) : submission.keep_alive.value_or(settings_.keep_alive);
   arrival.load_only = submission.load_only;
   auto admitted = dispatcher_.admit(arrival, now);
   if (!admitted) return std::move(admitted).error();
 
   auto entry = std::make_unique<Entry>();
   *entry->frame.mutable_generate() = std::move(submission.work);
-  entry->frame.mutable_generate()->set_request(arrival.request.value);
+  pb::Generate& work = *entry->frame.mutable_generate();
+  work.set_request(arrival.request.value);
+  if (const int most = settings_.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {
+    work.set_predict_max(most);
+  }
+  using std::chrono::milliseconds;
+  work.set_generation_ms_max(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings_.generation_max).count()));
   entry->arrived = now;
   std::unique_ptr<Ticket> ticket(new Ticket(*this, io_, arrival.request));
   entry->ticket = ticket.get();
@@ -189,6 +204,7 @@ bool DispatchDriver::unload(const std::string& key) {
 
 void DispatchDriver::shutdown(std::function<void()> done) {
   shutting_down_ = true;
+  pin_timer_.cancel();
   on_shut_down_ = std::move(done);
   dispatcher_.shutdown(Clock::now());
   act();
@@ -276,7 +292,8 @@ void DispatchDriver::perform(const StopRunner& action) {
   if (found == runners_.end()) return;
   Runner& runner = *found->second;
   spdlog::info("unloading {}: {}", runner.name, reason_text(action.reason));
-  runner.asked_to_end = true;
+  runner.stopping = true;
+  release_requests_of(runner.id);
   const bool by_force = action.reason == StopReason::kHung || action.reason == StopReason::kLoadStalled ||
                         action.reason == StopReason::kAbandoned;
   if (by_force) {
@@ -338,7 +355,7 @@ void DispatchDriver::cancel(RequestId request) {
 
 void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
   const auto found = runners_.find(id);
-  if (found == runners_.end()) return;
+  if (found == runners_.end() || found->second->stopping) return;
   Runner& runner = *found->second;
   const TimePoint now = Clock::now();
   switch (message.kind_case()) {
@@ -347,12 +364,13 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       break;
     case pb::FromRunner::kLoaded: {
       const pb::Loaded& loaded = message.loaded();
-      runner.memory_bytes = loaded.memory_bytes();
       runner.device_bytes = loaded.device_bytes();
+      // What the engine counts leaves out the process around it; what is resident leaves out pages not touched yet.
+      runner.memory_bytes = std::max(loaded.memory_bytes(), runner.process->resident_bytes() + loaded.device_bytes());
       spdlog::info("loaded {}: context {}, {} places, {} MiB", runner.name, loaded.context_length(), loaded.parallel(),
-                   loaded.memory_bytes() >> 20);
+                   runner.memory_bytes >> 20);
       dispatcher_.loaded(
-          id, {static_cast<int>(loaded.parallel()), static_cast<int>(loaded.context_length()), loaded.memory_bytes()},
+          id, {static_cast<int>(loaded.parallel()), static_cast<int>(loaded.context_length()), runner.memory_bytes},
           now);
       break;
     }
@@ -409,8 +427,16 @@ void DispatchDriver::on_gone(RunnerId id, const std::string& how) {
   const auto found = runners_.find(id);
   if (found == runners_.end()) return;
   Runner& runner = *found->second;
-  if (!runner.asked_to_end) spdlog::error("the runner of {} has ended: {}", runner.name, how);
-  // Requests whose client has left have no more business with it; the others are the dispatcher's to replay or fail.
+  if (!runner.stopping) spdlog::error("the runner of {} has ended: {}", runner.name, how);
+  release_requests_of(id);
+  runners_.erase(found);
+  dispatcher_.runner_gone(id, how, Clock::now());
+  act();
+}
+
+// A runner that ends has no more requests: those whose client has left are forgotten, the others are the dispatcher's to
+// replay or to fail.
+void DispatchDriver::release_requests_of(RunnerId id) {
   std::vector<RequestId> abandoned;
   for (const auto& [request, entry] : entries_) {
     if (entry->runner != id) continue;
@@ -418,9 +444,52 @@ void DispatchDriver::on_gone(RunnerId id, const std::string& how) {
     if (entry->ticket == nullptr) abandoned.push_back(request);
   }
   for (const RequestId request : abandoned) entries_.erase(request);
-  runners_.erase(found);
-  dispatcher_.runner_gone(id, how, Clock::now());
-  act();
+}
+
+// What is available now, and what the runners have already.
+void DispatchDriver::update_memory_bound(TimePoint now) {
+  if (now - memory_read_ < kMemoryReadInterval && memory_read_ != TimePoint{}) return;
+  memory_read_ = now;
+  const std::uint64_t available = available_memory_bytes();
+  if (available == 0) return;
+  std::uint64_t held = 0;
+  for (const auto& [id, runner] : runners_) held += runner->process->resident_bytes();
+  const auto share = static_cast<std::uint64_t>(static_cast<double>(available) * kMemoryShare);
+  dispatcher_.set_memory_bound(held + share, now);
+}
+
+bool DispatchDriver::in_memory(const Model& model) const {
+  for (const ModelView& view : dispatcher_.models()) {
+    if (view.model == model.id) return view.state == ModelState::kLoaded;
+  }
+  return false;
+}
+
+void DispatchDriver::pin(const ModelTarget& target) {
+  model_for(target);
+  const bool first = pins_.empty();
+  pins_.emplace(target.key, nullptr);
+  if (first) asio::post(io_, [this] { check_pins(); });
+}
+
+// Keeps pinned models loaded, also after a crash or a failed load (whose back-off refuses the request until it is over).
+void DispatchDriver::check_pins() {
+  if (shutting_down_) return;
+  for (auto& [key, ticket] : pins_) {
+    const Model& model = *models_.at(key);
+    if (ticket != nullptr && !ticket->ended_) continue;
+    ticket.reset();
+    if (in_memory(model)) continue;
+    Submission submission;
+    submission.target = model.target;
+    submission.client = "pin";
+    submission.load_only = true;
+    if (auto admitted = submit(std::move(submission))) ticket = std::move(*admitted);
+  }
+  pin_timer_.expires_after(kPinCheckInterval);
+  pin_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) check_pins();
+  });
 }
 
 std::vector<LoadedModelView> DispatchDriver::loaded() const {
@@ -445,6 +514,10 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
 std::string DispatchDriver::why_not_ready() const {
   if (shutting_down_) return "shutting down";
   if (settings_.queue_max > 0 && waiting() >= settings_.queue_max) return "the queue is full";
+  for (const auto& [key, ticket] : pins_) {
+    const Model& model = *models_.at(key);
+    if (!in_memory(model)) return model.target.name + " is not loaded yet";
+  }
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -100,9 +101,8 @@ struct LoadedModelView {
 
 class DispatchDriver {
  public:
-  // `executable` is started as the runner. `memory_bytes_max` bounds all runners together; 0: no bound.
-  DispatchDriver(boost::asio::io_context& io, const Settings& settings, std::string executable,
-                 std::uint64_t memory_bytes_max);
+  // `executable` is started as the runner. What the system has to give bounds all runners together.
+  DispatchDriver(boost::asio::io_context& io, const Settings& settings, std::string executable);
   ~DispatchDriver();
 
   // Error: what Dispatcher::admit refuses with.
@@ -116,8 +116,10 @@ class DispatchDriver {
 
   std::vector<LoadedModelView> loaded() const;
   std::size_t waiting() const { return dispatcher_.waiting(); }
-  // Empty: a request would be taken in now.
+  // Empty: a request would be taken in now, and every pinned model is in memory.
   std::string why_not_ready() const;
+  // Loads a model now, loads it again whenever it has gone, and never unloads it.
+  void pin(const ModelTarget& target);
   std::size_t in_flight() const { return entries_.size(); }
   // Seconds after which a refused client may try again.
   static std::string retry_after_seconds(std::optional<Duration> wait);
@@ -143,6 +145,10 @@ class DispatchDriver {
   void end(RequestId request, RequestEvent event);
   void cancel(RequestId request);
   void arm_timer();
+  void release_requests_of(RunnerId id);
+  void update_memory_bound(TimePoint now);
+  void check_pins();
+  bool in_memory(const Model& model) const;
 
   boost::asio::io_context& io_;
   const Settings settings_;
@@ -155,6 +161,9 @@ class DispatchDriver {
   std::unordered_map<std::string, std::unique_ptr<Model>> models_;  // by key
   std::unordered_map<std::uint32_t, Model*> models_by_id_;
   std::uint64_t last_request_ = 0;
+  TimePoint memory_read_{};
+  std::map<std::string, std::unique_ptr<Ticket>> pins_;  // by key; a ticket while it loads
+  boost::asio::steady_timer pin_timer_;
   std::function<void()> on_shut_down_;
   bool acting_ = false;
   bool shutting_down_ = false;

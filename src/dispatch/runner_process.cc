@@ -13,6 +13,7 @@
 #include <boost/asio/write.hpp>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include "base/frame.h"
 
@@ -148,6 +149,14 @@ void RunnerProcess::ask_to_end() {
 
 void RunnerProcess::kill() {
   if (!exited_) ::kill(pid_, SIGKILL);
+}
+
+std::uint64_t RunnerProcess::resident_bytes() const {
+  std::ifstream file("/proc/" + std::to_string(pid_) + "/statm");
+  std::uint64_t total_pages = 0;
+  std::uint64_t resident_pages = 0;
+  if (!(file >> total_pages >> resident_pages)) return 0;
+  return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 void RunnerProcess::watch_exit() {

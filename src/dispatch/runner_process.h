@@ -35,6 +35,8 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
   void ask_to_end();
   void kill();
   pid_t pid() const { return pid_; }
+  // Memory of the process that is in RAM now, in bytes; 0: unknown.
+  std::uint64_t resident_bytes() const;
 
  private:
   RunnerProcess(boost::asio::io_context& io, Events events);

@@ -145,7 +145,8 @@ void EngineLoop::sample(const Step& step, TimePoint now) {
       out.probabilities = Sampler::likeliest(logits, model_.vocabulary_size(), token, job.top_logprobs);
     }
     const bool full = static_cast<int>(scheduler_.tokens(request).size()) + 1 >= job.context_max;
-    const bool done = job.output >= job.output_max || (full && !job.shift);
+    const bool late = job.time_max > Duration::zero() && now - job.added >= job.time_max;
+    const bool done = job.output >= job.output_max || (full && !job.shift) || late;
     if (done) {
       ended_.emplace_back(request, pb::Finished::LENGTH);
     } else if (full) {

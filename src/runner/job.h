@@ -25,6 +25,7 @@ struct EngineJob {
   bool shift = false;
   int top_logprobs = -1;     // -1: none are wanted
   int output = 0;            // tokens generated
+  Duration time_max{};       // from the first step; zero: no limit
   TimePoint added{};
   TimePoint first_token{};
 };

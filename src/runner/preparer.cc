@@ -88,6 +88,7 @@ void Preparer::prepare(pb::Generate& work) {
   if (work.render_only()) engine->output_max = 0;
   engine->keep = static_cast<int>(std::min<std::size_t>(work.keep(), prompt->tokens.size()));
   engine->shift = work.shift();
+  engine->time_max = std::chrono::milliseconds(work.generation_ms_max());
   engine->top_logprobs = work.logprobs() ? static_cast<int>(work.top_logprobs()) : -1;
 
   std::vector<std::string> stops(work.stop().begin(), work.stop().end());

@@ -122,6 +122,13 @@ TEST(StepBudget, NeverMoreThanTwiceWhatWasTried) {
   EXPECT_LE(budget.prompt_tokens(4), 60);
 }
 
+TEST(StepBudget, AFewTokensSayNothingAboutTheirCost) {
+  StepBudget budget(milliseconds(100), true, kStepTokensMax);
+  const int before = budget.prompt_tokens(4);
+  budget.observe(4, 2, milliseconds(90));
+  EXPECT_EQ(budget.prompt_tokens(4), before);
+}
+
 TEST(StepBudget, RowsAreMultiplesThatTheEngineLikes) {
   StepBudget budget(milliseconds(400), false, kStepTokensMax);
   budget.observe(3, 0, duration_of(slow_machine(3, 0)));

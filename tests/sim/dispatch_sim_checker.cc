@@ -297,12 +297,13 @@ void Checker::on(const StartRunner& action, TimePoint now) {
   Runner& runner = runners_[action.runner];
   runner.model = action.model;
   runner.context_asked = action.context_length;
-  runner.estimate = runner.memory = model.estimates.empty() ? 0 : *model.estimates.rbegin();
+  runner.estimate = runner.memory = model.estimates.empty() ? model.last_estimate : *model.estimates.rbegin();
+  model.last_estimate = runner.estimate;
   runner.claimed = runner.estimate + model.estimate_error;
   runner.progress_at = now;
   model.runner = action.runner;
   model.lacks_since.reset();
-  if (over_bound()) broken("a load takes the memory over its bound");
+  if (over_bound(&Runner::memory)) broken("a load takes the memory over its bound");
   if (static_cast<int>(runners_.size()) > config_.loaded_models_max) broken("more models in memory than allowed");
 }
 
@@ -349,7 +350,7 @@ void Checker::check_stop(Runner& runner, const Model& model, StopReason reason, 
       bool memory_failed = false;
       for (const auto& [id, other] : models_) memory_failed = memory_failed || other.load_failed_now;
       if (model.pinned) broken("a pinned model is evicted");
-      if (!others_lack(runner.model) && !over_bound() && !memory_failed) broken("a model is evicted for nobody");
+      if (!others_lack(runner.model) && !over_bound(&Runner::claimed) && !memory_failed) broken("a model is evicted for nobody");
       if (model.waiting > 0 && now < runner.loaded_at + config_.residence_min)
         broken("a model is evicted that is waited for, before its turn is over");
       break;
@@ -529,14 +530,14 @@ bool Checker::others_lack(ModelId id) const {
   return false;
 }
 
-std::uint64_t Checker::memory_used() const {
+std::uint64_t Checker::memory_used(std::uint64_t Runner::*figure) const {
   std::uint64_t used = 0;
-  for (const auto& [id, runner] : runners_) used += runner.memory;
+  for (const auto& [id, runner] : runners_) used += runner.*figure;
   return used;
 }
 
-bool Checker::over_bound() const {
-  return config_.memory_bytes_max > 0 && memory_used() > config_.memory_bytes_max;
+bool Checker::over_bound(std::uint64_t Runner::*figure) const {
+  return config_.memory_bytes_max > 0 && memory_used(figure) > config_.memory_bytes_max;
 }
 
 // A model that lacks memory gets it at once where there is enough, and in time where the world promises so.
@@ -555,13 +556,10 @@ void Checker::check_lack(const Dispatcher&, TimePoint now) {
       return broken(fmt::format("model {} waits for memory for longer than the bound", id.value));
   }
   if (count != 1 || lacking->estimates.empty() || now < lacking->no_start_before) return;
-  std::uint64_t claimed = 0;
-  for (const auto& [id, runner] : runners_) {
+  for (const auto& [id, runner] : runners_)
     if (runner.stopping) return;
-    claimed += runner.claimed;
-  }
   const std::uint64_t need = *lacking->estimates.rbegin() + lacking->estimate_error;
-  const bool fits = config_.memory_bytes_max == 0 || claimed + need <= config_.memory_bytes_max;
+  const bool fits = config_.memory_bytes_max == 0 || memory_used(&Runner::claimed) + need <= config_.memory_bytes_max;
   if (fits && static_cast<int>(runners_.size()) < config_.loaded_models_max)
     broken("a model is not loaded though there is room");
 }

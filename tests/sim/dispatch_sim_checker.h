@@ -106,6 +106,7 @@ class Checker {
     bool resident = false;
     bool unload_asked = false;
     std::uint64_t estimate_error = 0;
+    std::uint64_t last_estimate = 0;
     int load_failures = 0, crashes = 0;
     TimePoint no_start_before{};
     bool load_failed_now = false;
@@ -121,8 +122,8 @@ class Checker {
   Duration backoff(int failures) const;
   bool others_lack(ModelId model) const;
   bool lacks(const Model& model) const;
-  bool over_bound() const;
-  std::uint64_t memory_used() const;
+  bool over_bound(std::uint64_t Runner::*figure) const;
+  std::uint64_t memory_used(std::uint64_t Runner::*figure) const;
 
   void on(const StartRunner& action, TimePoint now);
   void on(const StopRunner& action, TimePoint now);

@@ -1,0 +1,125 @@
+// What the tests of the batch scheduler have in common.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "engine/fake_engine.h"
+#include "runner/batch_scheduler.h"
+
+namespace drover {
+using std::chrono::milliseconds;
+
+inline constexpr int kVocabulary = 1000;
+inline constexpr TimePoint kNow{};
+
+inline std::vector<Token> range(Token first, int count) {
+  std::vector<Token> tokens(count);
+  for (int i = 0; i < count; ++i) tokens[i] = first + i;
+  return tokens;
+}
+
+inline std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+inline RequestId id(int n) {
+  return {static_cast<std::uint64_t>(n)};
+}
+
+inline SchedulerConfig config(int places = 4, int cells = 4096) {
+  SchedulerConfig result;
+  result.engine = {.memory = MemoryKind::kShared, .cells = cells, .slots = 16, .step_tokens_max = 64};
+  result.places = places;
+  return result;
+}
+
+inline EngineLimits with_cells(EngineLimits limits, int cells) {
+  limits.cells = cells;
+  return limits;
+}
+
+// A scheduler with a fake engine. Every output is compared with the one that the request would get alone.
+class Herd {
+ public:
+  explicit Herd(SchedulerConfig config) : Herd(config, config.engine.cells) {}
+  Herd(SchedulerConfig config, int engine_cells)
+      : engine(with_cells(config.engine, engine_cells), kVocabulary), scheduler(config) {}
+
+  void add(int n, std::vector<Token> prompt) {
+    tokens[n] = prompt;
+    scheduler.add(id(n), std::move(prompt), kNow);
+  }
+  void remove(int n) {
+    scheduler.remove(id(n), kNow);
+    tokens.erase(n);
+  }
+  void replace(int n, std::vector<Token> replacement) {
+    tokens[n] = replacement;
+    scheduler.replace(id(n), std::move(replacement), kNow);
+  }
+
+  // One step; false if there was none. `took`: for each row.
+  bool step(Duration took = milliseconds(1)) {
+    last = scheduler.plan(kNow);
+    if (last.empty()) return false;
+    engine.apply(last.operations);
+    const DecodeStatus status = engine.decode(last.rows);
+    EXPECT_EQ(engine.violation(), "");
+    if (status != DecodeStatus::kDone) {
+      scheduler.abandon(status, kNow);
+      return true;
+    }
+    std::vector<Sampled> sampled;
+    for (std::size_t i = 0; i < last.output_of.size(); ++i) {
+      const int n = static_cast<int>(last.output_of[i].value);
+      AloneAnswer alone(kVocabulary);
+      for (const Token token : tokens[n]) alone.push(token);
+      EXPECT_EQ(engine.outputs()[i], alone.next()) << "request " << n;
+      const bool end = end_next == n;
+      sampled.push_back({last.output_of[i], engine.outputs()[i], end});
+      if (!end) tokens[n].push_back(engine.outputs()[i]);
+      ++outputs[n];
+    }
+    scheduler.commit(sampled, took * last.rows.size(), kNow);
+    const SchedulerView view = scheduler.view();
+    EXPECT_EQ(view.cells_used + view.cells_kept, engine.cells_used());
+    return true;
+  }
+  // Steps until the request has brought forth so many tokens.
+  void run_until(int n, int count) {
+    for (int i = 0; i < 20000 && outputs[n] < count; ++i) ASSERT_TRUE(step());
+    ASSERT_GE(outputs[n], count);
+  }
+  void finish(int n, int count) {
+    run_until(n, count);
+    remove(n);
+  }
+
+  int rows_of(int n) const {
+    int rows = 0;
+    const Slot slot = slot_of(n);
+    for (const Row& row : last.rows) rows += row.slot == slot;
+    return rows;
+  }
+  // By the tokens in the last step; requests of these tests have tokens of their own.
+  Slot slot_of(int n) const {
+    const std::vector<Token>& mine = tokens.at(n);
+    for (const Row& row : last.rows) {
+      if (row.position < static_cast<int>(mine.size()) && mine[row.position] == row.token) return row.slot;
+    }
+    return -1;
+  }
+
+  FakeEngine engine;
+  BatchScheduler scheduler;
+  std::map<int, std::vector<Token>> tokens;
+  std::map<int, int> outputs;
+  int end_next = -1;
+  Step last;
+};
+
+}  // namespace drover
