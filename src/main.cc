@@ -13,7 +13,9 @@
 namespace {
 
 // The path of this program, for the runners: it stays right if the file is replaced or the folder moved.
-std::string own_executable() { return "/proc/self/exe"; }
+std::string own_executable() {
+  return "/proc/self/exe";
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Serves large language models to many at once, as Ollama does for one.");

@@ -7,16 +7,23 @@ namespace drover::api {
 
 constexpr int http_status(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return 400;
-    case ErrorCode::kForbidden: return 403;
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kTooLarge: return 413;
-    case ErrorCode::kCanceled: return 499;
+    case ErrorCode::kInvalidArgument:
+      return 400;
+    case ErrorCode::kForbidden:
+      return 403;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kTooLarge:
+      return 413;
+    case ErrorCode::kCanceled:
+      return 499;
     case ErrorCode::kQueueFull:
     case ErrorCode::kTimedOut:
-    case ErrorCode::kUnavailable: return 503;
+    case ErrorCode::kUnavailable:
+      return 503;
     case ErrorCode::kNoSpace:
-    case ErrorCode::kInternal: return 500;
+    case ErrorCode::kInternal:
+      return 500;
   }
   return 500;
 }

@@ -167,7 +167,8 @@ void add_to(pb::Chunk& whole, const pb::Chunk& part) {
 }
 
 bool has_output(const pb::Chunk& chunk) {
-  return !chunk.content().empty() || !chunk.thinking().empty() || chunk.tool_calls_size() > 0 || chunk.logprobs_size() > 0;
+  return !chunk.content().empty() || !chunk.thinking().empty() || chunk.tool_calls_size() > 0 ||
+         chunk.logprobs_size() > 0;
 }
 
 // One request from its ticket to its last byte.
@@ -305,7 +306,8 @@ Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
   if (const std::string_view timeout = exchange.header("X-Request-Timeout"); !timeout.empty()) {
     const auto parsed = parse_seconds_or_go_duration(timeout);
     if (!parsed || parsed->count() <= 0) {
-      return invalid(fmt::format("X-Request-Timeout \"{}\" is not valid: it takes seconds or a duration such as 90s", timeout));
+      return invalid(
+          fmt::format("X-Request-Timeout \"{}\" is not valid: it takes seconds or a duration such as 90s", timeout));
     }
     into.timeout = *parsed;
   }

@@ -14,9 +14,13 @@ constexpr std::int64_t kTopLogprobsMax = 20;
 constexpr std::size_t kStopsMax = 64;
 constexpr std::size_t kMessagesMax = 100'000;
 
-const char* type_name(Endpoint endpoint) { return endpoint == Endpoint::kGenerate ? "GenerateRequest" : "ChatRequest"; }
+const char* type_name(Endpoint endpoint) {
+  return endpoint == Endpoint::kGenerate ? "GenerateRequest" : "ChatRequest";
+}
 
-RequestError bad(std::string message, int status = 0) { return {invalid(std::move(message)), status}; }
+RequestError bad(std::string message, int status = 0) {
+  return {invalid(std::move(message)), status};
+}
 
 void read_sampling(const Json& options, pb::Generate& work) {
   const auto number = [&](const char* name, double otherwise) { return options.value(name, otherwise); };
@@ -46,7 +50,8 @@ void read_sampling(const Json& options, pb::Generate& work) {
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
   Json merged = model.parameters;
   if (const auto found = body.find("options"); found != body.end() && !found->is_null()) {
-    if (!found->is_object()) return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
+    if (!found->is_object())
+      return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
     auto options = check_options(*found);
     if (!options) return RequestError{options.error(), 500};
     for (auto& [name, value] : options->items()) merged[name] = value;
@@ -136,7 +141,8 @@ void read_tool_calls(Fields& fields, pb::Message& message) {
 std::optional<RequestError> read_messages(const Json& list, pb::Chat& chat) {
   if (list.size() > kMessagesMax) return bad(fmt::format("more than {} messages", kMessagesMax));
   for (const Json& item : list) {
-    if (!item.is_object()) return bad("json: cannot unmarshal a message into Go struct field ChatRequest.messages of type api.Message");
+    if (!item.is_object())
+      return bad("json: cannot unmarshal a message into Go struct field ChatRequest.messages of type api.Message");
     Fields fields(item, "Message");
     pb::Message& message = *chat.add_messages();
     std::string role = fields.text("role");
@@ -208,7 +214,8 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
   }
   if (context != nullptr) {
     for (const Json& token : *context) {
-      if (!token.is_number_integer()) return bad("json: cannot unmarshal into Go struct field GenerateRequest.context of type int");
+      if (!token.is_number_integer())
+        return bad("json: cannot unmarshal into Go struct field GenerateRequest.context of type int");
       into.work.add_context(token.get<std::uint32_t>());
     }
   }
@@ -233,7 +240,8 @@ Result<std::optional<Duration>> read_keep_alive(const Json* value) {
   if (value->is_number()) {
     const double seconds = value->get<double>();
     if (seconds < 0) return std::optional<Duration>(Duration::min());
-    return std::optional<Duration>(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::min(seconds, 9e9))));
+    return std::optional<Duration>(
+        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::min(seconds, 9e9))));
   }
   if (value->is_string()) {
     const auto parsed = parse_go_duration(value->get<std::string>());
@@ -277,7 +285,8 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
   return endpoint == Endpoint::kChat ? read_chat(body, model, into) : read_generate(body, model, into);
 }
 
-ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name, const Settings& settings) {
+ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
+                      const Settings& settings) {
   ModelTarget target;
   target.name = shown_name;
   target.manifest_digest = model->digest.hex();

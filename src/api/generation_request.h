@@ -15,9 +15,9 @@ enum class Endpoint { kGenerate, kChat };
 
 // The fields that decide what kind of request it is, before the model is known.
 struct GenerationHead {
-  std::string model;      // as the client wrote it; answers repeat it
+  std::string model;  // as the client wrote it; answers repeat it
   bool stream = true;
-  bool empty = false;     // no prompt, no messages: load or unload
+  bool empty = false;  // no prompt, no messages: load or unload
   std::optional<Duration> keep_alive;
 };
 
@@ -34,7 +34,8 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body);
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model, Submission& into);
 
 // What a runner needs to load this model.
-ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name, const Settings& settings);
+ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
+                      const Settings& settings);
 
 // keep_alive: seconds, or a Go duration; negative: for ever. Error: Go's text.
 Result<std::optional<Duration>> read_keep_alive(const Json* value);

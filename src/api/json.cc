@@ -10,11 +10,16 @@ namespace {
 
 const char* go_kind(const Json& value) {
   switch (value.type()) {
-    case Json::value_t::string: return "string";
-    case Json::value_t::boolean: return "bool";
-    case Json::value_t::array: return "array";
-    case Json::value_t::object: return "object";
-    default: return "number";
+    case Json::value_t::string:
+      return "string";
+    case Json::value_t::boolean:
+      return "bool";
+    case Json::value_t::array:
+      return "array";
+    case Json::value_t::object:
+      return "object";
+    default:
+      return "number";
   }
 }
 
@@ -24,14 +29,16 @@ Result<Json> parse_json(std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return invalid("missing request body");
   try {
     Json json = Json::parse(text);
-    if (!json.is_object()) return invalid(fmt::format("json: cannot unmarshal {} into a request object", go_kind(json)));
+    if (!json.is_object())
+      return invalid(fmt::format("json: cannot unmarshal {} into a request object", go_kind(json)));
     return json;
   } catch (const Json::parse_error& error) {
     if (error.byte == 0 || error.byte > text.size()) return invalid("unexpected EOF");
     const char culprit = text[error.byte - 1];
     const auto byte = static_cast<unsigned char>(culprit);
     const std::string shown = byte >= 0x20 && byte < 0x7f ? std::string(1, culprit) : fmt::format("\\x{:02x}", byte);
-    return invalid(fmt::format("invalid character '{}' looking for beginning of value (at byte {})", shown, error.byte));
+    return invalid(
+        fmt::format("invalid character '{}' looking for beginning of value (at byte {})", shown, error.byte));
   } catch (const std::exception& error) {
     return invalid(error.what());
   }
@@ -49,7 +56,8 @@ void Fields::fail(std::string message) {
 }
 
 void Fields::wrong_type(const char* name, const Json& value, const char* expected) {
-  fail(fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", go_kind(value), type_, name, expected));
+  fail(fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", go_kind(value), type_, name,
+                   expected));
 }
 
 std::optional<std::string> Fields::optional_text(const char* name) {
@@ -62,7 +70,9 @@ std::optional<std::string> Fields::optional_text(const char* name) {
   return value->get<std::string>();
 }
 
-std::string Fields::text(const char* name) { return optional_text(name).value_or(""); }
+std::string Fields::text(const char* name) {
+  return optional_text(name).value_or("");
+}
 
 std::optional<bool> Fields::flag(const char* name) {
   const Json* value = any(name);
@@ -126,11 +136,21 @@ void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned char>(c));
@@ -146,13 +166,14 @@ std::string timestamp(std::int64_t nanoseconds_since_epoch) {
   const std::time_t seconds = static_cast<std::time_t>(nanoseconds_since_epoch / 1'000'000'000);
   std::tm parts{};
   ::gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                     parts.tm_hour, parts.tm_min, parts.tm_sec, nanoseconds_since_epoch % 1'000'000'000);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, nanoseconds_since_epoch % 1'000'000'000);
 }
 
 std::string timestamp_now() {
-  return timestamp(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
-                       .count());
+  return timestamp(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
 }
 
 }  // namespace drover::api

@@ -29,11 +29,11 @@ class Fields {
   std::optional<std::string> optional_text(const char* name);
   std::optional<bool> flag(const char* name);
   std::optional<std::int64_t> integer(const char* name);
-  std::vector<std::string> texts(const char* name);             // an array of strings
-  std::vector<std::string> text_or_texts(const char* name);     // a string, or an array of them
-  const Json* array(const char* name);                          // null if absent
-  const Json* object(const char* name);                         // null if absent
-  const Json* any(const char* name) const;                      // null if absent or null
+  std::vector<std::string> texts(const char* name);          // an array of strings
+  std::vector<std::string> text_or_texts(const char* name);  // a string, or an array of them
+  const Json* array(const char* name);                       // null if absent
+  const Json* object(const char* name);                      // null if absent
+  const Json* any(const char* name) const;                   // null if absent or null
 
   // Remembers an error of a caller's own check.
   void fail(std::string message);

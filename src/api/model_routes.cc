@@ -63,12 +63,18 @@ asio::awaitable<void> tags(Service& service, http::Exchange& exchange) {
 
 const char* state_text(ModelState state) {
   switch (state) {
-    case ModelState::kUnloaded: return "unloaded";
-    case ModelState::kLoading: return "loading";
-    case ModelState::kLoaded: return "loaded";
-    case ModelState::kDraining: return "draining";
-    case ModelState::kStopping: return "stopping";
-    case ModelState::kBackoff: return "backoff";
+    case ModelState::kUnloaded:
+      return "unloaded";
+    case ModelState::kLoading:
+      return "loading";
+    case ModelState::kLoaded:
+      return "loaded";
+    case ModelState::kDraining:
+      return "draining";
+    case ModelState::kStopping:
+      return "stopping";
+    case ModelState::kBackoff:
+      return "backoff";
   }
   return "";
 }
@@ -174,7 +180,8 @@ FileList read_files(Fields& fields, const char* field) {
   if (object == nullptr) return files;
   for (const auto& [name, digest] : object->items()) {
     if (!digest.is_string()) {
-      fields.fail(fmt::format("json: cannot unmarshal a digest into Go struct field CreateRequest.{} of type string", field));
+      fields.fail(
+          fmt::format("json: cannot unmarshal a digest into Go struct field CreateRequest.{} of type string", field));
       return {};
     }
     files.emplace_back(name, digest.get<std::string>());
@@ -217,8 +224,7 @@ Result<CreateSpec> read_create(const Json& body) {
 
 // The statuses of a running create, posted by a disk thread and read on the I/O thread.
 struct CreateProgress {
-  explicit CreateProgress(asio::any_io_executor executor)
-      : wake(executor, asio::steady_timer::time_point::max()) {}
+  explicit CreateProgress(asio::any_io_executor executor) : wake(executor, asio::steady_timer::time_point::max()) {}
   asio::steady_timer wake;  // never expires; cancelled when something has happened
   std::deque<std::string> statuses;
   std::optional<Result<void>> result;

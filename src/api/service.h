@@ -46,7 +46,9 @@ asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int 
 asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status = 0,
                                  std::optional<Duration> retry_after = std::nullopt);
 
-inline Error model_not_found(std::string_view name) { return not_found("model '" + std::string(name) + "' not found"); }
+inline Error model_not_found(std::string_view name) {
+  return not_found("model '" + std::string(name) + "' not found");
+}
 
 // The name that clients and lists use for a model's capabilities, details and so on.
 Json model_details(const Model& model);

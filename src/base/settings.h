@@ -35,13 +35,13 @@ struct Settings {
   std::chrono::nanoseconds load_timeout = std::chrono::minutes(5);     // OLLAMA_LOAD_TIMEOUT, without progress; 0: none
   int context_length = 0;                                              // OLLAMA_CONTEXT_LENGTH; 0: chosen by the server
   std::string kv_cache_type;                                           // OLLAMA_KV_CACHE_TYPE: "", f16, q8_0, q4_0
-  std::optional<bool> flash_attention;     // OLLAMA_FLASH_ATTENTION; unset: the engine decides
-  std::vector<std::string> origins;        // OLLAMA_ORIGINS, beside the ones that are always allowed
-  std::vector<std::string> pinned;              // DROVER_PIN: models loaded at start and never unloaded
-  int output_tokens_max = 0;                    // DROVER_MAX_TOKENS per request; 0: no limit
-  std::chrono::nanoseconds generation_max{0};   // DROVER_MAX_GENERATION_TIME per request; 0: no limit
-  bool debug = false;                      // OLLAMA_DEBUG
-  std::size_t body_bytes_max = 64u << 20;  // DROVER_BODY_MAX: the largest JSON body that is read
+  std::optional<bool> flash_attention;         // OLLAMA_FLASH_ATTENTION; unset: the engine decides
+  std::vector<std::string> origins;            // OLLAMA_ORIGINS, beside the ones that are always allowed
+  std::vector<std::string> pinned;             // DROVER_PIN: models loaded at start and never unloaded
+  int output_tokens_max = 0;                   // DROVER_MAX_TOKENS per request; 0: no limit
+  std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit
+  bool debug = false;                          // OLLAMA_DEBUG
+  std::size_t body_bytes_max = 64u << 20;      // DROVER_BODY_MAX: the largest JSON body that is read
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
   std::chrono::nanoseconds hang_timeout = std::chrono::seconds(30);      // DROVER_HANG_TIMEOUT: no progress while busy
 };

@@ -4,6 +4,11 @@
 // Each model has its own queue, so that a load, an eviction, a failure or a long generation delays only the requests
 // for that model. Places of a model are shared between clients by weighted fair queueing; within one client and
 // priority the order of arrival holds.
+//
+// A model that is needed and not in memory gets there at once if there is room, else in the place of idle models, least
+// recently used first, else in that of a busy one whose turn is over: that has been in memory and waited for, both for
+// residence_min. Those that wait for memory take turns in the order in which they began to. So with room for one, each
+// model before it costs a wait of residence_min, the longest generation that runs, an unload and a load, and no more.
 #pragma once
 
 #include <cstdint>

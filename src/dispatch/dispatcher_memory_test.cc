@@ -266,6 +266,37 @@ TEST_F(DispatcherMemoryTest, PinnedModelIsNeitherEvictedNorUnloaded) {
   EXPECT_EQ(actions(), Log{});
 }
 
+TEST_F(DispatcherMemoryTest, UnloadReachesAPinnedModelThatBacksOff) {
+  Arrival pinned = arrival('A');
+  pinned.needs.pinned = true;
+  ask(pinned);
+  loaded(1);
+  finish(pinned.request);
+  gone(1);
+  gone(2);
+  gone(3);
+  EXPECT_EQ(actions(), (Log{"start 1 A", "run r1 1", "start 2 A", "start 3 A"}));
+  EXPECT_EQ(view('A').state, ModelState::kBackoff);
+  EXPECT_FALSE(dispatcher().unload(ModelId{0}, now_)) << "it is not in memory";
+  pass(1h);
+  EXPECT_EQ(actions(), Log{});
+}
+
+TEST_F(DispatcherMemoryTest, PinnedModelThatCannotLoadIsTriedAgainAfterItsBackOff) {
+  Arrival pinned = arrival('A');
+  pinned.needs.pinned = true;
+  ask(pinned);
+  loaded(1);
+  finish(pinned.request);
+  gone(1);
+  actions();
+  load_failed(2);
+  pass(1s - 1ns);
+  EXPECT_EQ(actions(), Log{});
+  pass(1ns);
+  EXPECT_EQ(actions(), Log{"start 3 A"});
+}
+
 TEST_F(DispatcherMemoryTest, WhoeverDoesNotFitBesideANewlyPinnedModelIsTold) {
   config_.loaded_models_max = 1;
   load('A');
@@ -314,6 +345,15 @@ TEST_F(DispatcherMemoryTest, AContextThatDoesNotFitFailsAloneAndTheOthersGoOn) {
   EXPECT_EQ(actions(), Log{"run r4 3"});
   EXPECT_FALSE(admit(sized('A', 9, 1 << 20)).ok()) << "for a while; the model that works is not stopped for it again";
   ask('A');
+}
+
+TEST_F(DispatcherMemoryTest, SmallerContextIsNotHeldBackByOneThatDidNotFit) {
+  ask(sized('A', 9, 1 << 20));
+  load_failed(1, true);
+  EXPECT_EQ(actions(), (Log{"start 1 A 1048576", "fail r1 no good"}));
+  EXPECT_FALSE(admit(sized('A', 9, 1 << 20)).ok());
+  ask('A');
+  EXPECT_EQ(actions(), Log{"start 2 A"});
 }
 
 TEST_F(DispatcherMemoryTest, WhenMoreIsUsedThanPlannedIdleModelsLeave) {

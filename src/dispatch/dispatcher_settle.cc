@@ -22,7 +22,11 @@ void Dispatcher::Impl::touch(Model& model) {
 
 void Dispatcher::Impl::settle(TimePoint now) {
   now_ = now;
+  // Each round stops, starts or fails something that the next one finds done.
+  const std::size_t rounds_max = 10 * (models_.size() + requests_.size() + 1);
+  std::size_t rounds = 0;
   do {
+    DROVER_CHECK(++rounds <= rounds_max);
     while (!touched_.empty()) {
       Model& model = *touched_.back();
       touched_.pop_back();

@@ -434,8 +434,8 @@ void DispatchDriver::on_gone(RunnerId id, const std::string& how) {
   act();
 }
 
-// A runner that ends has no more requests: those whose client has left are forgotten, the others are the dispatcher's to
-// replay or to fail.
+// A runner that ends has no more requests: those whose client has left are forgotten, the others are the dispatcher's
+// to replay or to fail.
 void DispatchDriver::release_requests_of(RunnerId id) {
   std::vector<RequestId> abandoned;
   for (const auto& [request, entry] : entries_) {
@@ -472,7 +472,8 @@ void DispatchDriver::pin(const ModelTarget& target) {
   if (first) asio::post(io_, [this] { check_pins(); });
 }
 
-// Keeps pinned models loaded, also after a crash or a failed load (whose back-off refuses the request until it is over).
+// Keeps pinned models loaded, also after a crash or a failed load (whose back-off refuses the request until it is
+// over).
 void DispatchDriver::check_pins() {
   if (shutting_down_) return;
   for (auto& [key, ticket] : pins_) {

@@ -101,7 +101,8 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
   }
   inputs.tools_json = chat.tools_json();
   inputs.suffix = chat.suffix();
-  if (!inputs.suffix.empty() && chat.messages_size() > 0) inputs.prompt = chat.messages(chat.messages_size() - 1).content();
+  if (!inputs.suffix.empty() && chat.messages_size() > 0)
+    inputs.prompt = chat.messages(chat.messages_size() - 1).content();
   inputs.now = std::chrono::system_clock::now();
   if (chat.thinking() != pb::THINKING_UNSET) inputs.think = chat.thinking() == pb::THINKING_ON;
   inputs.think_level = chat.think_level();
@@ -118,7 +119,8 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
     prompt.syntax.thinking_start = open;
     prompt.syntax.thinking_end = close;
     const std::string end = trimmed(prompt.text);
-    prompt.syntax.starts_in_thinking = end.size() >= open.size() && end.compare(end.size() - open.size(), open.size(), open) == 0;
+    prompt.syntax.starts_in_thinking =
+        end.size() >= open.size() && end.compare(end.size() - open.size(), open.size(), open) == 0;
     if (!prompt.grammar.empty()) prompt.grammar_start = {GrammarStart::Kind::kAfterText, close, {}, {}};
   }
   return prompt;
@@ -128,9 +130,12 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
 
 Result<std::string> grammar_for(const pb::Format& format) {
   switch (format.kind()) {
-    case pb::Format::JSON: return grammar_cache().get(R"({"type":"object"})");
-    case pb::Format::JSON_SCHEMA: return grammar_cache().get(format.schema_json());
-    default: return std::string();
+    case pb::Format::JSON:
+      return grammar_cache().get(R"({"type":"object"})");
+    case pb::Format::JSON_SCHEMA:
+      return grammar_cache().get(format.schema_json());
+    default:
+      return std::string();
   }
 }
 
@@ -139,8 +144,8 @@ struct ChatTemplate::Parts {
 
   const LlamaModel& model;
   common_chat_templates_ptr templates;
-  bool present = false;        // the model has a template of its own
-  bool specialized = false;    // llama.cpp has a hand-written parser: its output is never plain
+  bool present = false;      // the model has a template of its own
+  bool specialized = false;  // llama.cpp has a hand-written parser: its output is never plain
   bool supports_thinking = false;
   bool supports_tools = false;
 };
@@ -177,14 +182,21 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& mod
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(parts)));
 }
 
-bool ChatTemplate::present() const { return parts_->present; }
-bool ChatTemplate::can_think() const { return parts_->supports_thinking; }
-bool ChatTemplate::can_call_tools() const { return parts_->supports_tools; }
+bool ChatTemplate::present() const {
+  return parts_->present;
+}
+bool ChatTemplate::can_think() const {
+  return parts_->supports_thinking;
+}
+bool ChatTemplate::can_call_tools() const {
+  return parts_->supports_tools;
+}
 
 namespace {
 
 // Fills the parts of `prompt` that say how the output is to be read.
-void read_syntax(const LlamaModel& model, const common_chat_params& params, bool parser_needed, RenderedPrompt& prompt) {
+void read_syntax(const LlamaModel& model, const common_chat_params& params, bool parser_needed,
+                 RenderedPrompt& prompt) {
   prompt.stops = params.additional_stops;
   if (parser_needed) {
     prompt.syntax.kind = OutputSyntax::Kind::kParser;
@@ -206,7 +218,9 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   prompt.grammar_start.kind = GrammarStart::Kind::kOnTrigger;
   for (const common_grammar_trigger& trigger : params.grammar_triggers) {
     switch (trigger.type) {
-      case COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN: prompt.grammar_start.trigger_tokens.push_back(trigger.token); break;
+      case COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN:
+        prompt.grammar_start.trigger_tokens.push_back(trigger.token);
+        break;
       case COMMON_GRAMMAR_TRIGGER_TYPE_WORD: {
         const std::vector<Token> tokens = model.tokenize(trigger.value, false);
         if (tokens.size() == 1) {
@@ -216,7 +230,9 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
         }
         break;
       }
-      case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN: prompt.grammar_start.trigger_patterns.push_back(trigger.value); break;
+      case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN:
+        prompt.grammar_start.trigger_patterns.push_back(trigger.value);
+        break;
       case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL: {
         prompt.grammar_start.trigger_patterns.push_back("^" + trigger.value + "$");
         break;

@@ -21,7 +21,7 @@ struct OutputSyntax {
     kThinking,  // thinking between two tags at the start, then content
     kParser,    // llama.cpp's parser for this template, needed for tool calls
   } kind = Kind::kPlain;
-  std::string thinking_start;       // kThinking
+  std::string thinking_start;  // kThinking
   std::string thinking_end;
   bool starts_in_thinking = false;  // the prompt ends inside of the thinking tag
   int format = 0;                   // kParser: common_chat_format

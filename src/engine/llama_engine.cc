@@ -26,7 +26,8 @@ ggml_type cache_type(const std::string& name) {
 llama_context_params context_params(const LlamaModel& model, const ContextOptions& options) {
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(options.cells);
-  // One step is one ubatch: a cancelled prompt frees its place within a step, and an aborted step leaves nothing behind.
+  // One step is one ubatch: a cancelled prompt frees its place within a step, and an aborted step leaves nothing
+  // behind.
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
   params.n_seq_max = static_cast<std::uint32_t>(options.places);
   params.n_outputs_max = static_cast<std::uint32_t>(options.places);
@@ -45,7 +46,8 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
 
 // Storage for llama_batch, sized once.
 struct LlamaEngine::Batch {
-  explicit Batch(int size) : tokens(size), positions(size), counts(size, 1), slots(size), slot_lists(size), outputs(size) {
+  explicit Batch(int size)
+      : tokens(size), positions(size), counts(size, 1), slots(size), slot_lists(size), outputs(size) {
     for (int i = 0; i < size; ++i) slot_lists[static_cast<std::size_t>(i)] = &slots[static_cast<std::size_t>(i)];
   }
   std::vector<llama_token> tokens;
@@ -78,7 +80,8 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
 }
 
 Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOptions& options) {
-  if (llama_get_memory(context_) == nullptr) return internal("the model has no memory of a sequence and cannot generate");
+  if (llama_get_memory(context_) == nullptr)
+    return internal("the model has no memory of a sequence and cannot generate");
   // Decodes two tokens, which also warms the model up, and clears the memory.
   const common_context_seq_rm_type removal = common_context_can_seq_rm(context_);
   if (removal == COMMON_CONTEXT_SEQ_RM_TYPE_NO) return internal("the model cannot compute a first step");
@@ -107,8 +110,8 @@ void LlamaEngine::apply(std::span<const MemoryOperation> operations) {
     if (operation.kind == MemoryOperation::Kind::kCopy) {
       llama_memory_seq_cp(memory, operation.from, operation.to, operation.begin, operation.end);
     } else {
-      const bool removed = llama_memory_seq_rm(memory, operation.from, operation.begin > 0 ? operation.begin : -1,
-                                               operation.end);
+      const bool removed =
+          llama_memory_seq_rm(memory, operation.from, operation.begin > 0 ? operation.begin : -1, operation.end);
       DROVER_CHECK(removed);
     }
   }
@@ -122,8 +125,12 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     batch_->slots[i] = rows[i].slot;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
-  llama_batch batch = {static_cast<std::int32_t>(rows.size()), batch_->tokens.data(), nullptr,
-                       batch_->positions.data(), batch_->counts.data(), batch_->slot_lists.data(),
+  llama_batch batch = {static_cast<std::int32_t>(rows.size()),
+                       batch_->tokens.data(),
+                       nullptr,
+                       batch_->positions.data(),
+                       batch_->counts.data(),
+                       batch_->slot_lists.data(),
                        batch_->outputs.data()};
   int status = -1;
   try {
@@ -134,14 +141,20 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   }
   progress_.fetch_add(1, std::memory_order_relaxed);
   switch (status) {
-    case 0: return DecodeStatus::kDone;
-    case 1: return DecodeStatus::kNoRoom;
-    case 2: return DecodeStatus::kAborted;
-    default: return DecodeStatus::kFailed;
+    case 0:
+      return DecodeStatus::kDone;
+    case 1:
+      return DecodeStatus::kNoRoom;
+    case 2:
+      return DecodeStatus::kAborted;
+    default:
+      return DecodeStatus::kFailed;
   }
 }
 
-const float* LlamaEngine::logits(int index) { return llama_get_logits_ith(context_, index); }
+const float* LlamaEngine::logits(int index) {
+  return llama_get_logits_ith(context_, index);
+}
 
 std::uint64_t LlamaEngine::memory_bytes() const {
   std::uint64_t bytes = 0;

@@ -13,10 +13,10 @@ struct llama_context;
 namespace drover {
 
 struct ContextOptions {
-  int cells = 4096;          // KV cells, shared by all sequences
-  int places = 1;            // sequences that may be live at a time
+  int cells = 4096;  // KV cells, shared by all sequences
+  int places = 1;    // sequences that may be live at a time
   int step_tokens_max = 512;
-  int threads = 0;           // 0: the physical cores
+  int threads = 0;            // 0: the physical cores
   std::string kv_cache_type;  // "", f16, q8_0, q4_0
   int flash_attention = -1;   // -1: the engine decides, 0: off, 1: on
 };
@@ -40,7 +40,8 @@ class LlamaEngine final : public Engine {
   void request_abort() { abort_.store(true, std::memory_order_relaxed); }
   void clear_abort() { abort_.store(false, std::memory_order_relaxed); }
 
-  // Grows while a step is computed (with every node of the graph, on back ends that tell) and with each step. Any thread.
+  // Grows while a step is computed (with every node of the graph, on back ends that tell) and with each step. Any
+  // thread.
   std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
   // Weights, KV and compute buffers.

@@ -83,7 +83,9 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options
   return model;
 }
 
-LlamaModel::~LlamaModel() { llama_model_free(model_); }
+LlamaModel::~LlamaModel() {
+  llama_model_free(model_);
+}
 
 std::vector<Token> LlamaModel::tokenize(std::string_view text, bool special) const {
   // One token per byte and a few special ones is the most there can be, and seldom needed: ask for less first.
@@ -113,10 +115,16 @@ void LlamaModel::append_piece(Token token, bool control, std::string& out) const
   llama_token_to_piece(vocabulary_, token, out.data() + start, -size, 0, control);
 }
 
-bool LlamaModel::ends_generation(Token token) const { return llama_vocab_is_eog(vocabulary_, token); }
+bool LlamaModel::ends_generation(Token token) const {
+  return llama_vocab_is_eog(vocabulary_, token);
+}
 
-int LlamaModel::trained_context() const { return llama_model_n_ctx_train(model_); }
+int LlamaModel::trained_context() const {
+  return llama_model_n_ctx_train(model_);
+}
 
-bool LlamaModel::can_generate() const { return llama_model_has_decoder(model_) && !llama_model_has_encoder(model_); }
+bool LlamaModel::can_generate() const {
+  return llama_model_has_decoder(model_) && !llama_model_has_encoder(model_);
+}
 
 }  // namespace drover

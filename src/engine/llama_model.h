@@ -48,14 +48,15 @@ class LlamaModel {
   // Token ids of `text`. `special`: adds the tokens that the vocabulary wants at the start and end (BOS…).
   // Special tokens that are spelled out in the text are recognised.
   std::vector<Token> tokenize(std::string_view text, bool special) const;
-  // Appends a token's bytes, which need not be whole characters, to `out`. Control tokens give nothing unless `control`.
+  // Appends a token's bytes, which need not be whole characters, to `out`. Control tokens give nothing unless
+  // `control`.
   void append_piece(Token token, bool control, std::string& out) const;
   bool ends_generation(Token token) const;
 
   int vocabulary_size() const { return vocabulary_size_; }
-  int trained_context() const;          // tokens
+  int trained_context() const;  // tokens
   const InfillTokens& infill() const { return infill_; }
-  bool can_generate() const;            // false for encoders such as BERT
+  bool can_generate() const;  // false for encoders such as BERT
   llama_model* get() const { return model_; }
   const llama_vocab* vocabulary() const { return vocabulary_; }
   std::span<llama_adapter_lora* const> adapters() const { return adapters_; }

@@ -91,9 +91,15 @@ class OutputParser::ThinkingSplitter {
     bool again = true;
     while (again && !held_.empty()) {
       switch (state_) {
-        case State::kBefore: again = before(last); break;
-        case State::kThinking: again = thinking(last, out); break;
-        case State::kAnswer: again = answer(out); break;
+        case State::kBefore:
+          again = before(last);
+          break;
+        case State::kThinking:
+          again = thinking(last, out);
+          break;
+        case State::kAnswer:
+          again = answer(out);
+          break;
       }
     }
   }
@@ -103,14 +109,16 @@ class OutputParser::ThinkingSplitter {
 
   bool before(bool last) {
     const auto first = held_.find_first_not_of(" \t\r\n");
-    const std::string_view text = first == std::string::npos ? std::string_view() : std::string_view(held_).substr(first);
+    const std::string_view text =
+        first == std::string::npos ? std::string_view() : std::string_view(held_).substr(first);
     if (!start_.empty() && text.size() >= start_.size() && text.substr(0, start_.size()) == start_) {
       held_.erase(0, first + start_.size());
       state_ = State::kThinking;
       trim_start_ = true;
       return true;
     }
-    const bool undecided = !last && (text.empty() || (text.size() < start_.size() && start_.compare(0, text.size(), text) == 0));
+    const bool undecided =
+        !last && (text.empty() || (text.size() < start_.size() && start_.compare(0, text.size(), text) == 0));
     if (undecided) return false;
     state_ = State::kAnswer;
     return true;
@@ -118,7 +126,9 @@ class OutputParser::ThinkingSplitter {
 
   bool thinking(bool last, OutputPiece& out) {
     const auto end = held_.find(end_);
-    std::size_t certain = end != std::string::npos ? end : last ? held_.size() : held_.size() - partial_match(held_, end_);
+    std::size_t certain = end != std::string::npos ? end
+                          : last                   ? held_.size()
+                                                   : held_.size() - partial_match(held_, end_);
     // White space before the end tag belongs to the tag.
     std::size_t shown = certain;
     if (end != std::string::npos || !last) {
@@ -186,7 +196,8 @@ class OutputParser::TemplateParser {
     sent_.content = message.content;
     sent_.reasoning_content = message.reasoning_content;
     // A call is certain once the next one has begun or the output has ended.
-    const std::size_t certain = last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
+    const std::size_t certain =
+        last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
     for (std::size_t i = calls_sent_; i < certain; ++i) {
       const common_chat_tool_call& call = message.tool_calls[i];
       out.tool_calls.push_back({call.id.empty() ? new_call_id() : call.id, call.name, call.arguments});
@@ -209,7 +220,8 @@ OutputParser::OutputParser(OutputSyntax syntax, std::vector<std::string> stops)
     : syntax_(std::move(syntax)), stops_(std::move(stops)) {
   std::erase(stops_, std::string());
   if (syntax_.kind == OutputSyntax::Kind::kThinking) {
-    thinking_ = std::make_unique<ThinkingSplitter>(syntax_.thinking_start, syntax_.thinking_end, syntax_.starts_in_thinking);
+    thinking_ =
+        std::make_unique<ThinkingSplitter>(syntax_.thinking_start, syntax_.thinking_end, syntax_.starts_in_thinking);
   } else if (syntax_.kind == OutputSyntax::Kind::kParser) {
     parser_ = std::make_unique<TemplateParser>(syntax_);
   }

@@ -81,8 +81,13 @@ TEST(OutputParser, NeverCutsACharacter) {
 }
 
 TEST(OutputParser, ReplacesBytesThatAreNoCharacters) {
-  EXPECT_EQ(parse("a\xff" "b", 1, {}, {}).content, "a\xEF\xBF\xBD" "b");
-  EXPECT_EQ(parse("a\xe6\x97", 1, {}, {}).content, "a");  // its rest never came
+  EXPECT_EQ(parse("a\xff"
+                  "b",
+                  1, {}, {})
+                .content,
+            "a\xEF\xBF\xBD"
+            "b");
+  EXPECT_EQ(parse("a\xe6\x97", 1, {}, {}).content, "a");                                        // its rest never came
   EXPECT_EQ(parse("\xed\xa0\x80", 1, {}, {}).content, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");  // a surrogate
 }
 

@@ -20,7 +20,9 @@ struct FreeSampler {
 };
 using SamplerPointer = std::unique_ptr<llama_sampler, FreeSampler>;
 
-bool logit_greater(const llama_token_data& a, const llama_token_data& b) { return a.logit > b.logit; }
+bool logit_greater(const llama_token_data& a, const llama_token_data& b) {
+  return a.logit > b.logit;
+}
 
 }  // namespace
 
@@ -100,9 +102,9 @@ llama_sampler* make_grammar(const LlamaModel& model, const SamplerOptions& optio
   }
   std::vector<const char*> patterns;
   for (const std::string& pattern : options.grammar_start.trigger_patterns) patterns.push_back(pattern.c_str());
-  return llama_sampler_init_grammar_lazy_patterns(
-      model.vocabulary(), options.grammar.c_str(), "root", patterns.data(), patterns.size(),
-      options.grammar_start.trigger_tokens.data(), options.grammar_start.trigger_tokens.size());
+  return llama_sampler_init_grammar_lazy_patterns(model.vocabulary(), options.grammar.c_str(), "root", patterns.data(),
+                                                  patterns.size(), options.grammar_start.trigger_tokens.data(),
+                                                  options.grammar_start.trigger_tokens.size());
 }
 
 }  // namespace
@@ -112,8 +114,9 @@ Sampler::~Sampler() = default;
 
 Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const SamplerOptions& options) {
   auto parts = std::make_unique<Parts>(model, options);
-  parts->penalties = options.repeat_last_n != 0 && (options.repeat_penalty != 1.0f || options.presence_penalty != 0.0f ||
-                                                    options.frequency_penalty != 0.0f);
+  parts->penalties =
+      options.repeat_last_n != 0 &&
+      (options.repeat_penalty != 1.0f || options.presence_penalty != 0.0f || options.frequency_penalty != 0.0f);
   // Every other sampler keeps the likeliest token; typical may drop it.
   parts->greedy = options.temperature <= 0.0f && !parts->penalties && options.typical_p >= 1.0f;
   parts->direct = !parts->penalties && options.top_k > 0 && options.top_k <= kDirectTopKMax;
@@ -190,9 +193,11 @@ std::vector<TokenProbability> Sampler::likeliest(const float* logits, int vocabu
   std::vector<Token> ids(static_cast<std::size_t>(vocabulary_size));
   for (int id = 0; id < vocabulary_size; ++id) ids[static_cast<std::size_t>(id)] = id;
   const int kept = std::min(count, vocabulary_size);
-  std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), [&](Token a, Token b) { return logits[a] > logits[b]; });
+  std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(),
+                    [&](Token a, Token b) { return logits[a] > logits[b]; });
   std::vector<TokenProbability> result = {{token, logprob(token)}};
-  for (int i = 0; i < kept; ++i) result.push_back({ids[static_cast<std::size_t>(i)], logprob(ids[static_cast<std::size_t>(i)])});
+  for (int i = 0; i < kept; ++i)
+    result.push_back({ids[static_cast<std::size_t>(i)], logprob(ids[static_cast<std::size_t>(i)])});
   return result;
 }
 

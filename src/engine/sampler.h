@@ -19,8 +19,8 @@ class LlamaModel;
 // When a grammar starts to bind.
 struct GrammarStart {
   enum class Kind { kAtOnce, kAfterText, kOnTrigger } kind = Kind::kAtOnce;
-  std::string text;                            // kAfterText: once the output contains it ("</think>")
-  std::vector<std::string> trigger_patterns;   // kOnTrigger: llama.cpp's lazy grammar
+  std::string text;                           // kAfterText: once the output contains it ("</think>")
+  std::vector<std::string> trigger_patterns;  // kOnTrigger: llama.cpp's lazy grammar
   std::vector<Token> trigger_tokens;
 };
 
@@ -31,11 +31,11 @@ struct SamplerOptions {
   float top_p = 0.9f;
   float min_p = 0.0f;
   float typical_p = 1.0f;
-  int repeat_last_n = 64;           // 0: off
+  int repeat_last_n = 64;  // 0: off
   float repeat_penalty = 1.0f;
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
-  std::string grammar;              // GBNF; empty: none
+  std::string grammar;  // GBNF; empty: none
   GrammarStart grammar_start;
 };
 

@@ -31,7 +31,8 @@ std::vector<float> random_logits(std::mt19937& random) {
 // llama.cpp's own chain over the whole vocabulary, in the order of its common sampler.
 class Reference {
  public:
-  explicit Reference(const SamplerOptions& options) : chain_(llama_sampler_chain_init(llama_sampler_chain_default_params())) {
+  explicit Reference(const SamplerOptions& options)
+      : chain_(llama_sampler_chain_init(llama_sampler_chain_default_params())) {
     const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain_, sampler); };
     add(llama_sampler_init_penalties(cria().vocabulary_size(), options.repeat_last_n, options.repeat_penalty,
                                      options.frequency_penalty, options.presence_penalty));
@@ -84,8 +85,9 @@ TEST(Sampler, ChoosesWhatLlamaCppChooses) {
     for (int step = 0; step < 8; ++step) {
       const std::vector<float> logits = random_logits(random);
       ASSERT_EQ((*sampler)->sample(logits.data()), reference.sample(logits))
-          << "round " << round << " step " << step << " temperature " << options.temperature << " top_k " << options.top_k
-          << " top_p " << options.top_p << " min_p " << options.min_p << " typical_p " << options.typical_p;
+          << "round " << round << " step " << step << " temperature " << options.temperature << " top_k "
+          << options.top_k << " top_p " << options.top_p << " min_p " << options.min_p << " typical_p "
+          << options.typical_p;
     }
   }
 }

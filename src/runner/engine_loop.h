@@ -1,5 +1,5 @@
-// The engine thread: drains its mailbox, asks the batch scheduler for a step, computes it, samples, and hands the tokens
-// on. All decisions about a step are the scheduler's; all text is the output worker's.
+// The engine thread: drains its mailbox, asks the batch scheduler for a step, computes it, samples, and hands the
+// tokens on. All decisions about a step are the scheduler's; all text is the output worker's.
 #pragma once
 
 #include <atomic>

@@ -129,7 +129,8 @@ Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, in
     if (work.context_size() > 0) {
       prompt.tokens.assign(work.context().begin(), work.context().end());
       for (const Token token : prompt.tokens) {
-        if (token < 0 || token >= model_.vocabulary_size()) return invalid("context holds a token that the model does not have");
+        if (token < 0 || token >= model_.vocabulary_size())
+          return invalid("context holds a token that the model does not have");
       }
     }
     const std::vector<Token> tokens = model_.tokenize(prompt.rendered.text, prompt.tokens.empty());

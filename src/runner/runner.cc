@@ -81,7 +81,7 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
 
 void report_failed_load(const Error& error, FrameChannel& channel) {
   pb::FromRunner frame;
-  frame.mutable_failed()->set_kind(error.code == ErrorCode::kNoSpace          ? pb::Failed::MEMORY
+  frame.mutable_failed()->set_kind(error.code == ErrorCode::kNoSpace           ? pb::Failed::MEMORY
                                    : error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
                                                                                : pb::Failed::INTERNAL);
   frame.mutable_failed()->set_message(error.message);
@@ -131,8 +131,11 @@ void serve(LoadedModel& loaded, FrameChannel& channel) {
         engine_mail.post(Announced{RequestId{message.generate().request()}});
         requests.post(std::move(*message.mutable_generate()));
         break;
-      case pb::ToRunner::kCancel: loop.cancel(RequestId{message.cancel().request()}); break;
-      default: spdlog::warn("a message that a runner does not know");
+      case pb::ToRunner::kCancel:
+        loop.cancel(RequestId{message.cancel().request()});
+        break;
+      default:
+        spdlog::warn("a message that a runner does not know");
     }
     message.Clear();
   }

@@ -1,7 +1,8 @@
 // The whole dispatcher in virtual time, from a seed.
 //
-//   dispatch_sim [--requests N] [--seeds A-B]   as many requests over these seeds; a seed that fails prints itself
-//   dispatch_sim --seed S [--requests N]        one seed, as it ran there
+//   dispatch_sim [--requests N] [--seeds A-B]   these seeds, and on until there were so many requests; a seed that
+//                                               fails prints itself
+//   dispatch_sim --seed S                       one seed, as it ran there
 //   dispatch_sim --mutations                    breaks the rules on purpose and shows the seed that catches each
 #include <fmt/core.h>
 
@@ -17,16 +18,15 @@
 namespace drover::sim {
 namespace {
 
+// The same for every seed, so that one that failed among others can be played again by itself.
 constexpr int kRequestsPerSeed = 2000;
 constexpr std::uint64_t kSeedsPerMutationMax = 200;
 
 struct Options {
   std::uint64_t requests = 200000;
   std::uint64_t first_seed = 1;
-  std::uint64_t last_seed = 100;
-  int requests_per_seed = 0;  // 0: what is to be done, spread over the seeds
+  std::uint64_t last_seed = 1;
   bool mutations = false;
-  bool verbose = false;
 };
 
 std::optional<std::uint64_t> number(std::string_view text) {
@@ -44,10 +44,6 @@ std::optional<Options> parse(int argc, char** argv) {
       options.mutations = true;
       continue;
     }
-    if (name == "--verbose") {
-      options.verbose = true;
-      continue;
-    }
     if (++i == argc) return std::nullopt;
     const std::string_view value = argv[i];
     const std::size_t dash = value.find('-');
@@ -56,12 +52,10 @@ std::optional<Options> parse(int argc, char** argv) {
     if (!low || !high || *high < *low) return std::nullopt;
     if (name == "--requests") {
       options.requests = *low;
-    } else if (name == "--requests-per-seed") {
-      options.requests_per_seed = static_cast<int>(*low);
     } else if (name == "--seeds" || name == "--seed") {
       options.first_seed = *low;
       options.last_seed = *high;
-      if (name == "--seed") options.requests_per_seed = kRequestsPerSeed;
+      if (name == "--seed") options.requests = 0;
     } else {
       return std::nullopt;
     }
@@ -70,7 +64,9 @@ std::optional<Options> parse(int argc, char** argv) {
 }
 
 std::optional<std::string> run_seed(std::uint64_t seed, int requests, Mutation mutation, Checker::Counts& counts) {
-  World world(seed, make_scenario(seed, requests), mutation);
+  Scenario scenario = make_scenario(seed, requests);
+  scenario.traits.compare_views = mutation == Mutation::kNone;
+  World world(seed, scenario, mutation);
   auto violation = world.run();
   counts += world.counts();
   return violation;
@@ -81,17 +77,13 @@ int run_seeds(const Options& options) {
   Checker::Counts total;
   int failures = 0;
   std::uint64_t requests = 0;
-  // Each seed is played with the same number of requests however many there are in all, so that it can be played again.
-  const int per_seed = options.requests_per_seed > 0 ? options.requests_per_seed : kRequestsPerSeed;
   std::uint64_t seed = options.first_seed;
   for (; seed <= options.last_seed || requests < options.requests; ++seed) {
-    if (options.first_seed == options.last_seed && seed > options.last_seed) break;
-    if (auto violation = run_seed(seed, per_seed, Mutation::kNone, total)) {
-      fmt::print("seed {}: {}\n  again: dispatch_sim --seed {}{}\n", seed, *violation, seed,
-                 per_seed == kRequestsPerSeed ? "" : fmt::format(" --requests-per-seed {}", per_seed));
+    if (auto violation = run_seed(seed, kRequestsPerSeed, Mutation::kNone, total)) {
+      fmt::print("seed {}: {}\n  again: dispatch_sim --seed {}\n", seed, *violation, seed);
       ++failures;
     }
-    requests += static_cast<std::uint64_t>(per_seed);
+    requests += kRequestsPerSeed;
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("{} requests, seeds {}-{}, {:.1f} s: {} failed seeds\n", requests, options.first_seed, seed - 1, seconds,

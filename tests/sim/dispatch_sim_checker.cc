@@ -237,7 +237,6 @@ void Checker::gone(RunnerId id, TimePoint now) {
   } else if (!runner.stopping) {
     lose(runner, now);
   }
-  if (model.waiting == 0) model.unload_asked = false;
   runners_.erase(it);
 }
 
@@ -275,9 +274,12 @@ void Checker::acted(const std::vector<Action>& actions, const Dispatcher& dispat
   check_requests(now);
   check_models(dispatcher, now);
   check_lack(dispatcher, now);
-  if (events_ % kViewsEvery == 0) check_views(dispatcher);
+  if (traits_.compare_views && events_ % kViewsEvery == 0) check_views(dispatcher);
   if (ticked_ && dispatcher.next_due() <= now) broken("tick() left something undone that is due");
-  for (auto& [id, model] : models_) model.load_failed_now = false;
+  for (auto& [id, model] : models_) {
+    model.load_failed_now = false;
+    if (!model.runner && model.waiting == 0) model.unload_asked = false;
+  }
   touched_.clear();
   admitted_now_.reset();
   ticked_ = false;
@@ -350,7 +352,8 @@ void Checker::check_stop(Runner& runner, const Model& model, StopReason reason, 
       bool memory_failed = false;
       for (const auto& [id, other] : models_) memory_failed = memory_failed || other.load_failed_now;
       if (model.pinned) broken("a pinned model is evicted");
-      if (!others_lack(runner.model) && !over_bound(&Runner::claimed) && !memory_failed) broken("a model is evicted for nobody");
+      if (!others_lack(runner.model) && !over_bound(&Runner::claimed) && !memory_failed)
+        broken("a model is evicted for nobody");
       if (model.waiting > 0 && now < runner.loaded_at + config_.residence_min)
         broken("a model is evicted that is waited for, before its turn is over");
       break;
@@ -485,7 +488,7 @@ void Checker::check_requests(TimePoint now) {
 }
 
 void Checker::check_models(const Dispatcher& dispatcher, TimePoint now) {
-  if (dispatcher.waiting() != waiting_) return broken("the count of those that wait is wrong");
+  if (traits_.compare_views && dispatcher.waiting() != waiting_) return broken("the count of those that wait is wrong");
   for (const auto& [id, model] : models_) {
     if (shutting_down_ && model.waiting > 0) return broken("somebody waits after a shutdown");
     if (!model.runner) continue;

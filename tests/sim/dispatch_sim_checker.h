@@ -14,10 +14,12 @@
 
 namespace drover::sim {
 
-// What a world promises, so that more can be checked.
 struct WorldTraits {
   // No faults, no growth, no changes of memory: a model that wants memory gets it within this time. Zero: no promise.
   Duration lack_max{};
+  // Compare the dispatcher's own account with the checker's. Off where rules are broken on purpose, because the rules
+  // are to be seen to bite, not the account.
+  bool compare_views = true;
 };
 
 class Checker {

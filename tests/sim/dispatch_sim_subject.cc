@@ -17,23 +17,29 @@ Result<void> Subject::admit(Arrival arrival, TimePoint now) {
   if (mutation_ == Mutation::kShrinkEstimates) arrival.needs.memory_bytes /= 2;
   if (mutation_ == Mutation::kMergeClients) arrival.client = "everybody";
   if (strikes(Mutation::kLoseRequest)) return {};
-  if (mutation_ != Mutation::kSwapArrivals) return dispatcher_.admit(arrival, now);
-  if (held_back_ && held_back_->first.client == arrival.client && held_back_->first.model == arrival.model &&
-      held_back_->first.priority == arrival.priority) {
-    auto admitted = dispatcher_.admit(arrival, now);
-    (void)dispatcher_.admit(held_back_->first, now);
-    held_back_.reset();
-    return admitted;
+  const auto admitted = dispatcher_.admit(arrival, now);
+  if (mutation_ == Mutation::kSwapArrivals && admitted.ok()) {
+    const bool same_flow = last_arrival_ && last_arrival_->client == arrival.client &&
+                           last_arrival_->model == arrival.model && last_arrival_->priority == arrival.priority;
+    if (same_flow && strikes(Mutation::kSwapArrivals)) {
+      // From now on each of the two stands for the other.
+      swapped_[arrival.request] = last_arrival_->request;
+      swapped_[last_arrival_->request] = arrival.request;
+      last_arrival_.reset();
+    } else {
+      last_arrival_ = arrival;
+    }
   }
-  if (!held_back_ && strikes(Mutation::kSwapArrivals)) {
-    held_back_.emplace(arrival, now);
-    return {};
-  }
-  return dispatcher_.admit(arrival, now);
+  return admitted;
+}
+
+RequestId Subject::swapped(RequestId request) const {
+  const auto it = swapped_.find(request);
+  return it == swapped_.end() ? request : it->second;
 }
 
 void Subject::cancel(RequestId request, TimePoint now) {
-  if (!strikes(Mutation::kLoseCancel)) dispatcher_.cancel(request, now);
+  if (!strikes(Mutation::kLoseCancel)) dispatcher_.cancel(swapped(request), now);
 }
 
 bool Subject::unload(ModelId model, TimePoint now) {
@@ -47,7 +53,7 @@ void Subject::loaded(RunnerId runner, Dispatcher::LoadedInfo info, TimePoint now
 }
 
 void Subject::finished(RequestId request, TimePoint now) {
-  if (!strikes(Mutation::kKeepPlace)) dispatcher_.finished(request, now);
+  if (!strikes(Mutation::kKeepPlace)) dispatcher_.finished(swapped(request), now);
 }
 
 std::vector<Action> Subject::take_actions() {
@@ -58,7 +64,11 @@ std::vector<Action> Subject::take_actions() {
 
 void Subject::break_actions(std::vector<Action>& actions) {
   std::vector<Action> broken;
-  for (const Action& action : actions) {
+  for (Action& action : actions) {
+    if (auto* dispatch = std::get_if<Dispatch>(&action)) dispatch->request = swapped(dispatch->request);
+    if (auto* cancel = std::get_if<CancelOnRunner>(&action)) cancel->request = swapped(cancel->request);
+    if (auto* complete = std::get_if<Complete>(&action)) complete->request = swapped(complete->request);
+    if (auto* fail = std::get_if<Fail>(&action)) fail->request = swapped(fail->request);
     if (const auto* fail = std::get_if<Fail>(&action)) {
       if (fail->error.code == ErrorCode::kTimedOut && strikes(Mutation::kForgetDeadline)) continue;
       broken.push_back(action);

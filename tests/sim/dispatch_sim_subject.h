@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -66,7 +67,7 @@ class Subject {
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
     dispatcher_.load_failed(runner, error, memory, now);
   }
-  void output_sent(RequestId request) { dispatcher_.output_sent(request); }
+  void output_sent(RequestId request) { dispatcher_.output_sent(swapped(request)); }
   void finished(RequestId request, TimePoint now);
   void progress(RunnerId runner, TimePoint now) { dispatcher_.progress(runner, now); }
   void runner_gone(RunnerId runner, TimePoint now) { dispatcher_.runner_gone(runner, "signal 9", now); }
@@ -83,7 +84,10 @@ class Subject {
   Dispatcher dispatcher_;
   Mutation mutation_;
   int chances_ = 0;
-  std::optional<std::pair<Arrival, TimePoint>> held_back_;
+  RequestId swapped(RequestId request) const;
+
+  std::optional<Arrival> last_arrival_;
+  std::map<RequestId, RequestId> swapped_;
   std::optional<StartRunner> last_start_;
 };
 

@@ -33,7 +33,7 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
     model.load_max = random.one_of<Duration>({200ms, 2s, 10s});
     if (!calm) {
       model.estimate_error_max = random.one_of({0.0, 0.0, 0.3});
-      model.broken = random.chance(0.05);
+      model.broken = random.chance(0.02);
       model.pinned = models > 1 && random.chance(0.08);
       if (random.chance(0.1)) model.load_max = 15min;
     }
@@ -44,7 +44,7 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   config.loaded_models_max = 1 + static_cast<int>(random.below(3));
   if (random.chance(0.7))
     config.memory_bytes_max = static_cast<std::uint64_t>(static_cast<double>(largest) * (1 + 2 * random.unit()));
-  config.waiting_max = random.one_of<std::size_t>({1, 8, 64, 512, 5000});
+  config.waiting_max = random.one_of<std::size_t>({1, 16, 128, 512, 512, 5000});
   config.request_timeout = random.one_of<Duration>({0s, 0s, 10s, 60s, 300s});
   config.residence_min = random.one_of<Duration>({0s, 1s, 5s, 20s});
   config.low_ageing = random.one_of<Duration>({0s, 1s, 30s});
@@ -55,7 +55,7 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   s.clients = random.one_of({1, 2, 5, 50});
   s.service_max = random.one_of<Duration>({100ms, 1s, 10s});
   // From an idle server to three times what it can do.
-  const double load = random.one_of({0.1, 0.5, 0.9, 3.0});
+  const double load = random.one_of({0.1, 0.3, 0.6, 0.9, 2.0});
   s.gap_mean = Duration(static_cast<std::int64_t>(static_cast<double>(s.service_max.count()) / 2 / load / s.places_max /
                                                   std::min(models, config.loaded_models_max)));
   s.burst = random.one_of({0.0, 0.01, 0.1});
@@ -74,13 +74,13 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   }
   s.larger_context = random.one_of({0.0, 0.05, 0.3});
   s.new_bound = random.one_of({0.0, 0.0, 0.003});
-  const double faults = random.one_of({0.0, 0.1, 1.0, 5.0});
+  const double faults = random.one_of({0.0, 1.0, 5.0});
   s.load_fails = 0.05 * faults;
   s.load_memory_fails = 0.05 * faults;
   s.load_dies = 0.03 * faults;
   s.load_stalls = 0.01 * faults;
-  s.crash = 0.005 * faults;
-  s.hang = 0.002 * faults;
+  s.crash = 0.01 * faults;
+  s.hang = 0.004 * faults;
   s.poison = 0.002 * faults;
   return s;
 }

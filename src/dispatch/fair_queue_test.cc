@@ -1,0 +1,118 @@
+// Whose turn it is, in the queue as such.
+#include "dispatch/fair_queue.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+namespace drover {
+namespace {
+
+using namespace std::chrono_literals;
+
+class FairQueueTest : public ::testing::Test {
+ protected:
+  FairQueue::Ticket& push(const std::string& client, Priority priority = Priority::kNormal) {
+    auto ticket = std::make_unique<FairQueue::Ticket>();
+    ticket->request = RequestId{tickets_.size() + 1};
+    ticket->client = client;
+    ticket->priority = priority;
+    ticket->sequence = tickets_.size() + 1;
+    ticket->arrived = now_;
+    tickets_.push_back(std::move(ticket));
+    queue_.push(*tickets_.back(), now_);
+    return *tickets_.back();
+  }
+  FairQueue::Ticket& start() {
+    FairQueue::Ticket* ticket = queue_.next(now_);
+    EXPECT_NE(ticket, nullptr);
+    queue_.start(*ticket, now_);
+    return *ticket;
+  }
+  // Serves one that takes so long; whose it was.
+  std::string serve(Duration duration) {
+    FairQueue::Ticket& ticket = start();
+    now_ += duration;
+    queue_.end(ticket, FairQueue::Ending::kComplete, now_);
+    return ticket.client;
+  }
+
+  TimePoint now_{1h};
+  FairQueue queue_{30s};
+  std::vector<std::unique_ptr<FairQueue::Ticket>> tickets_;
+};
+
+TEST_F(FairQueueTest, EmptyQueueHasNoNext) {
+  EXPECT_EQ(queue_.next(now_), nullptr);
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_TRUE(queue_.order().empty());
+}
+
+TEST_F(FairQueueTest, WhoWasIdleHasSavedNothingUp) {
+  for (int i = 0; i < 20; ++i) push("steady");
+  for (int i = 0; i < 10; ++i) serve(1s);
+  for (int i = 0; i < 10; ++i) push("late");
+  std::string order;
+  for (int i = 0; i < 6; ++i) order += serve(1s)[0];
+  EXPECT_EQ(order, "lslsls") << "the newcomer goes first, and then they take turns";
+}
+
+TEST_F(FairQueueTest, LongServiceIsPaidForAfterwards) {
+  for (int i = 0; i < 4; ++i) push("long");
+  for (int i = 0; i < 10; ++i) push("short");
+  std::string order;
+  for (int i = 0; i < 8; ++i) order += serve(queue_.next(now_)->client == "long" ? 4s : 1s)[0];
+  EXPECT_EQ(order, "lssssslss") << order;
+}
+
+TEST_F(FairQueueTest, PutBackComesFirstInOrderOfArrivalAndIsNotCharged) {
+  push("a");
+  push("b");
+  push("a");
+  FairQueue::Ticket& first = start();
+  FairQueue::Ticket& second = start();
+  queue_.put_back(second, now_);
+  queue_.put_back(first, now_);
+  push("new", Priority::kHigh);
+  ASSERT_EQ(queue_.order().size(), 4u);
+  EXPECT_EQ(&start(), &first);
+  EXPECT_EQ(&start(), &second);
+  EXPECT_EQ(start().client, "new");
+}
+
+TEST_F(FairQueueTest, RemovalOfTheFirstLetsTheNextOneIn) {
+  FairQueue::Ticket& first = push("a");
+  push("b");
+  FairQueue::Ticket& third = push("a");
+  queue_.remove(first, now_);
+  EXPECT_EQ(queue_.next(now_)->client, "b");
+  queue_.remove(third, now_);
+  EXPECT_EQ(queue_.size(), 1u);
+  FairQueue::Ticket& last = start();
+  queue_.put_back(last, now_);
+  queue_.remove(last, now_);
+  EXPECT_TRUE(queue_.empty());
+}
+
+TEST_F(FairQueueTest, ThousandsOfClientsThatComeOnceAreForgotten) {
+  push("steady");
+  for (int i = 0; i < 5000; ++i) {
+    push("once " + std::to_string(i));
+    push("steady");
+    serve(1s);
+    serve(1s);
+  }
+  EXPECT_EQ(queue_.size(), 1u);
+  EXPECT_EQ(queue_.order().size(), 1u);
+}
+
+TEST_F(FairQueueTest, MeanFollowsWhatIsMeasured) {
+  for (int i = 0; i < 40; ++i) push("a");
+  serve(8s);
+  EXPECT_EQ(queue_.mean_service(), Duration(8s)) << "the first figure replaces the guess";
+  for (int i = 0; i < 39; ++i) serve(2s);
+  EXPECT_LT(queue_.mean_service(), Duration(2500ms));
+}
+
+}  // namespace
+}  // namespace drover
