@@ -371,9 +371,11 @@ asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Endpoin
     co_await exchange.send(200, kJsonType, std::move(text));
     co_return;
   }
+  const std::string key = asked.submission.target.key;
   auto ticket = service.driver.submit(std::move(asked.submission));
   if (!ticket) {
-    co_await send_error(exchange, ticket.error());
+    const Duration retry_after = service.driver.retry_after(key);
+    co_await send_error(exchange, ticket.error(), 0, retry_after);
     co_return;
   }
   Answer answer(exchange, endpoint, asked.head, arrived);

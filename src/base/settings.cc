@@ -162,6 +162,7 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
   reader.integer("DROVER_MAX_TOKENS", settings.output_tokens_max, 0, 1ll << 30);
   reader.duration("DROVER_MAX_GENERATION_TIME", settings.generation_max);
+  settings.prune = !reader.flag("OLLAMA_NOPRUNE").value_or(false);
   settings.origins = split_commas(reader.text("OLLAMA_ORIGINS"));
   if (!reader.error().empty()) return invalid(reader.error());
   return settings;

@@ -40,6 +40,7 @@ struct Settings {
   std::vector<std::string> pinned;             // DROVER_PIN: models loaded at start and never unloaded
   int output_tokens_max = 0;                   // DROVER_MAX_TOKENS per request; 0: no limit
   std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit
+  bool prune = true;                           // OLLAMA_NOPRUNE: keep blobs that no model refers to
   bool debug = false;                          // OLLAMA_DEBUG
   std::size_t body_bytes_max = 64u << 20;      // DROVER_BODY_MAX: the largest JSON body that is read
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT

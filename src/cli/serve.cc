@@ -169,6 +169,9 @@ int serve(const std::string& executable) {
     return 1;
   }
   offer_builtin_model(**store);
+  if (settings->prune) {
+    if (const auto pruned = (*store)->prune(); pruned && *pruned > 0) spdlog::info("removed {} unused blobs", *pruned);
+  }
   return ServerLife(*settings, **store, executable).run();
 }
 

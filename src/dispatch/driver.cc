@@ -174,7 +174,10 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   arrival.keep_alive = arrival.needs.pinned ? Duration(-1) : submission.keep_alive.value_or(settings_.keep_alive);
   arrival.load_only = submission.load_only;
   auto admitted = dispatcher_.admit(arrival, now);
-  if (!admitted) return std::move(admitted).error();
+  if (!admitted) {
+    act();  // the memory bound may have changed
+    return std::move(admitted).error();
+  }
 
   auto entry = std::make_unique<Entry>();
   *entry->frame.mutable_generate() = std::move(submission.work);
@@ -192,6 +195,12 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   entries_.emplace(arrival.request, std::move(entry));
   act();
   return ticket;
+}
+
+Duration DispatchDriver::retry_after(const std::string& key) const {
+  const auto found = models_.find(key);
+  if (found == models_.end()) return std::chrono::seconds(1);
+  return dispatcher_.retry_after(found->second->id, Clock::now());
 }
 
 bool DispatchDriver::unload(const std::string& key) {

@@ -107,6 +107,8 @@ class DispatchDriver {
 
   // Error: what Dispatcher::admit refuses with.
   Result<std::unique_ptr<Ticket>> submit(Submission submission);
+  // When a request for this model that was refused may try again.
+  Duration retry_after(const std::string& key) const;
   // Unloads a model when its requests are done. False: it is not in memory.
   bool unload(const std::string& key);
   // Refuses new requests and lets running ones finish; `done` is called once no request and no runner is left.

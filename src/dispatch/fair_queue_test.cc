@@ -62,7 +62,7 @@ TEST_F(FairQueueTest, LongServiceIsPaidForAfterwards) {
   for (int i = 0; i < 10; ++i) push("short");
   std::string order;
   for (int i = 0; i < 8; ++i) order += serve(queue_.next(now_)->client == "long" ? 4s : 1s)[0];
-  EXPECT_EQ(order, "lssssslss") << order;
+  EXPECT_EQ(order, "lsssslss");
 }
 
 TEST_F(FairQueueTest, PutBackComesFirstInOrderOfArrivalAndIsNotCharged) {

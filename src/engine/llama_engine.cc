@@ -73,6 +73,7 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
       return internal("unable to apply the adapter");
     }
   }
+  engine->threads_ = llama_n_threads_batch(engine->context_);
   engine->batch_ = std::make_unique<Batch>(options.step_tokens_max);
   if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
   llama_set_abort_callback(engine->context_, on_node_computed, engine.get());

@@ -44,6 +44,8 @@ class LlamaEngine final : public Engine {
   // thread.
   std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
+  int threads() const { return threads_; }  // that a step is computed on
+
   // Weights, KV and compute buffers.
   std::uint64_t memory_bytes() const;
   std::uint64_t device_bytes() const;  // the part of it that is not in host memory
@@ -56,6 +58,7 @@ class LlamaEngine final : public Engine {
   llama_context* context_ = nullptr;
   std::unique_ptr<Batch> batch_;
   EngineLimits limits_;
+  int threads_ = 1;
   static bool on_node_computed(void* engine);  // whether to abort
   std::atomic<bool> abort_{false};
   std::atomic<std::uint64_t> progress_{0};

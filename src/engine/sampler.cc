@@ -14,6 +14,8 @@ namespace {
 
 // Up to this top_k the candidates are picked from the logits directly; the vocabulary is never copied or sorted.
 constexpr int kDirectTopKMax = 256;
+// From this size on a pass over the logits takes longer than handing it to another thread.
+constexpr int kCostlyVocabulary = 16'384;
 
 struct FreeSampler {
   void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
@@ -138,6 +140,10 @@ void Sampler::accept_prompt(std::span<const Token> tokens) {
   for (const Token token : tokens) llama_sampler_accept(parts_->chain.get(), token);
 }
 
+bool Sampler::is_costly() const {
+  return parts_->grammar != nullptr || parts_->model.vocabulary_size() >= kCostlyVocabulary;
+}
+
 Token Sampler::sample(const float* logits) {
   const Token token = choose(logits);
   accept(token);
@@ -199,6 +205,34 @@ std::vector<TokenProbability> Sampler::likeliest(const float* logits, int vocabu
   for (int i = 0; i < kept; ++i)
     result.push_back({ids[static_cast<std::size_t>(i)], logprob(ids[static_cast<std::size_t>(i)])});
   return result;
+}
+
+namespace {
+
+void run(SampleTask& task) {
+  try {
+    task.token = task.sampler->sample(task.logits);
+  } catch (const std::exception& error) {
+    task.error = error.what();
+  }
+}
+
+}  // namespace
+
+void sample_all(std::span<SampleTask> tasks, int threads) {
+  const auto costly = [](const SampleTask& task) { return task.sampler->is_costly(); };
+#ifdef __SANITIZE_THREAD__
+  const bool alone = true;  // ThreadSanitizer does not know how OpenMP's threads hand work to each other
+#else
+  const bool alone = threads < 2 || std::count_if(tasks.begin(), tasks.end(), costly) < 2;
+#endif
+  if (alone) {
+    for (SampleTask& task : tasks) run(task);
+    return;
+  }
+  // The same team size as llama.cpp's: another one would make OpenMP end and start threads in each step.
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (std::size_t i = 0; i < tasks.size(); ++i) run(tasks[i]);
 }
 
 }  // namespace drover

@@ -53,6 +53,8 @@ class Sampler {
 
   // Tells the penalties what stood before the output.
   void accept_prompt(std::span<const Token> tokens);
+  // Whether choosing a token takes long enough to be worth another thread.
+  bool is_costly() const;
   // Chooses the next token from `logits` (vocabulary size) and remembers it.
   Token sample(const float* logits);
   // The log-probabilities of `token` and of the `count` likeliest tokens, under the model's own distribution.
@@ -66,5 +68,17 @@ class Sampler {
 
   std::unique_ptr<Parts> parts_;
 };
+
+// One sequence's part of a step.
+struct SampleTask {
+  Sampler* sampler = nullptr;
+  const float* logits = nullptr;
+  Token token = 0;
+  std::string error;  // not empty: sampling failed, as when a grammar has run into a dead end
+};
+
+// Samples all tasks, side by side on `threads` threads where that pays. The threads are those that llama.cpp computes
+// on, so none are woken for it and none compete. To be called by the thread that calls Engine::decode.
+void sample_all(std::span<SampleTask> tasks, int threads);
 
 }  // namespace drover

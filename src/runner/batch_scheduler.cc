@@ -364,6 +364,7 @@ void BatchScheduler::Impl::share(int budget) {
 void BatchScheduler::Impl::emit() {
   const int rows = stream_rows_ + prompt_rows_;
   DROVER_CHECK(rows <= config_.engine.step_tokens_max);
+  DROVER_CHECK(rows <= pool_.cells() - pool_.used());
   const int spare = std::min(missing_cells_, pool_.cells() - pool_.used() - rows);
   pool_.make_room(rows + spare, step_.operations);
 

@@ -9,6 +9,10 @@
 namespace drover {
 namespace {
 
+// Steps in a row that found no room or were aborted. The scheduler makes room each time, down to a single row, so more
+// of them mean that the engine cannot compute this at all.
+constexpr int kAbandonedMax = 64;
+
 SchedulerConfig scheduler_config(const LlamaEngine& engine, int places) {
   SchedulerConfig config;
   config.engine = engine.limits();
@@ -39,6 +43,8 @@ void EngineLoop::run() {
 
 void EngineLoop::cancel(RequestId request) {
   mail_.post(Canceled{request});
+  // What an aborted step has done to a memory that cannot be cut back is not undone: there the step runs to its end.
+  if (engine_.limits().memory != MemoryKind::kShared) return;
   const std::lock_guard lock(prompts_mutex_);
   if (prompts_in_step_.count(request) > 0) engine_.request_abort();
 }
@@ -89,72 +95,76 @@ void EngineLoop::on_stop(RequestId request) {
 void EngineLoop::step() {
   const TimePoint start = Clock::now();
   const Step& step = scheduler_.plan(start);
+  DROVER_CHECK(!step.rows.empty());  // with sequences in, there is always something to do
   engine_.apply(step.operations);
-  if (step.rows.empty()) {
-    DROVER_CHECK(!step.operations.empty());  // with sequences in, there is always something to do
-    scheduler_.commit({}, Duration::zero(), start);
-    return;
-  }
   publish_prompts(step);
   const DecodeStatus status = engine_.decode(step.rows);
   publish_prompts({});
   const TimePoint now = Clock::now();
   if (status == DecodeStatus::kDone) {
     sample(step, now);
-    scheduler_.commit(sampled_, now - start, now);
+    scheduler_.commit(sampled_, Clock::now() - start, now);
     for (const auto& [request, reason] : ended_) end(request, reason, now);
     for (const auto& [request, why] : broken_) fail(request, why, now);
     shift_full_contexts(now);
-  } else if (status == DecodeStatus::kFailed) {
+  } else if (status == DecodeStatus::kFailed || ++abandoned_ > kAbandonedMax) {
     fail_step(step, now);
   } else {
     scheduler_.abandon(status, now);
+    return;
   }
+  abandoned_ = 0;
 }
 
 void EngineLoop::sample(const Step& step, TimePoint now) {
+  // The pointers are fetched here: llama.cpp may reorder its outputs when it is asked for them.
+  tasks_.clear();
+  std::size_t next = 0;
+  for (std::size_t row = 0; row < step.rows.size(); ++row) {
+    if (!step.rows[row].output) continue;
+    const EngineJob& job = *jobs_.at(step.output_of[next++]);
+    tasks_.push_back(
+        {.sampler = job.sampler.get(), .logits = engine_.logits(static_cast<int>(row)), .token = 0, .error = {}});
+  }
+  sample_all(tasks_, engine_.threads());
+
   sampled_.clear();
   ended_.clear();
   broken_.clear();
   full_.clear();
   OutputStep output;
-  std::size_t next = 0;
-  for (std::size_t row = 0; row < step.rows.size(); ++row) {
-    if (!step.rows[row].output) continue;
-    const RequestId request = step.output_of[next++];
-    EngineJob& job = *jobs_.at(request);
-    const float* logits = engine_.logits(static_cast<int>(row));
-    Token token = 0;
-    try {
-      token = job.sampler->sample(logits);
-    } catch (const std::exception& error) {
-      // A grammar that runs into a dead end throws; only its own request suffers.
-      broken_.emplace_back(request, std::string("sampling failed: ") + error.what());
-      sampled_.push_back({request, 0, true});
-      continue;
-    }
-    if (job.output == 0) job.first_token = now;
-    if (model_.ends_generation(token)) {
-      ended_.emplace_back(request, pb::Finished::STOP);
-      sampled_.push_back({request, token, true});
-      continue;
-    }
-    ++job.output;
-    OutputToken& out = output.tokens.emplace_back(OutputToken{request, token, {}});
-    if (job.top_logprobs >= 0) {
-      out.probabilities = Sampler::likeliest(logits, model_.vocabulary_size(), token, job.top_logprobs);
-    }
-    const bool full = static_cast<int>(scheduler_.tokens(request).size()) + 1 >= job.context_max;
-    const bool late = job.time_max > Duration::zero() && now - job.added >= job.time_max;
-    const bool done = job.output >= job.output_max || (full && !job.shift) || late;
-    if (done) {
-      ended_.emplace_back(request, pb::Finished::LENGTH);
-    } else if (full) {
-      full_.push_back(request);
-    }
-    sampled_.push_back({request, token, done});
-  }
+  for (std::size_t i = 0; i < tasks_.size(); ++i) take_sampled(step.output_of[i], tasks_[i], now, output);
   if (!output.tokens.empty()) output_.post(std::move(output));
+}
+
+// What one token means for its sequence: it goes on, or it ends, and why.
+void EngineLoop::take_sampled(RequestId request, const SampleTask& task, TimePoint now, OutputStep& output) {
+  EngineJob& job = *jobs_.at(request);
+  if (!task.error.empty()) {
+    broken_.emplace_back(request, "sampling failed: " + task.error);
+    sampled_.push_back({request, 0, true});
+    return;
+  }
+  if (job.output == 0) job.first_token = now;
+  if (model_.ends_generation(task.token)) {
+    ended_.emplace_back(request, pb::Finished::STOP);
+    sampled_.push_back({request, task.token, true});
+    return;
+  }
+  ++job.output;
+  OutputToken& out = output.tokens.emplace_back(OutputToken{request, task.token, {}});
+  if (job.top_logprobs >= 0) {
+    out.probabilities = Sampler::likeliest(task.logits, model_.vocabulary_size(), task.token, job.top_logprobs);
+  }
+  const bool full = static_cast<int>(scheduler_.tokens(request).size()) + 1 >= job.context_max;
+  const bool late = job.time_max > Duration::zero() && now - job.added >= job.time_max;
+  const bool done = job.output >= job.output_max || (full && !job.shift) || late;
+  if (done) {
+    ended_.emplace_back(request, pb::Finished::LENGTH);
+  } else if (full) {
+    full_.push_back(request);
+  }
+  sampled_.push_back({request, task.token, done});
 }
 
 // A full context loses the older half of what is not to be kept, as Ollama's does. Cells that others share cannot be

@@ -38,6 +38,7 @@ class EngineLoop {
   void on_stop(RequestId request);
   void step();
   void sample(const Step& step, TimePoint now);
+  void take_sampled(RequestId request, const SampleTask& task, TimePoint now, OutputStep& output);
   void shift_full_contexts(TimePoint now);
   void end(RequestId request, pb::Finished::Reason reason, TimePoint now);
   void fail(RequestId request, const std::string& why, TimePoint now);
@@ -53,10 +54,12 @@ class EngineLoop {
   std::vector<EngineMail> received_;
   std::unordered_map<RequestId, std::unique_ptr<EngineJob>> jobs_;
   std::unordered_map<RequestId, bool> announced_;  // read but not prepared yet; true: canceled meanwhile
+  std::vector<SampleTask> tasks_;
   std::vector<Sampled> sampled_;
   std::vector<std::pair<RequestId, pb::Finished::Reason>> ended_;
   std::vector<std::pair<RequestId, std::string>> broken_;
   std::vector<RequestId> full_;  // sequences whose context is full
+  int abandoned_ = 0;            // steps in a row
   bool open_ = true;
 
   // What health() tells, published once per step.

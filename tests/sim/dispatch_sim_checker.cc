@@ -86,7 +86,7 @@ void Checker::admitted(const Arrival& arrival, const Result<void>& result, TimeP
   wait(request, now);
   if (model.clients_seen.insert(arrival.client).second && !arrival.load_only) {
     ++counts_.visitors;
-    model.visitors.push_back({arrival.request, arrival.priority, {}});
+    model.visitors.push_back({arrival.request, arrival.priority, events_, {}});
   }
 }
 
@@ -256,6 +256,10 @@ void Checker::lose(Runner& runner, TimePoint now) {
       touched_.insert(id);
     } else {
       ++counts_.replayed;
+      // What it did not get is given back to its client.
+      for (Visitor& visitor : model.visitors)
+        if (visitor.event < request.dispatched_event)
+          --visitor.passed_by[{request.arrival.client, request.arrival.priority}];
       wait(request, now);
     }
   }
@@ -400,6 +404,7 @@ void Checker::on(const Dispatch& action, TimePoint now) {
   if (*order.begin() != request.sequence) return broken("a request overtakes another of its client and priority");
   stop_waiting(request);
   check_fairness(request);
+  request.dispatched_event = events_;
   request.phase = Phase::kRunning;
   request.runner = action.runner;
   if (runner.running.empty()) runner.progress_at = now;

@@ -70,6 +70,7 @@ class Checker {
     TimePoint deadline = kNever;
     bool output_sent = false;
     int runners_lost = 0;
+    std::uint64_t dispatched_event = 0;
     bool lost_now = false;    // its runner died in this event
     bool cancel_now = false;  // its client left in this event: a CancelOnRunner must follow
   };
@@ -93,6 +94,7 @@ class Checker {
   struct Visitor {
     RequestId request;
     Priority priority;
+    std::uint64_t event;  // in which it came
     std::map<FlowKey, int> passed_by;
   };
   struct Model {

@@ -341,7 +341,8 @@ void World::apply(const Dispatch& action) {
   const Duration service = random_.between(0s, scenario_.service_max);
   schedule(service / 4, Kind::kOutput, action.request.value, request.attempt);
   schedule(service, Kind::kFinish, action.request.value, request.attempt);
-  if (runner.running.size() == 1) schedule(scenario_.config.hang_timeout / 3, Kind::kStep, action.runner.value);
+  if (!std::exchange(runner.stepping, true))
+    schedule(scenario_.config.hang_timeout / 3, Kind::kStep, action.runner.value);
   if (request.poison || random_.chance(scenario_.crash))
     schedule(random_.between(0s, service), Kind::kDie, action.runner.value);
   else if (random_.chance(scenario_.hang))
@@ -371,7 +372,10 @@ void World::finish(RequestId id, int attempt) {
 
 void World::step(RunnerId id) {
   const auto it = runners_.find(id);
-  if (it == runners_.end() || it->second.deaf || it->second.running.empty()) return;
+  if (it == runners_.end()) return;
+  it->second.stepping = false;
+  if (it->second.deaf || it->second.running.empty()) return;
+  it->second.stepping = true;
   subject_.progress(id, now_);
   checker_.progressed(id, now_);
   schedule(scenario_.config.hang_timeout / 3, Kind::kStep, id.value);

@@ -96,7 +96,8 @@ class World {
     float fraction = 0;
     Duration load_step{};
     bool loaded = false;
-    bool deaf = false;  // hung, or killed: says nothing any more
+    bool stepping = false;  // its next step is scheduled
+    bool deaf = false;      // hung, or killed: says nothing any more
     std::vector<RequestId> running;
   };
 
