@@ -24,6 +24,9 @@ endif()
 
 set(engine_options
     -DCMAKE_BUILD_TYPE=Release
+    # Its warnings, thousands of lines of them, are for its developers.
+    -DCMAKE_C_FLAGS=-w
+    -DCMAKE_CXX_FLAGS=-w
     -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}
     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
     -DLLAMA_BUILD_COMMON=ON
@@ -61,6 +64,7 @@ target_include_directories(
 target_compile_definitions(drover_llama INTERFACE DROVER_ENGINE_VERSION="${DROVER_ENGINE_VERSION}")
 if(DROVER_PORTABLE)
   # The CPU variants are plug-ins that are searched beside the executable.
+  target_compile_definitions(drover_llama INTERFACE DROVER_PORTABLE)
   file(GLOB engine_libraries ${engine_build}/bin/*.so*)
   file(COPY ${engine_libraries} DESTINATION ${CMAKE_BINARY_DIR})
   target_link_directories(drover_llama INTERFACE ${engine_build}/bin)
