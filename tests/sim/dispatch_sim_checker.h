@@ -14,6 +14,11 @@
 
 namespace drover::sim {
 
+// `by` after `from`, or never.
+inline TimePoint later(TimePoint from, Duration by) {
+  return by > kNever - from ? kNever : from + by;
+}
+
 struct WorldTraits {
   // No faults, no growth, no changes of memory: a model that wants memory gets it within this time. Zero: no promise.
   Duration lack_max{};
