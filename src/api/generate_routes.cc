@@ -1,9 +1,6 @@
 // POST /api/generate and POST /api/chat.
 #include <fmt/format.h>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <charconv>
-
 #include "api/error_status.h"
 #include "api/generation_request.h"
 #include "api/service.h"
@@ -11,9 +8,6 @@
 
 namespace drover::api {
 namespace {
-
-constexpr std::string_view kNdjsonType = "application/x-ndjson";
-constexpr std::string_view kJsonType = "application/json; charset=utf-8";
 
 std::uint64_t nanoseconds(Duration duration) {
   const auto count = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
@@ -175,7 +169,7 @@ bool has_output(const pb::Chunk& chunk) {
 class Answer {
  public:
   Answer(http::Exchange& exchange, Endpoint endpoint, const GenerationHead& head, TimePoint arrived)
-      : exchange_(exchange), writer_(endpoint, head.model), endpoint_(endpoint), head_(head), timing_{arrived, {}} {}
+      : exchange_(exchange), writer_(endpoint, head.model), head_(head), timing_{arrived, {}} {}
 
   asio::awaitable<void> run(Ticket& ticket) {
     exchange_.on_disconnect([&ticket] { ticket.cancel(); });
@@ -277,7 +271,6 @@ class Answer {
 
   http::Exchange& exchange_;
   AnswerWriter writer_;
-  Endpoint endpoint_;
   const GenerationHead& head_;
   Timing timing_;
   pb::Chunk whole_;    // not streaming: all so far

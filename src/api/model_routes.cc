@@ -15,7 +15,6 @@ namespace drover::api {
 namespace {
 
 constexpr std::size_t kUploadPieceBytes = 256u << 10;
-constexpr std::string_view kNdjsonType = "application/x-ndjson";
 
 using ModelPointer = std::shared_ptr<const Model>;
 

@@ -4,8 +4,6 @@
 
 namespace drover::api {
 
-constexpr std::string_view kJsonType = "application/json; charset=utf-8";
-
 asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange) {
   auto body = co_await exchange.read_body(service.settings.body_bytes_max);
   if (!body) {

@@ -20,6 +20,9 @@ namespace drover::api {
 
 namespace asio = boost::asio;
 
+inline constexpr std::string_view kJsonType = "application/json; charset=utf-8";
+inline constexpr std::string_view kNdjsonType = "application/x-ndjson";
+
 // Lives as long as the server. Handlers run on the I/O thread; what blocks on the disk goes to `disk`.
 struct Service {
   const Settings& settings;
