@@ -13,7 +13,7 @@ else()
   set(engine_cache $ENV{HOME}/.cache/drover)
 endif()
 file(MAKE_DIRECTORY ${engine_cache})
-file(LOCK ${engine_cache}/lock GUARD FILE TIMEOUT 3600)
+file(LOCK ${engine_cache}/lock TIMEOUT 3600)
 
 if(DROVER_LLAMA_CPP_DIR)
   set(engine_source ${DROVER_LLAMA_CPP_DIR})
@@ -21,6 +21,7 @@ else()
   set(engine_source ${engine_cache}/llama.cpp-${DROVER_ENGINE_VERSION})
   execute_process(COMMAND ${CMAKE_CURRENT_LIST_DIR}/fetch_engine.sh ${engine_source} COMMAND_ERROR_IS_FATAL ANY)
 endif()
+file(LOCK ${engine_cache}/lock RELEASE)
 
 set(engine_options
     -DCMAKE_BUILD_TYPE=Release
@@ -49,6 +50,7 @@ string(SHA256 engine_key "${engine_source};${engine_options};${CMAKE_CXX_COMPILE
 string(SUBSTRING ${engine_key} 0 12 engine_key)
 set(engine_build ${engine_cache}/engine-${engine_kind}-${engine_key})
 
+file(LOCK ${engine_build}.lock GUARD FILE TIMEOUT 3600)
 if(NOT EXISTS ${engine_build}/built OR DROVER_LLAMA_CPP_DIR)
   message(STATUS "Building llama.cpp ${DROVER_ENGINE_VERSION} (${engine_kind}), once per machine: some minutes")
   execute_process(COMMAND ${CMAKE_COMMAND} -S ${engine_source} -B ${engine_build} -G Ninja ${engine_options}
@@ -73,7 +75,6 @@ if(DROVER_PORTABLE)
   set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
   set(CMAKE_INSTALL_RPATH "\$ORIGIN")
 else()
-  find_package(OpenMP REQUIRED COMPONENTS CXX)
   target_link_libraries(
     drover_llama
     INTERFACE ${engine_build}/common/libllama-common.a
@@ -84,7 +85,6 @@ else()
               ${engine_build}/ggml/src/libggml-base.a
               ${engine_build}/vendor/cpp-httplib/libcpp-httplib.a
               ${engine_build}/vendor/hash/libvendor-hash.a
-              OpenMP::OpenMP_CXX
               Threads::Threads
               ${CMAKE_DL_LIBS})
 endif()

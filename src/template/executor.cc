@@ -66,7 +66,7 @@ class Executor {
     constexpr std::size_t kContextMax = 100;
     const std::string_view context = program_.source.substr(span.begin, std::min(span.end - span.begin, kContextMax));
     error_ = Error{
-        code, fmt::format("template: {}: executing {} at <{}>: {}", location(span), quoted(name_), context, message)};
+        code, fmt::format("template: {}: executing {} at <{}>: {}", location(span), go_quoted(name_), context, message)};
   }
 
   // Takes the units from the budget; false: they are not there.
@@ -213,7 +213,7 @@ class Executor {
   Flow run_template(const Statement& statement, const Value& dot) {
     const auto found = program_.tree->named.find(statement.text);
     if (found == program_.tree->named.end()) {
-      fail(statement.span, fmt::format("template {} not defined", quoted(statement.text)));
+      fail(statement.span, fmt::format("template {} not defined", go_quoted(statement.text)));
       return Flow::kStop;
     }
     const Value data = statement.pipeline ? evaluate(*statement.pipeline, dot) : Value();

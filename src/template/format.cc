@@ -485,7 +485,7 @@ void append_printf(BoundedText& text, std::string_view format, std::span<const V
   text.append(')');
 }
 
-std::string quoted(std::string_view value) {
+std::string go_quoted(std::string_view value) {
   BoundedText text(kMessageBytesMax);
   append_quoted(text, value);
   return std::move(text).take();

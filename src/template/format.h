@@ -31,7 +31,7 @@ void append_println(BoundedText& text, std::span<const Value> values);
 void append_printf(BoundedText& text, std::string_view format, std::span<const Value> values);
 
 // The two above as plain strings, for messages.
-std::string quoted(std::string_view value);
+std::string go_quoted(std::string_view value);
 std::string shown(const Value& value);
 
 }  // namespace drover::go_template

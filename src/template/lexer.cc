@@ -251,7 +251,7 @@ class Lexer {
     }
     if (!at_end() && is_alphanumeric(peek())) {
       ++position_;
-      return fail(begin, "bad number syntax: " + quoted(source_.substr(begin, position_ - begin)));
+      return fail(begin, "bad number syntax: " + go_quoted(source_.substr(begin, position_ - begin)));
     }
     return emit(TokenKind::kNumber, begin);
   }
@@ -294,8 +294,8 @@ std::string describe(const Token& token, const std::string& lexer_error) {
   if (token.kind == TokenKind::kEof) return "EOF";
   if (token.kind == TokenKind::kError) return lexer_error;
   if (token.kind > TokenKind::kVariable) return fmt::format("<{}>", token.text);
-  if (token.text.size() > kShownMax) return quoted(token.text.substr(0, kShownMax)) + "...";
-  return quoted(token.text);
+  if (token.text.size() > kShownMax) return go_quoted(token.text.substr(0, kShownMax)) + "...";
+  return go_quoted(token.text);
 }
 
 bool is_space(char c) {

@@ -104,7 +104,7 @@ Result<std::string> parse_string_literal(std::string_view literal) {
 }
 
 Result<Value> parse_number_literal(std::string_view literal) {
-  const Error wrong = invalid("illegal number syntax: " + quoted(literal));
+  const Error wrong = invalid("illegal number syntax: " + go_quoted(literal));
   std::string_view rest = literal;
   const bool negative = rest.starts_with('-');
   if (negative || rest.starts_with('+')) rest.remove_prefix(1);
@@ -129,7 +129,7 @@ Result<Value> parse_number_literal(std::string_view literal) {
   if (parsed.ptr != end) return wrong;
   constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   if (parsed.ec != std::errc() || size > kLargest + (negative ? 1 : 0)) {
-    return invalid("integer overflow: " + quoted(literal));
+    return invalid("integer overflow: " + go_quoted(literal));
   }
   return Value(static_cast<std::int64_t>(negative ? 0 - size : size));
 }

@@ -149,7 +149,7 @@ class Parser {
     if (is_empty(known)) {
       known = std::move(body);
     } else if (!is_empty(body)) {
-      fail(fmt::format("template: multiple definition of template {}", quoted(name)));
+      fail(fmt::format("template: multiple definition of template {}", go_quoted(name)));
     }
   }
 
@@ -422,7 +422,7 @@ class Parser {
       case Operand::Kind::kNil:
       case Operand::Kind::kConstant:
         fail("unexpected . after term " +
-             quoted(source_.substr(operand.span.begin, operand.span.end - operand.span.begin)));
+             go_quoted(source_.substr(operand.span.begin, operand.span.end - operand.span.begin)));
         return operand;
       default:
         break;
@@ -457,13 +457,13 @@ class Parser {
         operand.kind = Operand::Kind::kVariable;
         operand.names.emplace_back(token.text);
         if (std::find(variables_.begin(), variables_.end(), token.text) == variables_.end()) {
-          fail("undefined variable " + quoted(token.text));
+          fail("undefined variable " + go_quoted(token.text));
         }
         break;
       case TokenKind::kIdentifier:
         operand.kind = Operand::Kind::kFunction;
         operand.names.emplace_back(token.text);
-        if (!is_function(token.text)) fail(fmt::format("function {} not defined", quoted(token.text)));
+        if (!is_function(token.text)) fail(fmt::format("function {} not defined", go_quoted(token.text)));
         break;
       case TokenKind::kLeftParen: {
         const Nesting nesting(*this);
