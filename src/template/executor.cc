@@ -65,8 +65,8 @@ class Executor {
     if (error_) return;
     constexpr std::size_t kContextMax = 100;
     const std::string_view context = program_.source.substr(span.begin, std::min(span.end - span.begin, kContextMax));
-    error_ = Error{
-        code, fmt::format("template: {}: executing {} at <{}>: {}", location(span), go_quoted(name_), context, message)};
+    error_ = Error{code, fmt::format("template: {}: executing {} at <{}>: {}", location(span), go_quoted(name_),
+                                     context, message)};
   }
 
   // Takes the units from the budget; false: they are not there.
