@@ -85,6 +85,7 @@ std::vector<std::string> split_commas(const std::string& text) {
 }  // namespace
 
 std::string HostAddress::url() const {
+  if (scheme == "unix") return "unix://" + host;
   const bool v6 = host.find(':') != std::string::npos;
   return scheme + "://" + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
@@ -95,8 +96,15 @@ Result<HostAddress> parse_host(std::string_view text) {
   if (const auto scheme_end = rest.find("://"); scheme_end != std::string_view::npos) {
     address.scheme = std::string(rest.substr(0, scheme_end));
     rest.remove_prefix(scheme_end + 3);
+    if (address.scheme == "unix") {
+      if (rest.empty() || rest.front() != '/')
+        return invalid("host \"" + std::string(text) + "\": unix:// takes a full path");
+      address.host = std::string(rest);
+      address.port = 0;
+      return address;
+    }
     if (address.scheme != "http" && address.scheme != "https") {
-      return invalid("host \"" + std::string(text) + "\": the scheme must be http or https");
+      return invalid("host \"" + std::string(text) + "\": the scheme must be http, https or unix");
     }
     address.port = address.scheme == "https" ? 443 : 80;
   }

@@ -15,13 +15,14 @@ namespace drover {
 
 // A place to listen on or to talk to, as OLLAMA_HOST writes it.
 struct HostAddress {
-  std::string scheme = "http";
-  std::string host = "127.0.0.1";  // without brackets for IPv6
+  std::string scheme = "http";     // or https, unix
+  std::string host = "127.0.0.1";  // without brackets for IPv6; unix: the socket's path
   std::uint16_t port = 11434;
   std::string url() const;  // "http://127.0.0.1:11434"
 };
 
-// Parses OLLAMA_HOST in all its forms: "", "host", ":port", "host:port", "[v6]:port", "http://host:port/".
+// Parses OLLAMA_HOST in all its forms: "", "host", ":port", "host:port", "[v6]:port", "http://host:port/",
+// "unix:///path".
 Result<HostAddress> parse_host(std::string_view text);
 
 struct Settings {

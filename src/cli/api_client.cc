@@ -119,7 +119,9 @@ class ApiClient::Request {
   Request(ApiClient& client, const char* method, const std::string& path)
       : multi_(client.handles_->multi.get()), url_(client.url_), easy_(curl_easy_init()) {
     if (easy_ == nullptr) throw std::bad_alloc();
-    const std::string full = client.url_ + path;
+    // Over a Unix socket the host is a formality.
+    const std::string full = (client.socket_path_.empty() ? client.url_ : "http://localhost") + path;
+    if (!client.socket_path_.empty()) set(CURLOPT_UNIX_SOCKET_PATH, client.socket_path_.c_str());
     set(CURLOPT_URL, full.c_str());
     set(CURLOPT_CUSTOMREQUEST, method);
     set(CURLOPT_USERAGENT, "drover");
@@ -224,7 +226,9 @@ HostAddress client_address(HostAddress address) {
 }
 
 ApiClient::ApiClient(const HostAddress& server)
-    : url_(client_address(server).url()), loopback_(is_loopback(client_address(server).host)) {
+    : url_(client_address(server).url()),
+      loopback_(server.scheme == "unix" || is_loopback(client_address(server).host)),
+      socket_path_(server.scheme == "unix" ? server.host : "") {
   static const CURLcode kInitialized = curl_global_init(CURL_GLOBAL_DEFAULT);
   DROVER_CHECK(kInitialized == CURLE_OK);
   handles_ = std::make_unique<Handles>();

@@ -65,6 +65,7 @@ class ApiClient {
 
   std::string url_;
   bool loopback_;
+  std::string socket_path_;  // of a Unix socket, or empty
   std::unique_ptr<Handles> handles_;
 };
 

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "api/generation_request.h"
+#include "api/guard.h"
 #include "api/service.h"
 #include "base/settings.h"
 #include "dispatch/driver.h"
@@ -60,12 +61,15 @@ class ServerLife {
         disk_(kDiskThreads),
         driver_(io_, settings, executable),
         service_{settings_, store, driver_, disk_},
-        server_(io_, routes(), http::ServerLimits{}),
+        server_(io_, routes(), http::ServerLimits{}, api::make_guard(settings_)),
         signals_(io_, SIGINT, SIGTERM),
         deadline_(io_) {}
 
   int run() {
-    if (auto listening = server_.listen(settings_.host.host, settings_.host.port); !listening) {
+    const HostAddress& host = settings_.host;
+    const auto listening =
+        host.scheme == "unix" ? server_.listen_unix(host.host) : server_.listen(host.host, host.port);
+    if (!listening) {
       fmt::print(stderr, "Error: {}\n", listening.error().message);
       return 1;
     }

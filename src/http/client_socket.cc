@@ -11,7 +11,6 @@
 namespace drover::http {
 namespace {
 
-using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr std::size_t kReadAheadPart = 4 << 10;
@@ -44,7 +43,7 @@ TimePoint deadline_after(std::chrono::nanoseconds timeout) {
   return timeout < kNever - now ? now + timeout : kNever;
 }
 
-ClientSocket::ClientSocket(tcp::socket socket) : socket_(std::move(socket)), timer_(socket_.get_executor()) {
+ClientSocket::ClientSocket(StreamSocket socket) : socket_(std::move(socket)), timer_(socket_.get_executor()) {
   error_code error;
   socket_.non_blocking(true, error);
   if (error) lost_ = true;
@@ -54,7 +53,7 @@ asio::awaitable<ClientSocket::Fill> ClientSocket::fill(std::size_t bytes_max, Ti
   const std::size_t before = input_.size();
   while (!ended()) {
     release_input();
-    const Wait waited = co_await wait(tcp::socket::wait_read, deadline);
+    const Wait waited = co_await wait(StreamSocket::wait_read, deadline);
     if (waited == Wait::kTimedOut) co_return Fill::kTimedOut;
     if (waited == Wait::kReady) receive(bytes_max);
     if (input_.size() > before) co_return Fill::kData;
@@ -81,7 +80,7 @@ asio::awaitable<bool> ClientSocket::write(std::span<asio::const_buffer> pieces, 
     burst_bytes_ += sent;
     if (must_wait(error)) {
       burst_bytes_ = 0;
-      const Wait waited = co_await wait(tcp::socket::wait_write, deadline_after(idle_timeout));
+      const Wait waited = co_await wait(StreamSocket::wait_write, deadline_after(idle_timeout));
       if (waited == Wait::kTimedOut) cut(Cut::kReset);
     } else if (error) {
       lost_ = true;
@@ -132,7 +131,7 @@ void ClientSocket::cut(Cut how) {
 asio::awaitable<void> ClientSocket::linger() {
   const TimePoint deadline = deadline_after(kLingerTimeMax);
   error_code ignored;
-  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  socket_.shutdown(StreamSocket::shutdown_send, ignored);
   std::size_t thrown_away = input_.size();
   while (thrown_away < kLingerBytesMax) {
     input_.consume(input_.size());
@@ -141,12 +140,12 @@ asio::awaitable<void> ClientSocket::linger() {
     thrown_away += input_.size();
   }
   // Somebody who sends and sends is made to wait, which lets it notice our answer; closing would destroy that.
-  if (!ended()) co_await wait(tcp::socket::wait_error, deadline);
+  if (!ended()) co_await wait(StreamSocket::wait_error, deadline);
   cut(Cut::kFlush);
 }
 
 // Waits for the socket to become ready; says so for a lost connection.
-asio::awaitable<ClientSocket::Wait> ClientSocket::wait(tcp::socket::wait_type type, TimePoint deadline) {
+asio::awaitable<ClientSocket::Wait> ClientSocket::wait(StreamSocket::wait_type type, TimePoint deadline) {
   set_deadline(deadline);
   error_code error;
   co_await socket_.async_wait(type, asio::redirect_error(asio::use_awaitable, error));
@@ -172,7 +171,7 @@ void ClientSocket::receive(std::size_t bytes_max) {
 void ClientSocket::read_ahead_later() {
   if (wait_pending_ || !on_gone_ || ended() || input_.size() >= kReadAheadBytesMax) return;
   wait_pending_ = true;
-  socket_.async_wait(tcp::socket::wait_read, [weak = weak_from_this()](const error_code& error) {
+  socket_.async_wait(StreamSocket::wait_read, [weak = weak_from_this()](const error_code& error) {
     if (const auto self = weak.lock()) self->on_readable(error);
   });
 }

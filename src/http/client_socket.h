@@ -1,5 +1,5 @@
-// A client's TCP connection, below HTTP: reads into a bounded buffer, writes with backpressure, and notices when the
-// client leaves, also while nobody reads. Costs no buffer while nothing is on its way.
+// A client's connection (TCP or a Unix socket), below HTTP: reads into a bounded buffer, writes with backpressure, and
+// notices when the client leaves, also while nobody reads. Costs no buffer while nothing is on its way.
 //
 // Used on the I/O thread only, by one coroutine (its connection's). Held by shared_ptr, because what it has asked of
 // the io_context may complete after the connection is gone.
@@ -7,7 +7,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <chrono>
@@ -22,6 +22,8 @@ namespace drover::http {
 
 namespace asio = boost::asio;
 
+using StreamSocket = asio::generic::stream_protocol::socket;
+
 // How much is read ahead of a request that is still being answered.
 inline constexpr std::size_t kReadAheadBytesMax = 64 << 10;
 
@@ -33,7 +35,7 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   enum class Fill { kData, kEnd, kTimedOut };
   enum class Cut { kFlush, kReset };
 
-  explicit ClientSocket(asio::ip::tcp::socket socket);
+  explicit ClientSocket(StreamSocket socket);
 
   // ---- reading
   // What was received and is not used yet.
@@ -70,7 +72,7 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
  private:
   enum class Wait { kReady, kFailed, kTimedOut };
 
-  asio::awaitable<Wait> wait(asio::ip::tcp::socket::wait_type type, TimePoint deadline);
+  asio::awaitable<Wait> wait(StreamSocket::wait_type type, TimePoint deadline);
   void receive(std::size_t bytes_max);
   void release_input();
   void read_ahead_later();
@@ -81,7 +83,7 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   void start_timer();
   void on_timer();
 
-  asio::ip::tcp::socket socket_;
+  StreamSocket socket_;
   boost::beast::flat_buffer input_;
   bool end_of_input_ = false;  // the client will send no more
   bool lost_ = false;          // nothing can be sent or received any more

@@ -15,20 +15,12 @@ constexpr std::string_view kPlainText = "text/plain";
 constexpr std::string_view kJson = "application/json; charset=utf-8";
 constexpr std::string_view kInternalError = R"({"error":"internal error"})";
 
-std::string text_of(const asio::ip::address& address) {
-  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
-    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
-  }
-  return address.to_string();
-}
-
 }  // namespace
 
-Connection::Connection(asio::ip::tcp::socket socket, const asio::ip::tcp::endpoint& remote,
-                       std::shared_ptr<ServerState> state)
+Connection::Connection(StreamSocket socket, std::string remote_address, std::shared_ptr<ServerState> state)
     : state_(std::move(state)),
       socket_(std::make_shared<ClientSocket>(std::move(socket))),
-      remote_address_(text_of(remote.address())) {
+      remote_address_(std::move(remote_address)) {
   state_->connections.insert(this);
 }
 

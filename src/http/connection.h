@@ -26,7 +26,8 @@ struct ServerState {
 
 class Connection {
  public:
-  Connection(asio::ip::tcp::socket socket, const asio::ip::tcp::endpoint& remote, std::shared_ptr<ServerState> state);
+  // remote_address: what Exchange::remote_address() says.
+  Connection(StreamSocket socket, std::string remote_address, std::shared_ptr<ServerState> state);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

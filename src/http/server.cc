@@ -4,16 +4,22 @@
 #include <fmt/format.h>
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cctype>
+#include <cstring>
 #include <optional>
 
 #include "base/clock.h"
@@ -24,12 +30,16 @@ namespace {
 
 using asio::ip::tcp;
 using boost::system::error_code;
+using Stream = asio::generic::stream_protocol;
+using Acceptor = asio::basic_socket_acceptor<Stream>;
 
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::seconds kAcceptLogInterval{10};
 // A client whose machine vanished is noticed after about 15 + 4 * 15 seconds.
 constexpr int kKeepAliveSeconds = 15;
 constexpr int kKeepAliveProbes = 4;
+
+constexpr std::size_t kUnixPathMax = sizeof(sockaddr_un::sun_path) - 1;
 
 constexpr std::string_view kTooMany =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 32\r\n"
@@ -39,6 +49,29 @@ std::string text_of(const tcp::endpoint& endpoint) {
   const std::string address = endpoint.address().to_string();
   const bool v6 = endpoint.address().is_v6();
   return fmt::format("{}:{}", v6 ? "[" + address + "]" : address, endpoint.port());
+}
+
+tcp::endpoint tcp_endpoint(const Stream::endpoint& generic) {
+  tcp::endpoint endpoint;
+  endpoint.resize(generic.size());
+  std::memcpy(endpoint.data(), generic.data(), generic.size());
+  return endpoint;
+}
+
+// Who a connection is from: the address, or the user at the other end of a Unix socket.
+std::string remote_of(StreamSocket& socket, const Stream::endpoint& remote) {
+  const int family = remote.protocol().family();
+  if (family != AF_INET && family != AF_INET6) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    const bool known = getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+    return known ? fmt::format("uid:{}", peer.uid) : "local";
+  }
+  const asio::ip::address address = tcp_endpoint(remote).address();
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
+  }
+  return address.to_string();
 }
 
 // As Go words the system's errors: without the capital.
@@ -60,12 +93,12 @@ std::optional<asio::ip::address> resolve(asio::io_context& io, const std::string
   return (v4 == found.end() ? *found.begin() : *v4).endpoint().address();
 }
 
-void set_integer(tcp::acceptor& acceptor, int level, int name, int value) {
+void set_integer(Acceptor& acceptor, int level, int name, int value) {
   setsockopt(acceptor.native_handle(), level, name, &value, sizeof value);
 }
 
 // Accepted sockets take these over from the listening one.
-void set_inherited_options(tcp::acceptor& acceptor) {
+void set_inherited_options(Acceptor& acceptor) {
   set_integer(acceptor, IPPROTO_TCP, TCP_NODELAY, 1);
   set_integer(acceptor, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_integer(acceptor, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveSeconds);
@@ -81,29 +114,54 @@ void close_on_exec(int descriptor) {
 // One address that is listened on. Shared with its coroutine.
 struct Listener {
   explicit Listener(asio::io_context& io) : acceptor(io), pause(io) {}
-  tcp::acceptor acceptor;
+  Acceptor acceptor;
   asio::steady_timer pause;
   TimePoint last_log{};
+  std::string path;  // of a Unix socket, removed at the end
 };
 
-error_code open(Listener& listener, const tcp::endpoint& endpoint) {
-  tcp::acceptor& acceptor = listener.acceptor;
+error_code open(Acceptor& acceptor, const Stream::endpoint& endpoint) {
   error_code error;
   acceptor.open(endpoint.protocol(), error);
   if (error) return error;
   close_on_exec(acceptor.native_handle());
-  acceptor.set_option(asio::socket_base::reuse_address(true), error);
-  // "::" takes IPv4 clients as well.
-  if (endpoint.address().is_v6()) acceptor.set_option(asio::ip::v6_only(!endpoint.address().is_unspecified()), error);
-  set_inherited_options(acceptor);
-  error.clear();
+  return error;
+}
+
+error_code bind_and_listen(Acceptor& acceptor, const Stream::endpoint& endpoint) {
+  error_code error;
   acceptor.bind(endpoint, error);
   if (error) return error;
   acceptor.listen(asio::socket_base::max_listen_connections, error);
   return error;
 }
 
-void start_connection(tcp::socket socket, const tcp::endpoint& remote, const std::shared_ptr<ServerState>& state) {
+error_code open_tcp(Listener& listener, const tcp::endpoint& endpoint) {
+  Acceptor& acceptor = listener.acceptor;
+  error_code error = open(acceptor, endpoint);
+  if (error) return error;
+  acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  // "::" takes IPv4 clients as well.
+  if (endpoint.address().is_v6()) acceptor.set_option(asio::ip::v6_only(!endpoint.address().is_unspecified()), error);
+  set_inherited_options(acceptor);
+  return bind_and_listen(acceptor, endpoint);
+}
+
+// A socket's file outlives a server that was killed: it is replaced if nobody answers there.
+error_code open_unix(Listener& listener, const asio::local::stream_protocol::endpoint& endpoint) {
+  error_code error = open(listener.acceptor, endpoint);
+  if (error) return error;
+  error = bind_and_listen(listener.acceptor, endpoint);
+  if (error != asio::error::address_in_use) return error;
+  asio::local::stream_protocol::socket probe(listener.acceptor.get_executor());
+  error_code refused;
+  probe.connect(endpoint, refused);
+  if (refused != asio::error::connection_refused) return error;
+  ::unlink(endpoint.path().c_str());
+  return bind_and_listen(listener.acceptor, endpoint);
+}
+
+void start_connection(StreamSocket socket, const Stream::endpoint& remote, const std::shared_ptr<ServerState>& state) {
   close_on_exec(socket.native_handle());
   if (state->connections.size() >= state->limits.connections_max) {
     error_code ignored;
@@ -112,7 +170,8 @@ void start_connection(tcp::socket socket, const tcp::endpoint& remote, const std
     return;
   }
   const auto executor = socket.get_executor();
-  auto connection = std::make_unique<Connection>(std::move(socket), remote, state);
+  std::string remote_address = remote_of(socket, remote);
+  auto connection = std::make_unique<Connection>(std::move(socket), std::move(remote_address), state);
   asio::co_spawn(executor, Connection::run(std::move(connection)), [](const std::exception_ptr& failure) {
     if (failure) spdlog::error("a connection ended with an exception");
   });
@@ -133,8 +192,8 @@ asio::awaitable<void> pause_accepting(Listener& listener, const error_code& erro
 asio::awaitable<void> accept_connections(std::shared_ptr<Listener> listener, std::shared_ptr<ServerState> state) {
   while (listener->acceptor.is_open()) {
     error_code error;
-    tcp::endpoint remote;
-    tcp::socket socket =
+    Stream::endpoint remote;
+    StreamSocket socket =
         co_await listener->acceptor.async_accept(remote, asio::redirect_error(asio::use_awaitable, error));
     if (!listener->acceptor.is_open()) break;
     if (!error) {
@@ -158,12 +217,24 @@ class Server::Impl {
     if (!address) return fail(fmt::format("{}:{}: {}", host, port, reason_of(error)));
     const tcp::endpoint endpoint(*address, port);
     auto listener = std::make_shared<Listener>(io_);
-    if (error = open(*listener, endpoint); error) {
+    if (error = open_tcp(*listener, endpoint); error) {
       return fail(fmt::format("{}: bind: {}", text_of(endpoint), reason_of(error)));
     }
-    if (port_ == 0) port_ = listener->acceptor.local_endpoint(error).port();
-    listeners_.push_back(listener);
-    asio::co_spawn(io_, accept_connections(listener, state_), asio::detached);
+    if (port_ == 0) port_ = tcp_endpoint(listener->acceptor.local_endpoint(error)).port();
+    start(std::move(listener));
+    return {};
+  }
+
+  Result<void> listen_unix(const std::string& path) {
+    const auto fail = [&](const std::string& what) {
+      return Error{ErrorCode::kUnavailable, fmt::format("listen unix {}: bind: {}", path, what)};
+    };
+    if (path.size() > kUnixPathMax) return fail(fmt::format("the path has more than {} bytes", kUnixPathMax));
+    auto listener = std::make_shared<Listener>(io_);
+    const asio::local::stream_protocol::endpoint endpoint(path);
+    if (const error_code error = open_unix(*listener, endpoint); error) return fail(reason_of(error));
+    listener->path = path;
+    start(std::move(listener));
     return {};
   }
 
@@ -172,6 +243,7 @@ class Server::Impl {
     for (const auto& listener : listeners_) {
       error_code ignored;
       listener->acceptor.close(ignored);
+      if (!listener->path.empty()) ::unlink(listener->path.c_str());
       listener->pause.cancel();
     }
     listeners_.clear();
@@ -186,6 +258,11 @@ class Server::Impl {
   std::size_t connections() const { return state_->connections.size(); }
 
  private:
+  void start(std::shared_ptr<Listener> listener) {
+    listeners_.push_back(listener);
+    asio::co_spawn(io_, accept_connections(std::move(listener), state_), asio::detached);
+  }
+
   asio::io_context& io_;
   const std::shared_ptr<ServerState> state_;
   std::vector<std::shared_ptr<Listener>> listeners_;
@@ -202,6 +279,9 @@ Server::~Server() {
 
 Result<void> Server::listen(const std::string& host, std::uint16_t port) {
   return impl_->listen(host, port);
+}
+Result<void> Server::listen_unix(const std::string& path) {
+  return impl_->listen_unix(path);
 }
 std::uint16_t Server::port() const {
   return impl_->port();

@@ -35,7 +35,8 @@ class Exchange {
   virtual std::string_view query(std::string_view name) const = 0;   // decoded value of ?name=; empty if absent
   virtual std::string_view header(std::string_view name) const = 0;  // empty if absent; names ignore case
   virtual std::string_view parameter(std::string_view name) const = 0;  // what a route's :name matched
-  virtual std::string_view remote_address() const = 0;  // numeric, without the port; IPv4 in IPv6 as IPv4
+  virtual std::string_view remote_address()
+      const = 0;  // numeric, without the port; IPv4 in IPv6 as IPv4; Unix: "uid:1000"
 
   // The whole body. Errors: kTooLarge if it is longer than bytes_max (nothing more is read then); kCanceled if the
   // client left; kTimedOut if it sent nothing for body_idle_timeout; kInvalidArgument if its chunks are malformed.
@@ -124,7 +125,10 @@ class Server {
   // Binds and listens; the port 0 takes a free one. Error: kUnavailable with the reason, as "listen tcp
   // 127.0.0.1:11434: bind: address already in use". May be called more than once.
   Result<void> listen(const std::string& host, std::uint16_t port);
-  std::uint16_t port() const;  // of the first listener
+  // Listens on a Unix socket, in the place of one that nobody listens on any more. Who may connect is for the folder
+  // and the umask to say.
+  Result<void> listen_unix(const std::string& path);
+  std::uint16_t port() const;  // of the first TCP listener
   std::size_t connections() const;
   // Ends listening. Connections that wait for a request are closed; those with one in progress close after its answer.
   void stop_listening();
