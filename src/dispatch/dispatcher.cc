@@ -57,7 +57,7 @@ Result<void> Dispatcher::Impl::admit(const Arrival& arrival, TimePoint now) {
     if (model.refusal && model.refusal->until > now && model.refusal->applies_to(arrival.needs))
       return model.refusal->error;
   }
-  if (waiting_ >= config_.waiting_max && !starts_at_once(model, arrival))
+  if (!starts_at_once(model, arrival) && !finds_room_to_wait(model))
     return Error{ErrorCode::kQueueFull, "server busy, please try again.  maximum pending requests exceeded"};
   model.pinned = arrival.needs.pinned;
   Request& request = requests_[arrival.request];
@@ -164,6 +164,34 @@ bool Dispatcher::Impl::starts_at_once(const Model& model, const Arrival& arrival
   if (!is_served(model, arrival.needs)) return false;
   return arrival.load_only ||
          (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->places);
+}
+
+// How many are queued if one more waits for `one_more`, or if nobody does. Those that find a place free once their
+// model is in memory are waiting for the load and not for each other. They are covered as far as their models can be in
+// memory together, beside those that are busy now.
+std::size_t Dispatcher::Impl::queued_with(const Model* one_more) const {
+  std::size_t covered = 0;       // where others run
+  std::size_t covered_idle = 0;  // where nobody runs
+  std::size_t busy = 0;
+  for (const auto& [id, model] : models_) {
+    const Runner* runner = model.runner;
+    const auto places = static_cast<std::size_t>(runner && runner->places > 0 ? runner->places : config_.places);
+    const std::size_t running = runner ? runner->running.size() : 0;
+    const std::size_t waiting = model.waiting() + (&model == one_more ? 1 : 0);
+    const std::size_t with_place = std::min(waiting, places - std::min(places, running));
+    (running > 0 ? covered : covered_idle) += with_place;
+    if (running > 0) ++busy;
+  }
+  const auto loaded_max = static_cast<std::size_t>(config_.loaded_models_max);
+  const std::size_t models_to_come = loaded_max - std::min(loaded_max, busy);
+  covered += std::min(covered_idle, models_to_come * static_cast<std::size_t>(config_.places));
+  return waiting_ + (one_more ? 1 : 0) - covered;
+}
+
+bool Dispatcher::Impl::finds_room_to_wait(const Model& model) const {
+  if (waiting_ < config_.waiting_max) return true;
+  const std::size_t then = queued_with(&model);
+  return then <= config_.waiting_max || then <= queued();
 }
 
 // Begins a wait. The caller puts the request into its queue.
@@ -375,6 +403,9 @@ std::vector<RequestView> Dispatcher::requests() const {
 }
 std::size_t Dispatcher::waiting() const {
   return impl_->waiting();
+}
+std::size_t Dispatcher::queued() const {
+  return impl_->queued();
 }
 std::size_t Dispatcher::position(RequestId request) const {
   return impl_->position(request);

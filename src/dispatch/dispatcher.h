@@ -31,16 +31,19 @@ using ModelId = Id<struct ModelTag, std::uint32_t>;
 enum class Priority { kHigh, kNormal, kLow };
 
 struct DispatcherConfig {
-  std::size_t waiting_max = 512;       // requests waiting, all models together; replays beyond it are not refused
+  std::size_t waiting_max = 512;       // requests queued, all models together; replays beyond it are not refused
   int loaded_models_max = 3;           // runners in memory, those that load included
   int places = 1;                      // parallel generations per model, until its runner says otherwise
   std::uint64_t memory_bytes_max = 0;  // bound over all runners; 0: none
   Duration request_timeout = std::chrono::minutes(5);  // how long a request may wait; zero: no limit
   Duration load_timeout = std::chrono::minutes(5);     // a load without progress for so long fails; zero: no limit
   Duration hang_timeout = std::chrono::seconds(60);  // a runner with work and no step for so long is killed; zero: off
-  // After a failed load, doubled with each further one. A first crash is followed by a start at once, further ones
-  // without a completed request between them by the same pauses.
-  Duration backoff_first = std::chrono::seconds(1);
+  // After a failed load, doubled with each further one: a model that cannot load is tried three times in its first
+  // minute and once in each of the following ones, however often it is asked for.
+  Duration load_backoff_first = std::chrono::seconds(10);
+  // A first crash is followed by a start at once, a second one without a completed request between them after this
+  // time, doubled with each further one.
+  Duration crash_backoff_first = std::chrono::seconds(1);
   Duration backoff_max = std::chrono::minutes(1);
   Duration residence_min =
       std::chrono::seconds(5);                     // how long a busy model keeps its memory while another waits for it
@@ -140,7 +143,7 @@ class Dispatcher {
   // ---- what clients do
 
   // Takes a request in, or refuses it: kQueueFull ("server busy, please try again.  maximum pending requests
-  // exceeded") when it would have to wait and waiting_max wait already, kUnavailable after shutdown(), or the cached
+  // exceeded") when it would be queued and waiting_max are queued already, kUnavailable after shutdown(), or the cached
   // error of a model that failed to load and is backing off. On refusal nothing is kept and no action follows.
   Result<void> admit(const Arrival& arrival, TimePoint now);
   // The client is gone: a waiting request is forgotten without a further word, a running one gets CancelOnRunner and
@@ -192,6 +195,9 @@ class Dispatcher {
   std::vector<ModelView> models() const;      // those with a runner, waiting requests or a back-off
   std::vector<RequestView> requests() const;  // waiting and running, in the order they will be served
   std::size_t waiting() const;
+  // Those of them that count towards waiting_max. One that will have a place as soon as its model is in memory does
+  // not, as long as it is for one of the loaded_models_max models that can be in memory together.
+  std::size_t queued() const;
   // 1 for the request that is next among those waiting for its model; 0 if it is not waiting.
   std::size_t position(RequestId request) const;
   // What a refused client should be told for Retry-After: the time its model needs for those that wait already, or what

@@ -10,6 +10,7 @@ using namespace std::chrono_literals;
 class DispatcherFaultsTest : public DispatcherFixture {};
 
 TEST_F(DispatcherFaultsTest, FailedLoadFailsItsRequestsAndBacksOffWithTheCachedError) {
+  config_.load_backoff_first = 1s;
   ask('A');
   ask('A');
   actions();
@@ -30,6 +31,7 @@ TEST_F(DispatcherFaultsTest, FailedLoadFailsItsRequestsAndBacksOffWithTheCachedE
 }
 
 TEST_F(DispatcherFaultsTest, BackOffGrowsToItsBoundAndEndsWithASuccess) {
+  config_.load_backoff_first = 1s;
   std::uint64_t runner = 0;
   std::vector<Duration> pauses;
   for (int i = 0; i < 9; ++i) {
@@ -143,6 +145,22 @@ TEST_F(DispatcherFaultsTest, RequestThatLosesTwoRunnersIsNotReplayedAgain) {
   EXPECT_EQ(actions(), Log{"start 3 A"});
   loaded(3);
   EXPECT_EQ(actions(), Log{"run r3 3"});
+}
+
+TEST_F(DispatcherFaultsTest, ModelThatCannotLoadIsTriedThreeTimesInItsFirstMinute) {
+  int loads = 0;
+  int refusals = 0;
+  for (int half_second = 0; half_second < 120; ++half_second) {
+    if (admit(arrival('A')).ok()) {
+      actions();
+      load_failed(static_cast<std::uint64_t>(++loads));
+    } else {
+      ++refusals;
+    }
+    pass(500ms);
+  }
+  EXPECT_EQ(loads, 3);
+  EXPECT_EQ(refusals, 117) << "with the error of the load";
 }
 
 TEST_F(DispatcherFaultsTest, ReplayMayWaitAnewAndIsNotHeldToTheQueueBound) {

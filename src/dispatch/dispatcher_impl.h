@@ -45,6 +45,7 @@ class Dispatcher::Impl {
   std::vector<ModelView> models() const;
   std::vector<RequestView> requests() const;
   std::size_t waiting() const { return waiting_; }
+  std::size_t queued() const { return queued_with(nullptr); }
   std::size_t position(RequestId id) const;
   Duration retry_after(ModelId id, TimePoint now) const;
 
@@ -152,6 +153,8 @@ class Dispatcher::Impl {
   Result<void> check_room(const Model& model, const ModelNeeds& needs) const;
   bool is_served(const Model& model, const ModelNeeds& needs) const;
   bool starts_at_once(const Model& model, const Arrival& arrival) const;
+  std::size_t queued_with(const Model* one_more) const;
+  bool finds_room_to_wait(const Model& model) const;
   void enqueue(Request& request, TimePoint now);
   void dequeue(Request& request, TimePoint now);
   void leave_queue(Request& request);
@@ -166,7 +169,7 @@ class Dispatcher::Impl {
   void load_ended(Runner& runner, const Error& error, bool memory, TimePoint now);
   bool make_room_for_retry(Model& model);
   void crashed(Runner& runner, TimePoint now);
-  Duration backoff(int failures) const;
+  Duration backoff(Duration first, int failures) const;
   TimePoint fault_due(const Runner& runner) const;
   void check_fault(Runner& runner, TimePoint now);
 

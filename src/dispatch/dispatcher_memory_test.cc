@@ -283,6 +283,7 @@ TEST_F(DispatcherMemoryTest, UnloadReachesAPinnedModelThatBacksOff) {
 }
 
 TEST_F(DispatcherMemoryTest, PinnedModelThatCannotLoadIsTriedAgainAfterItsBackOff) {
+  config_.load_backoff_first = 1s;
   Arrival pinned = arrival('A');
   pinned.needs.pinned = true;
   ask(pinned);

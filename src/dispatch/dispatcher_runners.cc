@@ -103,7 +103,7 @@ void Dispatcher::Impl::load_ended(Runner& runner, const Error& error, bool memor
   ++model.load_failures;
   model.memory_retried = false;
   model.last_error = error.message;
-  const Duration pause = backoff(model.load_failures);
+  const Duration pause = backoff(config_.load_backoff_first, model.load_failures);
   model.refusal = Refusal{later(now, pause), error, memory, runner.needs};
   for (Request* request : waiting_of(model))
     if (model.refusal->applies_to(request->needs)) fail(*request, error, pause, now);
@@ -170,7 +170,7 @@ void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint 
 void Dispatcher::Impl::crashed(Runner& runner, TimePoint now) {
   Model& model = *runner.model;
   ++model.crashes;
-  model.restart_at = model.crashes == 1 ? now : later(now, backoff(model.crashes - 1));
+  model.restart_at = model.crashes == 1 ? now : later(now, backoff(config_.crash_backoff_first, model.crashes - 1));
   for (Request* request : std::exchange(runner.running, {})) {
     ++request->runners_lost;
     const bool canceled = request->phase == RequestPhase::kCanceling;
@@ -186,8 +186,8 @@ void Dispatcher::Impl::crashed(Runner& runner, TimePoint now) {
   touch(model);
 }
 
-Duration Dispatcher::Impl::backoff(int failures) const {
-  Duration pause = config_.backoff_first;
+Duration Dispatcher::Impl::backoff(Duration first, int failures) const {
+  Duration pause = first;
   for (int i = 1; i < failures && pause < config_.backoff_max; ++i) pause *= 2;
   return std::min(pause, config_.backoff_max);
 }

@@ -51,7 +51,6 @@ TEST_F(DispatcherTest, QueueIsBoundedAndThoseThatRunDoNotCount) {
   EXPECT_EQ(refused.error().code, ErrorCode::kQueueFull);
   EXPECT_EQ(refused.error().message, kBusy);
   EXPECT_EQ(actions(), Log{});
-  EXPECT_FALSE(admit(arrival('B')).ok()) << "one bound for all models: this one would wait for its load";
   finish(RequestId{2});
   EXPECT_EQ(actions(), Log{"run r3 1"});
   ask('A');
@@ -69,10 +68,36 @@ TEST_F(DispatcherTest, FullQueueOfOneModelLeavesFreePlacesOfAnotherInUse) {
   EXPECT_EQ(actions(), Log{"run r" + std::to_string(other.value) + " 2"});
 }
 
-TEST_F(DispatcherTest, NothingMayWaitAtAll) {
+TEST_F(DispatcherTest, WhoWillHaveAPlaceOnceTheModelIsLoadedIsNotQueued) {
   config_.waiting_max = 0;
+  config_.places = 2;
+  ask('A');
+  Arrival only_load = arrival('A');
+  only_load.load_only = true;
+  ask(only_load);
+  EXPECT_EQ(dispatcher().waiting(), 2u);
+  EXPECT_EQ(dispatcher().queued(), 0u);
   EXPECT_EQ(admit(arrival('A')).error().code, ErrorCode::kQueueFull);
-  EXPECT_EQ(actions(), Log{});
+  loaded(1);
+  EXPECT_EQ(actions(), (Log{"start 1 A", "complete r2", "run r1 1"}));
+  EXPECT_EQ(admit(arrival('A')).error().code, ErrorCode::kQueueFull) << "the runner has one place and not two";
+}
+
+TEST_F(DispatcherTest, WhoWaitsForTheMemoryOfABusyModelIsQueued) {
+  config_.waiting_max = 1;
+  config_.loaded_models_max = 2;
+  load('A');
+  ask('A');
+  actions();
+  ask('B');
+  EXPECT_EQ(dispatcher().queued(), 0u) << "it loads beside the other";
+  ask('C');
+  EXPECT_EQ(dispatcher().queued(), 1u) << "there is room for two models, and one of them is busy";
+  EXPECT_EQ(admit(arrival('D')).error().code, ErrorCode::kQueueFull);
+  EXPECT_EQ(admit(arrival('B')).error().code, ErrorCode::kQueueFull);
+  finish(RequestId{2});
+  EXPECT_EQ(dispatcher().queued(), 0u) << "the idle one makes room";
+  ask('D');
 }
 
 TEST_F(DispatcherTest, WaitEndsAtTheDeadlineAndGenerationDoesNot) {

@@ -58,7 +58,7 @@ void Checker::admitted(const Arrival& arrival, const Result<void>& result, TimeP
     for (const auto& [id, other] : models_) pins = pins || (other.pinned && id != arrival.model);
     switch (error.code) {
       case ErrorCode::kQueueFull:
-        if (waiting_ < config_.waiting_max) broken("refused as full while there is room to wait");
+        if (may_queue(arrival.model)) broken("refused as full while there is room to wait");
         break;
       case ErrorCode::kUnavailable:
         if (!shutting_down_ && !pins) broken("refused as unavailable without a reason");
@@ -77,13 +77,38 @@ void Checker::admitted(const Arrival& arrival, const Result<void>& result, TimeP
   Request& request = requests_[arrival.request];
   request.arrival = arrival;
   request.sequence = ++arrivals_;
-  admitted_now_.emplace(arrival.request, waiting_);
+  admitted_now_.emplace(arrival.request, may_queue(arrival.model));
   model.pinned = arrival.needs.pinned;
   wait(request, now);
   if (model.clients_seen.insert(arrival.client).second && !arrival.load_only) {
     ++counts_.visitors;
     model.visitors.push_back({arrival.request, arrival.priority, events_, {}});
   }
+}
+
+// How many are queued: of those that wait for a model, and of `one_more` who comes for `id`, the ones that will find no
+// place free when it is in memory, or whose model has to wait for a busy one to leave.
+std::size_t Checker::queued_with(ModelId id, std::size_t one_more) const {
+  std::size_t queued = 0;
+  std::size_t for_idle_models = 0;
+  int idle_models_max = config_.loaded_models_max;
+  for (const auto& [other, model] : models_) {
+    const Runner* runner = model.runner ? &runners_.at(*model.runner) : nullptr;
+    const auto places = static_cast<std::size_t>(runner && runner->loaded ? runner->info.places : config_.places);
+    const std::size_t running = runner ? runner->running.size() : 0;
+    const std::size_t waiting = model.waiting + (other == id ? one_more : 0);
+    const std::size_t find_place = std::min(waiting, places - running);
+    queued += waiting - find_place;
+    if (running == 0) for_idle_models += find_place;
+    if (running > 0) --idle_models_max;
+  }
+  const auto find_memory = static_cast<std::size_t>(std::max(idle_models_max, 0) * config_.places);
+  return queued + for_idle_models - std::min(for_idle_models, find_memory);
+}
+
+bool Checker::may_queue(ModelId id) const {
+  const std::size_t then = queued_with(id, 1);
+  return then <= config_.waiting_max || then == queued_with(id, 0);
 }
 
 void Checker::wait(Request& request, TimePoint now) {
@@ -180,11 +205,11 @@ void Checker::load_failed(RunnerId id, const Error&, bool memory, TimePoint now)
 void Checker::load_ended(Model& model, TimePoint now) {
   ++model.load_failures;
   model.load_failed_now = true;
-  model.no_start_before = later(now, backoff(model.load_failures));
+  model.no_start_before = later(now, backoff(config_.load_backoff_first, model.load_failures));
 }
 
-Duration Checker::backoff(int failures) const {
-  Duration pause = config_.backoff_first;
+Duration Checker::backoff(Duration first, int failures) const {
+  Duration pause = first;
   for (int i = 1; i < failures && pause < config_.backoff_max; ++i) pause *= 2;
   return std::min(pause, config_.backoff_max);
 }
@@ -240,7 +265,8 @@ void Checker::gone(RunnerId id, TimePoint now) {
 void Checker::lose(Runner& runner, TimePoint now) {
   Model& model = models_[runner.model];
   ++model.crashes;
-  model.no_start_before = model.crashes == 1 ? now : later(now, backoff(model.crashes - 1));
+  model.no_start_before =
+      model.crashes == 1 ? now : later(now, backoff(config_.crash_backoff_first, model.crashes - 1));
   for (const RequestId id : runner.running) {
     Request& request = requests_.at(id);
     ++request.runners_lost;

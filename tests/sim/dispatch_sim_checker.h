@@ -128,7 +128,9 @@ class Checker {
   void stop_waiting(Request& request);
   void lose(Runner& runner, TimePoint now);
   void load_ended(Model& model, TimePoint now);
-  Duration backoff(int failures) const;
+  Duration backoff(Duration first, int failures) const;
+  std::size_t queued_with(ModelId id, std::size_t one_more) const;
+  bool may_queue(ModelId id) const;
   bool others_lack(ModelId model) const;
   bool lacks(const Model& model) const;
   bool over_bound(std::uint64_t Runner::*figure) const;
@@ -158,7 +160,7 @@ class Checker {
   std::multiset<TimePoint> deadlines_;
   std::set<RequestId> touched_;  // requests that this event is about and that need a look when it is over
   std::size_t waiting_ = 0;
-  std::optional<std::pair<RequestId, std::size_t>> admitted_now_;  // and how many waited before it
+  std::optional<std::pair<RequestId, bool>> admitted_now_;  // and whether the queue had room for it
   bool shutting_down_ = false;
   bool ticked_ = false;
   std::uint64_t arrivals_ = 0, events_ = 0, runners_started_ = 0;

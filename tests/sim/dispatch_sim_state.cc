@@ -17,14 +17,15 @@ void Checker::check_requests(TimePoint now) {
   if (admitted_now_) {
     const auto it = requests_.find(admitted_now_->first);
     const bool waits = it != requests_.end() && it->second.phase == Phase::kWaiting;
-    if (waits && admitted_now_->second >= config_.waiting_max) return broken("the queue is over its bound");
+    if (waits && !admitted_now_->second) return broken("the queue is over its bound");
   }
   if (!deadlines_.empty() && (*deadlines_.begin() < now || (ticked_ && *deadlines_.begin() == now)))
     broken("a request waits past its deadline");
 }
 
 void Checker::check_models(const Dispatcher& dispatcher, TimePoint now) {
-  if (traits_.compare_views && dispatcher.waiting() != waiting_) return broken("the count of those that wait is wrong");
+  if (traits_.compare_views && (dispatcher.waiting() != waiting_ || dispatcher.queued() != queued_with({}, 0)))
+    return broken("the count of those that wait is wrong");
   for (const auto& [id, model] : models_) {
     if (shutting_down_ && model.waiting > 0) return broken("somebody waits after a shutdown");
     if (!model.runner) continue;

@@ -44,7 +44,7 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   config.loaded_models_max = 1 + static_cast<int>(random.below(3));
   if (random.chance(0.7))
     config.memory_bytes_max = static_cast<std::uint64_t>(static_cast<double>(largest) * (1 + 2 * random.unit()));
-  config.waiting_max = random.one_of<std::size_t>({1, 16, 128, 512, 512, 5000});
+  config.waiting_max = random.one_of<std::size_t>({0, 1, 16, 128, 512, 512, 5000});
   config.request_timeout = random.one_of<Duration>({0s, 0s, 10s, 60s, 300s});
   config.residence_min = random.one_of<Duration>({0s, 1s, 5s, 20s});
   config.low_ageing = random.one_of<Duration>({0s, 1s, 30s});
