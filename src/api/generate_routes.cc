@@ -335,6 +335,7 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
   asked.submission.keep_alive = head->keep_alive;
   asked.submission.load_only = head->empty;
+  asked.submission.streams = head->stream;
   asked.head = std::move(*head);
   return asked;
 }

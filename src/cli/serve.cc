@@ -6,12 +6,14 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <cstdlib>
 #include <optional>
+#include <utility>
 
 #include "api/generation_request.h"
 #include "api/guard.h"
@@ -31,12 +33,27 @@ namespace asio = boost::asio;
 
 constexpr int kDiskThreads = 4;
 
-// As many descriptors as the system allows: each waiting client takes one.
-void raise_descriptor_limit() {
+// Descriptors that connections leave to runners (two each), the files of models, and downloads.
+constexpr std::size_t kDescriptorsKept = 256;
+
+// As many descriptors as the system allows: each waiting client takes one. Returns how many there are.
+std::size_t raise_descriptor_limit() {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+  return ::setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : before;
+}
+
+// One connection too many is refused with a clear error, while what serves the others still finds its descriptors.
+http::ServerLimits server_limits(std::size_t descriptors) {
+  http::ServerLimits limits;
+  const std::size_t kept = std::min(kDescriptorsKept, descriptors / 2);
+  if (descriptors - kept < limits.connections_max) {
+    limits.connections_max = descriptors - kept;
+    spdlog::warn("only {} files and sockets may be open (ulimit -Hn): at most {} connections", descriptors,
+                 limits.connections_max);
+  }
+  return limits;
 }
 
 // A new user has something to talk to before any download.
@@ -55,13 +72,13 @@ void offer_builtin_model(ModelStore& store) {
 // The life of a server, in the order in which it happens.
 class ServerLife {
  public:
-  ServerLife(const Settings& settings, ModelStore& store, const std::string& executable)
+  ServerLife(const Settings& settings, ModelStore& store, const std::string& executable, http::ServerLimits limits)
       : settings_(settings),
         io_(1),
         disk_(kDiskThreads),
         driver_(io_, settings, executable),
         service_{settings_, store, driver_, disk_},
-        server_(io_, routes(), http::ServerLimits{}, api::make_guard(settings_)),
+        server_(io_, routes(), limits, api::make_guard(settings_)),
         signals_(io_, SIGINT, SIGTERM),
         deadline_(io_) {}
 
@@ -166,7 +183,7 @@ int serve(const std::string& executable) {
   }
   set_up_log(settings->debug, "");
   ::signal(SIGPIPE, SIG_IGN);
-  raise_descriptor_limit();
+  const http::ServerLimits limits = server_limits(raise_descriptor_limit());
   auto store = ModelStore::open(settings->models);
   if (!store) {
     fmt::print(stderr, "Error: {}\n", store.error().message);
@@ -176,7 +193,7 @@ int serve(const std::string& executable) {
   if (settings->prune) {
     if (const auto pruned = (*store)->prune(); pruned && *pruned > 0) spdlog::info("removed {} unused blobs", *pruned);
   }
-  return ServerLife(*settings, **store, executable).run();
+  return ServerLife(*settings, **store, executable, limits).run();
 }
 
 }  // namespace drover::cli

@@ -23,7 +23,7 @@ constexpr std::size_t kEventsMax = 1024;
 // Of the memory that is to be had, this much is left to the front and to everybody else.
 constexpr double kMemoryShare = 0.9;
 constexpr auto kMemoryReadInterval = std::chrono::seconds(1);
-constexpr auto kPinCheckInterval = std::chrono::seconds(1);
+constexpr auto kPinRetryInterval = std::chrono::seconds(1);
 
 DispatcherConfig dispatcher_config(const Settings& settings) {
   DispatcherConfig config;
@@ -34,6 +34,17 @@ DispatcherConfig dispatcher_config(const Settings& settings) {
   config.load_timeout = settings.load_timeout;
   config.hang_timeout = settings.hang_timeout;
   return config;
+}
+
+int context_default(const Settings& settings) {
+  return settings.context_length > 0 ? settings.context_length : kContextDefault;
+}
+
+void append(pb::Chunk& to, const pb::Chunk& chunk) {
+  to.mutable_content()->append(chunk.content());
+  to.mutable_thinking()->append(chunk.thinking());
+  to.mutable_tool_calls()->MergeFrom(chunk.tool_calls());
+  to.mutable_logprobs()->MergeFrom(chunk.logprobs());
 }
 
 const char* reason_text(StopReason reason) {
@@ -78,8 +89,9 @@ struct DispatchDriver::Runner {
 };
 
 struct DispatchDriver::Entry {
-  Ticket* ticket = nullptr;  // null once the client is gone
-  pb::ToRunner frame;        // holds the Generate, kept for a replay
+  Ticket* ticket = nullptr;        // null once the client is gone
+  pb::ToRunner frame;              // holds the Generate, kept for a replay
+  std::optional<pb::Chunk> whole;  // of an answer that is not streamed: what has come of it
   TimePoint arrived;
   RunnerId runner;
 };
@@ -108,14 +120,15 @@ void Ticket::deliver(RequestEvent event) {
   auto* last = events_.empty() ? nullptr : std::get_if<pb::Chunk>(&events_.back());
   if (chunk != nullptr && last != nullptr && events_.size() >= kEventsMax) {
     // The client reads much more slowly than the model writes: what waits for it grows by its text alone.
-    last->mutable_content()->append(chunk->content());
-    last->mutable_thinking()->append(chunk->thinking());
-    last->mutable_tool_calls()->MergeFrom(chunk->tool_calls());
-    last->mutable_logprobs()->MergeFrom(chunk->logprobs());
+    append(*last, *chunk);
   } else {
     events_.push_back(std::move(event));
   }
   wake_.cancel();
+}
+
+bool Ticket::has_loaded() const {
+  return ended_ && !events_.empty() && std::holds_alternative<EventLoaded>(events_.back());
 }
 
 asio::awaitable<RequestEvent> Ticket::next() {
@@ -153,11 +166,10 @@ DispatchDriver::Model& DispatchDriver::model_for(const ModelTarget& target) {
 
 Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   const TimePoint now = Clock::now();
-  const int context_default = settings_.context_length > 0 ? settings_.context_length : kContextDefault;
   ModelTarget& target = submission.target;
   // A wish beyond what the model was trained for is no reason to load it anew.
   if (target.trained_context > 0) target.context_length = std::min(target.context_length, target.trained_context);
-  const int context_loaded = target.context_length > 0 ? target.context_length : context_default;
+  const int context_loaded = target.context_length > 0 ? target.context_length : context_default(settings_);
   Model& model = model_for(target);
   update_memory_bound(now);
 
@@ -190,6 +202,7 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   work.set_generation_ms_max(
       static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings_.generation_max).count()));
   entry->arrived = now;
+  if (!submission.streams) entry->whole.emplace();
   std::unique_ptr<Ticket> ticket(new Ticket(*this, io_, arrival.request));
   entry->ticket = ticket.get();
   entries_.emplace(arrival.request, std::move(entry));
@@ -262,15 +275,16 @@ void DispatchDriver::arm_timer() {
 void DispatchDriver::perform(const StartRunner& action) {
   Model& model = *models_by_id_.at(action.model.value);
   const ModelTarget& target = model.target;
-  spdlog::info("loading {}", target.name);
   auto process = RunnerProcess::start(io_, executable_,
                                       {[this, id = action.runner](pb::FromRunner& message) { on_message(id, message); },
                                        [this, id = action.runner](const std::string& how) { on_gone(id, how); }});
   if (!process) {
+    spdlog::error("{} cannot be loaded: {}", target.name, process.error().message);
     dispatcher_.load_failed(action.runner, process.error(), false, Clock::now());
     dispatcher_.runner_gone(action.runner, process.error().message, Clock::now());
     return;
   }
+  spdlog::info("loading {} in process {}", target.name, (*process)->pid());
   auto runner = std::make_unique<Runner>();
   runner->id = action.runner;
   runner->model = &model;
@@ -282,7 +296,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   load.set_name(target.name);
   load.set_model_path(target.model_path);
   for (const std::string& path : target.adapter_paths) load.add_adapter_paths(path);
-  const int context = action.context_length > 0 ? action.context_length : settings_.context_length;
+  const int context = action.context_length > 0 ? action.context_length : context_default(settings_);
   load.set_context_length(static_cast<std::uint32_t>(context));
   load.set_parallel(static_cast<std::uint32_t>(settings_.parallel));
   load.set_batch(static_cast<std::uint32_t>(std::max(target.batch, 0)));
@@ -315,6 +329,7 @@ void DispatchDriver::perform(const StopRunner& action) {
 void DispatchDriver::perform(const Dispatch& action) {
   Entry& entry = *entries_.at(action.request);
   entry.runner = action.runner;
+  if (entry.whole) entry.whole->Clear();  // a replay begins anew
   deliver(action.request, EventDispatched{Clock::now() - entry.arrived});
   runners_.at(action.runner)->process->send(entry.frame);
 }
@@ -391,15 +406,16 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
     case pb::FromRunner::kChunks:
       dispatcher_.progress(id, now);
       for (pb::Chunk& chunk : *message.mutable_chunks()->mutable_chunks()) {
-        const RequestId request{chunk.request()};
-        dispatcher_.output_sent(request);
-        deliver(request, std::move(chunk));
+        on_chunk(std::move(chunk));
       }
       break;
     case pb::FromRunner::kFinished: {
       const RequestId request{message.finished().request()};
       dispatcher_.progress(id, now);
       dispatcher_.finished(request, now);
+      if (const auto entry = entries_.find(request); entry != entries_.end() && entry->second->whole) {
+        deliver(request, std::move(*entry->second->whole));
+      }
       end(request, std::move(*message.mutable_finished()));
       break;
     }
@@ -414,6 +430,18 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       spdlog::warn("a message that the front does not know");
   }
   act();
+}
+
+void DispatchDriver::on_chunk(pb::Chunk chunk) {
+  const RequestId request{chunk.request()};
+  const auto found = entries_.find(request);
+  if (found == entries_.end()) return;
+  if (auto& whole = found->second->whole) {
+    append(*whole, chunk);
+    return;
+  }
+  dispatcher_.output_sent(request);
+  deliver(request, std::move(chunk));
 }
 
 void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
@@ -467,38 +495,39 @@ void DispatchDriver::update_memory_bound(TimePoint now) {
   dispatcher_.set_memory_bound(held + share, now);
 }
 
-bool DispatchDriver::in_memory(const Model& model) const {
-  for (const ModelView& view : dispatcher_.models()) {
-    if (view.model == model.id) return view.state == ModelState::kLoaded;
-  }
-  return false;
-}
-
 void DispatchDriver::pin(const ModelTarget& target) {
   model_for(target);
   const bool first = pins_.empty();
-  pins_.emplace(target.key, nullptr);
-  if (first) asio::post(io_, [this] { check_pins(); });
+  pins_[target.key];
+  if (first) asio::post(io_, [this] { load_pins(); });
 }
 
-// Keeps pinned models loaded, also after a crash or a failed load (whose back-off refuses the request until it is
-// over).
-void DispatchDriver::check_pins() {
-  if (shutting_down_) return;
-  for (auto& [key, ticket] : pins_) {
-    const Model& model = *models_.at(key);
-    if (ticket != nullptr && !ticket->ended_) continue;
-    ticket.reset();
-    if (in_memory(model)) continue;
+// Asks for each pinned model until it has been loaded once; a back-off after a failed load refuses that for a while.
+void DispatchDriver::load_pins() {
+  bool all = true;
+  for (auto& [key, pin] : pins_) {
+    if (pin.ticket != nullptr && pin.ticket->ended_) {
+      pin.loaded = pin.ticket->has_loaded();
+      pin.ticket.reset();
+    }
+    if (pin.loaded) continue;
+    all = false;
+    if (pin.ticket != nullptr) continue;
     Submission submission;
-    submission.target = model.target;
+    submission.target = models_.at(key)->target;
     submission.client = "pin";
     submission.load_only = true;
-    if (auto admitted = submit(std::move(submission))) ticket = std::move(*admitted);
+    if (auto admitted = submit(std::move(submission))) {
+      pin.ticket = std::move(*admitted);
+    } else if (const std::string& why = admitted.error().message; why != pin.refusal) {
+      pin.refusal = why;
+      spdlog::warn("the pinned model {} cannot be loaded now: {}", models_.at(key)->target.name, why);
+    }
   }
-  pin_timer_.expires_after(kPinCheckInterval);
+  if (all || shutting_down_) return;
+  pin_timer_.expires_after(kPinRetryInterval);
   pin_timer_.async_wait([this](boost::system::error_code error) {
-    if (!error) check_pins();
+    if (!error) load_pins();
   });
 }
 
@@ -523,10 +552,10 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
 
 std::string DispatchDriver::why_not_ready() const {
   if (shutting_down_) return "shutting down";
-  if (settings_.queue_max > 0 && waiting() >= settings_.queue_max) return "the queue is full";
-  for (const auto& [key, ticket] : pins_) {
-    const Model& model = *models_.at(key);
-    if (!in_memory(model)) return model.target.name + " is not loaded yet";
+  if (settings_.queue_max > 0 && dispatcher_.queued() >= settings_.queue_max) return "the queue is full";
+  for (const auto& [key, pin] : pins_) {
+    const bool loaded = pin.loaded || (pin.ticket != nullptr && pin.ticket->has_loaded());
+    if (!loaded) return models_.at(key)->target.name + " is not loaded yet";
   }
   return {};
 }

@@ -46,7 +46,8 @@ struct Submission {
   std::optional<Duration> timeout;
   std::optional<Duration> keep_alive;  // unset: the server's default
   bool load_only = false;
-  pb::Generate work;  // the request number is filled in
+  bool streams = true;  // false: the answer is wanted whole, so that it can be begun again until it is complete
+  pb::Generate work;    // the request number is filled in
 };
 
 // ---- what happens to a request: Dispatched, Started, Chunks…, then one of Finished, Loaded, Error
@@ -82,6 +83,8 @@ class Ticket {
   friend class DispatchDriver;
   Ticket(DispatchDriver& driver, boost::asio::io_context& io, RequestId request);
   void deliver(RequestEvent event);
+  // It has ended with the model in memory.
+  bool has_loaded() const;
 
   DispatchDriver& driver_;
   RequestId request_;
@@ -118,9 +121,9 @@ class DispatchDriver {
 
   std::vector<LoadedModelView> loaded() const;
   std::size_t waiting() const { return dispatcher_.waiting(); }
-  // Empty: a request would be taken in now, and every pinned model is in memory.
+  // Empty: a request would be taken in now, and every pinned model has been loaded.
   std::string why_not_ready() const;
-  // Loads a model now, loads it again whenever it has gone, and never unloads it.
+  // Loads a model as soon as that is possible, loads it again when its runner dies, and unloads it only if asked to.
   void pin(const ModelTarget& target);
   std::size_t in_flight() const { return entries_.size(); }
   // Seconds after which a refused client may try again.
@@ -131,6 +134,12 @@ class DispatchDriver {
   struct Entry;
   struct Runner;
   struct Model;
+  // A pinned model. Once it is loaded, the dispatcher keeps it so.
+  struct Pin {
+    std::unique_ptr<Ticket> ticket;  // while it loads
+    bool loaded = false;
+    std::string refusal;  // the last one that was logged
+  };
 
   Model& model_for(const ModelTarget& target);
   void act();
@@ -142,6 +151,7 @@ class DispatchDriver {
   void perform(Fail action);
   void on_message(RunnerId id, pb::FromRunner& message);
   void on_gone(RunnerId id, const std::string& how);
+  void on_chunk(pb::Chunk chunk);
   void on_failed(Runner& runner, const pb::Failed& failed);
   void deliver(RequestId request, RequestEvent event);
   void end(RequestId request, RequestEvent event);
@@ -149,8 +159,7 @@ class DispatchDriver {
   void arm_timer();
   void release_requests_of(RunnerId id);
   void update_memory_bound(TimePoint now);
-  void check_pins();
-  bool in_memory(const Model& model) const;
+  void load_pins();
 
   boost::asio::io_context& io_;
   const Settings settings_;
@@ -164,7 +173,7 @@ class DispatchDriver {
   std::unordered_map<std::uint32_t, Model*> models_by_id_;
   std::uint64_t last_request_ = 0;
   TimePoint memory_read_{};
-  std::map<std::string, std::unique_ptr<Ticket>> pins_;  // by key; a ticket while it loads
+  std::map<std::string, Pin> pins_;  // by key
   boost::asio::steady_timer pin_timer_;
   std::function<void()> on_shut_down_;
   bool acting_ = false;

@@ -20,7 +20,6 @@
 namespace drover {
 namespace {
 
-constexpr int kContextDefault = 4096;
 constexpr int kContextMin = 16;
 constexpr int kPlacesAuto = 4;
 constexpr int kStepTokens = 512;
@@ -62,7 +61,7 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
   if (!chat) return std::move(chat).error();
   loaded.chat = std::move(*chat);
 
-  const int asked = load.context_length() > 0 ? static_cast<int>(load.context_length()) : kContextDefault;
+  const int asked = static_cast<int>(load.context_length());
   loaded.context_length = std::max(std::min(asked, loaded.model->trained_context()), kContextMin);
   loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
   ContextOptions context;
