@@ -4,7 +4,7 @@ const names = ['Ana', 'Ben', 'Cleo', 'Dan', 'Eva', 'Finn', 'Gus', 'Hana', 'Ivan'
 const words = ['llama', 'sun', 'tree', 'river', 'stone', 'cloud', 'bird', 'fish', 'house', 'garden', 'bread', 'apple'];
 
 // A small generator of fixed seed: next(n) is a whole number below n.
-function generator(state) {
+export function generator(state) {
   return (n) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * n);
