@@ -165,3 +165,12 @@ function weights(tensor) {
   }
   return Buffer.from(values.buffer);
 }
+
+// A model that is whole as far as its metadata tell, and cannot be loaded: one of its tensors has another name.
+export function broken() {
+  const bytes = renamed('Brok');
+  const at = bytes.indexOf('output_norm.weight');
+  assert.ok(at > 0);
+  bytes.write('output_nose.weight', at, 'latin1');
+  return bytes;
+}
