@@ -207,6 +207,7 @@ describe('the context', () => {
   });
 
   test('that a request asks for limits it', async () => {
+    await ask(512);
     const answer = await server.generate('Count to 200', { shift: false, options: { num_ctx: 64 } });
     assert.equal(answer.done_reason, 'length');
     assert.ok(answer.prompt_eval_count + answer.eval_count <= 64, `${answer.prompt_eval_count} + ${answer.eval_count}`);
