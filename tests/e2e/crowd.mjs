@@ -26,7 +26,7 @@ export async function health_times(server, count) {
   for (let i = 0; i < count; i++) {
     const start = performance.now();
     const socket = net.connect(server.port, '127.0.0.1');
-    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await once(socket, 'connect');
     connect_ms.push(performance.now() - start);
     const [data] = await once(socket, 'data');
@@ -77,7 +77,7 @@ export class Crowd {
 
   #send(socket, body, client) {
     const text = JSON.stringify(body);
-    const head = `POST /api/generate HTTP/1.1\r\nHost: x\r\nX-Client-Id: ${client}\r\nContent-Type: application/json\r\n`;
+    const head = `POST /api/generate HTTP/1.1\r\nHost: localhost\r\nX-Client-Id: ${client}\r\nContent-Type: application/json\r\n`;
     socket.write(`${head}Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
   }
 
