@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { chaos, chaos_models, chaos_report, chaos_settings } from './chaos.mjs';
 import { server_for_test, short, wait_until } from './harness.mjs';
 
-const seconds = Number(process.env.DROVER_CHAOS_SECONDS ?? (short ? 15 : 25));
+const seconds = Number(process.env.DROVER_CHAOS_SECONDS ?? (short ? 15 : 20));
 const seed = Number(process.env.DROVER_CHAOS_SEED ?? Date.now() % 1_000_000);
 
 test('chaos: nothing is stuck, nothing is wrong, and only who was hit sees errors', async (t) => {

@@ -110,17 +110,59 @@ describe('a runner is killed', () => {
     steady.close();
   });
 
-  test('with an answer that is not streamed: it is asked for again, or an error says so', async (t) => {
+  // What is not streamed has sent nothing until it is whole.
+  const whole_answer = (server, num_predict) =>
+    server.post('/api/generate', {
+      model: 'endless',
+      prompt: 'Tell me a story.',
+      stream: false,
+      options: { num_predict, temperature: 0 },
+    });
+  const runs = (server) =>
+    wait_until(
+      async () => (await server.get('/api/ps')).json.models.some(({ running }) => running === 1),
+      20_000,
+      'the request runs',
+    );
+
+  test('with an answer that is not streamed: it is made again, unseen', async (t) => {
     const server = await two_models(t);
-    const victim = await runner_after(server, () => server.ok('/api/generate', { model: 'endless' }));
-    const body = { model: 'endless', prompt: 'Tell me a story.', stream: false, options: { num_predict: 1500 } };
-    const answer = server.post('/api/generate', body);
-    await sleep(200);
+    const undisturbed = (await whole_answer(server, 800)).json;
+    const [victim] = server.runners();
+    const answer = whole_answer(server, 800);
+    await runs(server);
+    await sleep(200); // it has said something by then, or not: both end well
     process.kill(victim, 'SIGKILL');
     const { status, json, text } = await answer;
-    if (status === 200) assert.equal(json.eval_count, 1500);
-    else assert.deepEqual([status, Object.keys(json)], [500, ['error']], text);
-    assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
+    assert.equal(status, 200, text);
+    assert.equal(json.eval_count, 800);
+    assert.equal(json.response, undisturbed.response);
+  });
+
+  test('twice by the same request: it is not tried a third time, and nobody else is harmed', async (t) => {
+    const server = await two_models(t);
+    const answer = whole_answer(server, 50_000);
+    const other = server.generate('Count to 9', { model: 'other' });
+    const victims = [];
+    for (let death = 0; death < 2; death++) {
+      await wait_until(
+        async () => {
+          const models = (await server.get('/api/ps')).json.models;
+          if (!models.some(({ name, running }) => name === 'endless:latest' && running === 1)) return false;
+          const log = [...server.stderr.matchAll(/loading endless:latest in process (\d+)/g)];
+          victims[death] = Number(log.at(-1)?.[1]);
+          return victims[death] > 0 && victims[death] !== victims[death - 1];
+        },
+        20_000,
+        'it runs',
+      );
+      process.kill(victims[death], 'SIGKILL');
+    }
+    const { status, json } = await answer;
+    assert.equal(status, 500);
+    assert.match(json.error, /^model runner has unexpectedly stopped/);
+    assert.equal((await other).response, '1, 2, 3, 4, 5, 6, 7, 8, 9');
+    assert.equal((await whole_answer(server, 3)).json.eval_count, 3, 'the model serves others again');
   });
 
   test('while it is idle', async (t) => {

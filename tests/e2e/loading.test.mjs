@@ -16,34 +16,7 @@ import {
   sleep,
   wait_until,
 } from './harness.mjs';
-
-const loads_in = (log) => [...log.matchAll(/loading (\w+):latest in process (\d+)/g)].map(([, model]) => model);
-const view_of = async (server, model) =>
-  (await server.get('/api/ps')).json.models.find(({ name }) => name === `${model}:latest`);
-const waiting_for = async (server, model) => (await view_of(server, model))?.waiting ?? 0;
-
-// Begins a request for a cold model and stops its runner while it loads: {request, runner}. A load that was faster than
-// that is undone and tried again.
-async function stalled_load(server, model, begin = () => server.stream('Hello', { model, options: { num_predict: 1 } })) {
-  for (let attempt = 0; attempt < 10; attempt++) {
-    const before = server.runners();
-    const request = begin();
-    let runner;
-    await wait_until(
-      () => (runner = server.runners().find((pid) => !before.includes(pid))) !== undefined,
-      20_000,
-      `a runner for ${model} starts`,
-    );
-    signal(runner, 'SIGSTOP');
-    await sleep(50);
-    if ((await view_of(server, model))?.state === 'loading') return { request, runner };
-    signal(runner, 'SIGCONT');
-    await request.ended;
-    await server.ok('/api/generate', { model, keep_alive: 0 });
-    await wait_until(() => !is_alive(runner), 10_000, 'the runner has ended');
-  }
-  return assert.fail('the load could not be caught');
-}
+import { loads_in, stalled_load, view_of, waiting_for } from './loads.mjs';
 
 const failed = (stream) => stream.ended.then(() => stream.items.at(-1)?.error);
 
