@@ -1,164 +1,16 @@
-// POST /api/generate and POST /api/chat.
+#include "api/generate_routes.h"
+
 #include <fmt/format.h>
 
+#include "api/answer_parts.h"
 #include "api/error_status.h"
-#include "api/generation_request.h"
-#include "api/service.h"
+#include "api/ollama_answer.h"
 #include "base/go_duration.h"
 
 namespace drover::api {
 namespace {
 
-std::uint64_t nanoseconds(Duration duration) {
-  const auto count = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
-  return count > 0 ? static_cast<std::uint64_t>(count) : 0;
-}
-
-// Writes answers in Ollama's form, field by field in Ollama's order. A stream's lines are put together without a JSON
-// tree: they are the hot path.
-class AnswerWriter {
- public:
-  AnswerWriter(Endpoint endpoint, std::string_view model) : endpoint_(endpoint) {
-    opening_ = "{\"model\":";
-    append_json_string(opening_, model);
-    opening_ += ",\"created_at\":\"";
-  }
-
-  // A part of a stream, or, with `end`, the whole of what an object holds before its metrics.
-  void begin(std::string& out, const pb::Chunk& chunk) const {
-    out += opening_;
-    out += timestamp_now();
-    out += '"';
-    if (endpoint_ == Endpoint::kChat) {
-      out += R"(,"message":{"role":"assistant","content":)";
-      append_json_string(out, chunk.content());
-      append_thinking(out, chunk);
-      append_tool_calls(out, chunk);
-      out += '}';
-    } else {
-      out += ",\"response\":";
-      append_json_string(out, chunk.content());
-      append_thinking(out, chunk);
-      append_tool_calls(out, chunk);
-    }
-    append_logprobs(out, chunk);
-  }
-
-  void line(std::string& out, const pb::Chunk& chunk) const {
-    begin(out, chunk);
-    out += ",\"done\":false}\n";
-  }
-
-  static void done(std::string& out, std::string_view reason) {
-    out += R"(,"done":true,"done_reason":)";
-    append_json_string(out, reason);
-  }
-
- private:
-  static void append_thinking(std::string& out, const pb::Chunk& chunk) {
-    if (chunk.thinking().empty()) return;
-    out += ",\"thinking\":";
-    append_json_string(out, chunk.thinking());
-  }
-
-  static void append_tool_calls(std::string& out, const pb::Chunk& chunk) {
-    if (chunk.tool_calls().empty()) return;
-    out += ",\"tool_calls\":[";
-    for (int i = 0; i < chunk.tool_calls_size(); ++i) {
-      const pb::ToolCall& call = chunk.tool_calls(i);
-      out += i > 0 ? ",{\"id\":" : "{\"id\":";
-      append_json_string(out, call.id());
-      fmt::format_to(std::back_inserter(out), R"(,"function":{{"index":{},"name":)", i);
-      append_json_string(out, call.name());
-      out += ",\"arguments\":";
-      // Arguments are JSON that a model wrote; what is no object must not break the line.
-      const Json arguments = Json::parse(call.arguments_json(), nullptr, false);
-      out += arguments.is_object() ? arguments.dump(-1, ' ', false, Json::error_handler_t::replace) : "{}";
-      out += "}}";
-    }
-    out += ']';
-  }
-
-  static void append_logprob(std::string& out, const pb::TokenLogprob& from) {
-    const std::string text = Json(from.token()).dump(-1, ' ', false, Json::error_handler_t::replace);
-    fmt::format_to(std::back_inserter(out), R"({{"token":{},"logprob":{},"bytes":[)", text, from.logprob());
-    for (std::size_t i = 0; i < from.token().size(); ++i) {
-      if (i > 0) out += ',';
-      out += std::to_string(static_cast<unsigned char>(from.token()[i]));
-    }
-    out += ']';
-  }
-
-  static void append_logprobs(std::string& out, const pb::Chunk& chunk) {
-    if (chunk.logprobs().empty()) return;
-    out += ",\"logprobs\":[";
-    for (int i = 0; i < chunk.logprobs_size(); ++i) {
-      if (i > 0) out += ',';
-      append_logprob(out, chunk.logprobs(i));
-      if (chunk.logprobs(i).top_size() > 0) {
-        out += ",\"top_logprobs\":[";
-        for (int k = 0; k < chunk.logprobs(i).top_size(); ++k) {
-          if (k > 0) out += ',';
-          append_logprob(out, chunk.logprobs(i).top(k));
-          out += '}';
-        }
-        out += ']';
-      }
-      out += '}';
-    }
-    out += ']';
-  }
-
-  Endpoint endpoint_;
-  std::string opening_;
-};
-
-// Durations of one request as its client sees them.
-struct Timing {
-  TimePoint arrived;
-  Duration load{};  // queue and load: until the request had its place
-};
-
-// Spaces fill the metrics up to this many bytes, so that equal answers have equal lengths whatever their durations:
-// load generators such as ab take an answer of another length for a failed one.
-constexpr std::size_t kMetricsBytes = 224;
-
-void append_metrics(std::string& out, const Timing& timing, const pb::Finished& finished) {
-  const std::size_t start = out.size();
-  const auto field = [&](const char* name, std::uint64_t value) {
-    if (value > 0) fmt::format_to(std::back_inserter(out), ",\"{}\":{}", name, value);
-  };
-  field("total_duration", nanoseconds(Clock::now() - timing.arrived));
-  field("load_duration", nanoseconds(timing.load));
-  field("prompt_eval_count", finished.prompt_tokens());
-  field("prompt_eval_cached_count", finished.cached_tokens());
-  field("prompt_eval_duration", finished.prompt_ns());
-  field("eval_count", finished.output_tokens());
-  field("eval_duration", finished.output_ns());
-  const std::size_t size = out.size() - start;
-  if (size < kMetricsBytes) out.append(kMetricsBytes - size, ' ');
-}
-
-void append_end(std::string& out, const Timing& timing, const pb::Finished& finished) {
-  AnswerWriter::done(out, finished.reason() == pb::Finished::LENGTH ? "length" : "stop");
-  if (finished.context_size() > 0) {
-    out += ",\"context\":[";
-    for (int i = 0; i < finished.context_size(); ++i) {
-      if (i > 0) out += ',';
-      out += std::to_string(finished.context(i));
-    }
-    out += ']';
-  }
-  append_metrics(out, timing, finished);
-  out += "}";
-}
-
-void add_to(pb::Chunk& whole, const pb::Chunk& part) {
-  whole.mutable_content()->append(part.content());
-  whole.mutable_thinking()->append(part.thinking());
-  whole.mutable_tool_calls()->MergeFrom(part.tool_calls());
-  whole.mutable_logprobs()->MergeFrom(part.logprobs());
-}
+constexpr Duration kHeartbeatMin = std::chrono::seconds(1);
 
 bool has_output(const pb::Chunk& chunk) {
   return !chunk.content().empty() || !chunk.thinking().empty() || chunk.tool_calls_size() > 0 ||
@@ -168,13 +20,28 @@ bool has_output(const pb::Chunk& chunk) {
 // One request from its ticket to its last byte.
 class Answer {
  public:
-  Answer(http::Exchange& exchange, Endpoint endpoint, const GenerationHead& head, TimePoint arrived)
-      : exchange_(exchange), writer_(endpoint, head.model), head_(head), timing_{arrived, {}} {}
+  struct Kind {
+    bool stream = false;
+    bool render_only = false;
+    Duration heartbeat{};  // silence after which a stream gets one; zero: never
+  };
+
+  Answer(http::Exchange& exchange, AnswerForm& form, ErrorText error_text, Kind kind, TimePoint arrived)
+      : exchange_(exchange), form_(form), error_text_(error_text), kind_(kind), timing_{arrived, {}} {}
 
   asio::awaitable<void> run(Ticket& ticket) {
     exchange_.on_disconnect([&ticket] { ticket.cancel(); });
+    const bool beats = kind_.stream && kind_.heartbeat > Duration::zero();
+    silent_until_ = timing_.arrived + std::min(kHeadersDelay, kind_.heartbeat);
     bool more = true;
     while (more) {
+      if (beats && !ticket.ready()) {
+        const bool ready = co_await ticket.wait(silent_until_);
+        if (!ready) {
+          more = co_await beat();
+          continue;
+        }
+      }
       RequestEvent event = co_await ticket.next();
       more = co_await on_event(event);
       // What has come in the meantime leaves in one piece.
@@ -189,96 +56,114 @@ class Answer {
       co_return true;
     }
     if (auto* chunk = std::get_if<pb::Chunk>(&event)) {
-      if (head_.stream) {
-        writer_.line(lines_, *chunk);
+      if (kind_.stream) {
+        form_.part(lines_, *chunk);
       } else {
         add_to(whole_, *chunk);
       }
       co_return true;
     }
-    if (auto* started = std::get_if<pb::Started>(&event)) {
-      if (started->rendered_prompt().empty()) co_return true;
-      co_await send_rendered(*started);
-      co_return false;
-    }
+    if (auto* started = std::get_if<pb::Started>(&event)) co_return co_await on_started(*started);
     if (auto* finished = std::get_if<pb::Finished>(&event)) {
       co_await on_finished(*finished);
       co_return false;
     }
     if (std::holds_alternative<EventLoaded>(event)) {
-      co_await send_loaded();
+      const pb::Finished nothing;
+      const Ending ending{"load", nothing, timing_};
+      std::string text = form_.whole(whole_, ending);
+      co_await exchange_.send(200, kJsonType, std::move(text));
       co_return false;
     }
     co_await on_failed(std::get<EventFailed>(event));
     co_return false;
   }
 
-  asio::awaitable<bool> flush() {
-    if (!exchange_.begun()) {
-      const bool begun = co_await exchange_.begin(200, kNdjsonType);
-      if (!begun) co_return false;
+  asio::awaitable<bool> begin() {
+    if (exchange_.begun()) co_return true;
+    http::Headers headers;
+    std::string_view type = kNdjsonType;
+    if (form_.event_stream()) {
+      type = kEventStreamType;
+      headers.emplace_back("Cache-Control", "no-cache");
+      headers.emplace_back("X-Accel-Buffering", "no");  // nginx hands each piece on as it comes
     }
+    co_return co_await exchange_.begin(200, type, std::move(headers));
+  }
+
+  asio::awaitable<bool> flush() {
+    const bool begun = co_await begin();
+    if (!begun) co_return false;
     const bool written = co_await exchange_.write(lines_);
     lines_.clear();
+    if (kind_.heartbeat > Duration::zero()) silent_until_ = Clock::now() + kind_.heartbeat;
     co_return written;
   }
 
+  // The stream has been silent for long enough: its head says that the request was taken in, a heartbeat that it lives.
+  asio::awaitable<bool> beat() {
+    if (exchange_.begun()) {
+      form_.heartbeat(lines_);
+      co_return co_await flush();
+    }
+    silent_until_ = Clock::now() + kind_.heartbeat;
+    co_return co_await begin();
+  }
+
+  asio::awaitable<bool> on_started(const pb::Started& started) {
+    if (kind_.render_only) {
+      std::string text = form_.rendered(started);
+      co_await exchange_.send(200, kJsonType, std::move(text));
+      co_return false;
+    }
+    // A request that is replayed on another runner starts again.
+    if (!kind_.stream || std::exchange(opened_, true)) co_return true;
+    form_.opening(lines_, started.prompt_tokens());
+    if (form_.event_stream()) co_return co_await begin();
+    co_return true;
+  }
+
   asio::awaitable<void> on_finished(const pb::Finished& finished) {
-    if (head_.stream) {
-      if (has_output(finished.last())) writer_.line(lines_, finished.last());
-      writer_.begin(lines_, pb::Chunk());
-      append_end(lines_, timing_, finished);
-      lines_ += '\n';
+    const Ending ending{finished.reason() == pb::Finished::LENGTH ? "length" : "stop", finished, timing_};
+    if (kind_.stream) {
+      if (has_output(finished.last())) form_.part(lines_, finished.last());
+      form_.ending(lines_, ending);
       const bool written = co_await flush();
       if (written) co_await exchange_.finish();
       co_return;
     }
     add_to(whole_, finished.last());
-    std::string text;
-    writer_.begin(text, whole_);
-    append_end(text, timing_, finished);
+    std::string text = form_.whole(whole_, ending);
     co_await exchange_.send(200, kJsonType, std::move(text));
-  }
-
-  asio::awaitable<void> send_loaded() {
-    std::string text;
-    writer_.begin(text, pb::Chunk());
-    AnswerWriter::done(text, "load");
-    text += '}';
-    co_await exchange_.send(200, kJsonType, std::move(text));
-  }
-
-  asio::awaitable<void> send_rendered(const pb::Started& started) {
-    Json body = Json::object();
-    body["model"] = head_.model;
-    body["created_at"] = timestamp_now();
-    body["_debug_info"]["rendered_template"] = started.rendered_prompt();
-    co_await send_json(exchange_, body);
   }
 
   asio::awaitable<void> on_failed(EventFailed& failed) {
     if (failed.error.code == ErrorCode::kCanceled && exchange_.disconnected()) co_return;
     if (!exchange_.begun()) {
-      co_await send_error(exchange_, failed.error, 0, failed.retry_after);
+      co_await send_error(exchange_, failed.error, 0, failed.retry_after, error_text_);
       co_return;
     }
-    lines_ += "{\"error\":";
-    append_json_string(lines_, failed.error.message);
-    lines_ += "}\n";
+    form_.failure(lines_, failed.error, http_status(failed.error.code));
     const bool written = co_await flush();
     if (written) co_await exchange_.finish();
   }
 
   http::Exchange& exchange_;
-  AnswerWriter writer_;
-  const GenerationHead& head_;
+  AnswerForm& form_;
+  const ErrorText error_text_;
+  const Kind kind_;
   Timing timing_;
-  pb::Chunk whole_;    // not streaming: all so far
-  std::string lines_;  // streaming: not yet written
+  bool opened_ = false;
+  TimePoint silent_until_{};  // with heartbeats: when the next one is due
+  pb::Chunk whole_;           // not streaming: all so far
+  std::string lines_;         // streaming: not yet written
 };
 
 std::string client_of(const http::Exchange& exchange) {
-  const std::string_view key = exchange.header("Authorization");
+  constexpr std::string_view kBearer = "Bearer ";
+  std::string_view key = exchange.header("Authorization");
+  if (key.substr(0, kBearer.size()) == kBearer) key.remove_prefix(kBearer.size());
+  if (key.empty()) key = exchange.header("x-api-key");
   if (!key.empty()) return "key " + std::string(key);
   const std::string_view id = exchange.header("X-Client-Id");
   if (!id.empty()) return "id " + std::string(id.substr(0, 256));
@@ -307,9 +192,21 @@ Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
   return {};
 }
 
+// X-Heartbeat, if there is one: a duration, at least a second; 0: none. Error: kInvalidArgument.
+Result<Duration> read_heartbeat(const http::Exchange& exchange, const AnswerForm& form) {
+  const std::string_view text = exchange.header("X-Heartbeat");
+  if (text.empty()) return form.event_stream() ? kHeartbeatInterval : Duration::zero();
+  const auto parsed = parse_seconds_or_go_duration(text);
+  if (!parsed || parsed->count() < 0 || (parsed->count() > 0 && *parsed < kHeartbeatMin)) {
+    return invalid(fmt::format("X-Heartbeat \"{}\" is not valid: it takes seconds or a duration such as 15s, or 0", text));
+  }
+  return Duration(*parsed);
+}
+
 // What a body asks for, once everything that can be wrong with it has been ruled out.
 struct Asked {
   GenerationHead head;
+  Duration heartbeat{};
   Submission submission;
 };
 
@@ -321,7 +218,8 @@ Result<GenerationHead> read_checked_head(Endpoint endpoint, const Json& body) {
 }
 
 std::variant<Asked, RequestError> read_request(Service& service, const http::Exchange& exchange, Endpoint endpoint,
-                                               const Json& body) {
+                                               const Translated& request) {
+  const Json& body = request.body;
   auto head = read_checked_head(endpoint, body);
   if (!head) return RequestError{head.error(), 0};
   const auto name = ModelName::parse(head->model);
@@ -331,8 +229,11 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   if (!model) return RequestError{model.error(), 500};  // what is broken is on our disk, not in the request
   Asked asked;
   asked.submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
-  if (auto error = read_generation(endpoint, body, **model, asked.submission)) return *error;
+  if (auto error = read_generation(endpoint, body, **model, request.think_rule, asked.submission)) return *error;
   if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
+  auto heartbeat = read_heartbeat(exchange, *request.form);
+  if (!heartbeat) return RequestError{heartbeat.error(), 0};
+  asked.heartbeat = *heartbeat;
   asked.submission.keep_alive = head->keep_alive;
   asked.submission.load_only = head->empty;
   asked.submission.streams = head->stream;
@@ -340,49 +241,65 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   return asked;
 }
 
-std::string unloaded_answer(Endpoint endpoint, const GenerationHead& head) {
-  std::string text;
-  AnswerWriter(endpoint, head.model).begin(text, pb::Chunk());
-  AnswerWriter::done(text, "unload");
-  text += '}';
-  return text;
-}
-
-asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Endpoint endpoint) {
-  const TimePoint arrived = Clock::now();
-  std::optional<Json> body = co_await read_json(service, exchange);
-  if (!body) co_return;
-  auto request = read_request(service, exchange, endpoint, *body);
-  body.reset();  // a request that waits should not hold its text twice
-  if (const auto* error = std::get_if<RequestError>(&request)) {
-    co_await send_error(exchange, error->error, error->status);
-    co_return;
-  }
-  Asked& asked = std::get<Asked>(request);
-  if (asked.head.empty && asked.head.keep_alive == Duration::zero()) {
-    service.driver.unload(asked.submission.target.key);
-    std::string text = unloaded_answer(endpoint, asked.head);
-    co_await exchange.send(200, kJsonType, std::move(text));
-    co_return;
-  }
-  const std::string key = asked.submission.target.key;
-  auto ticket = service.driver.submit(std::move(asked.submission));
-  if (!ticket) {
-    const Duration retry_after = service.driver.retry_after(key);
-    co_await send_error(exchange, ticket.error(), 0, retry_after);
-    co_return;
-  }
-  Answer answer(exchange, endpoint, asked.head, arrived);
-  co_await answer.run(**ticket);
+Result<Translated> translate_ollama(Endpoint endpoint, Json body) {
+  const auto model = body.find("model");
+  const bool named = model != body.end() && model->is_string();
+  auto form = make_ollama_form(endpoint, named ? model->get<std::string>() : std::string());
+  return Translated{std::move(body), std::move(form), ThinkRule::kRefuse};
 }
 
 }  // namespace
 
+asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
+  const TimePoint arrived = Clock::now();
+  std::optional<Json> body = co_await read_json(service, exchange, dialect.error_text);
+  if (!body) co_return;
+  auto translated = dialect.translate(std::move(*body));
+  body.reset();  // a request that waits should not hold its text twice
+  if (!translated) {
+    co_await send_error(exchange, translated.error(), 0, std::nullopt, dialect.error_text);
+    co_return;
+  }
+  AnswerForm& form = *translated->form;
+  auto request = read_request(service, exchange, dialect.endpoint, *translated);
+  translated->body = nullptr;
+  if (const auto* error = std::get_if<RequestError>(&request)) {
+    co_await send_error(exchange, error->error, error->status, std::nullopt, dialect.error_text);
+    co_return;
+  }
+  Asked& asked = std::get<Asked>(request);
+  const std::string key = asked.submission.target.key;
+  if (asked.head.empty && asked.head.keep_alive == Duration::zero()) {
+    service.driver.unload(key);
+    const pb::Finished nothing;
+    const Timing timing{arrived, {}};
+    const Ending ending{"unload", nothing, timing};
+    std::string text = form.whole(pb::Chunk(), ending);
+    co_await exchange.send(200, kJsonType, std::move(text));
+    co_return;
+  }
+  const Answer::Kind kind{asked.head.stream, asked.submission.work.render_only(), asked.heartbeat};
+  auto ticket = service.driver.submit(std::move(asked.submission));
+  if (!ticket) {
+    const Duration retry_after = service.driver.retry_after(key);
+    co_await send_error(exchange, ticket.error(), 0, retry_after, dialect.error_text);
+    co_return;
+  }
+  Answer answer(exchange, form, dialect.error_text, kind, arrived);
+  co_await answer.run(**ticket);
+}
+
 void add_generate_routes(http::Router& router, Service& service) {
-  router.add("POST", "/api/generate",
-             [&service](http::Exchange& exchange) { return handle(service, exchange, Endpoint::kGenerate); });
-  router.add("POST", "/api/chat",
-             [&service](http::Exchange& exchange) { return handle(service, exchange, Endpoint::kChat); });
+  const auto add = [&](const char* path, Dialect dialect) {
+    router.add("POST", path, [&service, dialect](http::Exchange& exchange) {
+      return answer_generation(service, exchange, dialect);
+    });
+  };
+  add("/api/generate",
+      {Endpoint::kGenerate, [](Json body) { return translate_ollama(Endpoint::kGenerate, std::move(body)); },
+       ollama_error_text});
+  add("/api/chat", {Endpoint::kChat, [](Json body) { return translate_ollama(Endpoint::kChat, std::move(body)); },
+                    ollama_error_text});
 }
 
 }  // namespace drover::api

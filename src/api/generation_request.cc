@@ -82,7 +82,7 @@ std::optional<RequestError> read_format(const Json& body, pb::Generate& work) {
   return std::nullopt;
 }
 
-std::optional<RequestError> read_think(const Json& body, const Model& model, pb::Chat& chat) {
+std::optional<RequestError> read_think(const Json& body, const Model& model, ThinkRule rule, pb::Chat& chat) {
   const auto found = body.find("think");
   if (found == body.end() || found->is_null()) return std::nullopt;
   if (found->is_string()) {
@@ -99,6 +99,11 @@ std::optional<RequestError> read_think(const Json& body, const Model& model, pb:
     return bad("think must be a boolean or string (\"high\", \"medium\", \"low\", \"max\", true, or false)");
   }
   if (chat.thinking() == pb::THINKING_ON && !model.can(Capability::kThinking)) {
+    if (rule == ThinkRule::kIgnore) {
+      chat.clear_thinking();
+      chat.clear_think_level();
+      return std::nullopt;
+    }
     return bad(fmt::format("\"{}\" does not support thinking", model.name.display_shortest()));
   }
   return std::nullopt;
@@ -166,7 +171,49 @@ void add_model_messages(const Model& model, pb::Chat& chat) {
   }
 }
 
-std::optional<RequestError> read_chat(const Json& body, const Model& model, Submission& into) {
+// The name of the one function that `choice` asks for; null if it is no such object.
+const Json* chosen_function(const Json& choice) {
+  if (!choice.is_object()) return nullptr;
+  const auto function = choice.find("function");
+  if (function == choice.end() || !function->is_object()) return nullptr;
+  const auto name = function->find("name");
+  return name == function->end() || !name->is_string() ? nullptr : &*name;
+}
+
+Json tools_named(const Json& tools, const Json& name) {
+  Json found = Json::array();
+  for (const Json& tool : tools) {
+    const Json* own = chosen_function(tool);  // a tool has the same form as the wish for it
+    if (own != nullptr && *own == name) found.push_back(tool);
+  }
+  return found;
+}
+
+// `tool_choice`, as OpenAI has it: "auto", "none", "required", or {"type":"function","function":{"name":…}}.
+std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, pb::Chat& chat) {
+  if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
+  const auto choice = body.find("tool_choice");
+  if (choice == body.end() || choice->is_null() || *choice == "auto") {
+    chat.set_tools_json(tools.dump());
+    return std::nullopt;
+  }
+  if (*choice == "none") return std::nullopt;
+  chat.set_tool_required(true);
+  if (*choice == "required") {
+    chat.set_tools_json(tools.dump());
+    return std::nullopt;
+  }
+  const Json* name = chosen_function(*choice);
+  if (name == nullptr) {
+    return bad("invalid tool_choice: it takes \"auto\", \"none\", \"required\" or an object that names a function");
+  }
+  const Json chosen = tools_named(tools, *name);
+  if (chosen.empty()) return bad(fmt::format("tool_choice names {}, which is not among the tools", to_text(*name)));
+  chat.set_tools_json(chosen.dump());
+  return std::nullopt;
+}
+
+std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule, Submission& into) {
   Fields fields(body, "ChatRequest");
   pb::Chat& chat = *into.work.mutable_chat();
   pb::Chat own;
@@ -178,15 +225,15 @@ std::optional<RequestError> read_chat(const Json& body, const Model& model, Subm
   add_model_messages(model, chat);
   chat.mutable_messages()->MergeFrom(own.messages());
   if (const Json* tools = fields.array("tools"); tools != nullptr && !tools->empty()) {
-    if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
-    chat.set_tools_json(tools->dump());
+    if (auto error = read_tools(body, *tools, model, chat)) return error;
   }
   if (model.template_text) chat.set_go_template(*model.template_text);
   if (fields.error()) return RequestError{*fields.error(), 0};
-  return read_think(body, model, chat);
+  return read_think(body, model, think_rule, chat);
 }
 
-std::optional<RequestError> read_generate(const Json& body, const Model& model, Submission& into) {
+std::optional<RequestError> read_generate(const Json& body, const Model& model, ThinkRule think_rule,
+                                          Submission& into) {
   Fields fields(body, "GenerateRequest");
   const std::string prompt = fields.text("prompt");
   const std::string suffix = fields.text("suffix");
@@ -230,7 +277,7 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
   } else if (model.template_text) {
     chat.set_go_template(*model.template_text);
   }
-  return read_think(body, model, chat);
+  return read_think(body, model, think_rule, chat);
 }
 
 }  // namespace
@@ -269,7 +316,8 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body) {
   return head;
 }
 
-std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model, Submission& into) {
+std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
+                                            ThinkRule think_rule, Submission& into) {
   if (model.can(Capability::kEmbedding) && !model.can(Capability::kCompletion)) {
     return bad(fmt::format("\"{}\" does not support {}", model.name.display_shortest(),
                            endpoint == Endpoint::kChat ? "chat" : "generate"));
@@ -282,7 +330,8 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
   if (fields.error()) return RequestError{*fields.error(), 0};
   if (auto error = read_options(body, model, into)) return error;
   if (auto error = read_format(body, into.work)) return error;
-  return endpoint == Endpoint::kChat ? read_chat(body, model, into) : read_generate(body, model, into);
+  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, into)
+                                     : read_generate(body, model, think_rule, into);
 }
 
 ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,

@@ -13,6 +13,9 @@ namespace drover::api {
 
 enum class Endpoint { kGenerate, kChat };
 
+// What becomes of a wish to think where the model cannot.
+enum class ThinkRule { kRefuse, kIgnore };
+
 // The fields that decide what kind of request it is, before the model is known.
 struct GenerationHead {
   std::string model;  // as the client wrote it; answers repeat it
@@ -31,7 +34,8 @@ struct RequestError {
 Result<GenerationHead> read_head(Endpoint endpoint, const Json& body);
 
 // Reads the rest against the model. On success `into` can be submitted, less its client's identity.
-std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model, Submission& into);
+std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
+                                            ThinkRule think_rule, Submission& into);
 
 // What a runner needs to load this model.
 ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,

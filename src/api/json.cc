@@ -94,6 +94,16 @@ std::optional<std::int64_t> Fields::integer(const char* name) {
   return value->get<std::int64_t>();
 }
 
+std::optional<double> Fields::number(const char* name) {
+  const Json* value = any(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_number()) {
+    wrong_type(name, *value, "float64");
+    return std::nullopt;
+  }
+  return value->get<double>();
+}
+
 std::vector<std::string> Fields::texts(const char* name) {
   std::vector<std::string> result;
   const Json* values = array(name);
@@ -130,6 +140,10 @@ const Json* Fields::object(const char* name) {
     return nullptr;
   }
   return value;
+}
+
+std::string to_text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 void append_json_string(std::string& out, std::string_view text) {

@@ -29,6 +29,7 @@ class Fields {
   std::optional<std::string> optional_text(const char* name);
   std::optional<bool> flag(const char* name);
   std::optional<std::int64_t> integer(const char* name);
+  std::optional<double> number(const char* name);
   std::vector<std::string> texts(const char* name);          // an array of strings
   std::vector<std::string> text_or_texts(const char* name);  // a string, or an array of them
   const Json* array(const char* name);                       // null if absent
@@ -46,6 +47,10 @@ class Fields {
   std::string type_;
   std::optional<Error> error_;
 };
+
+// `json` as text. What is no UTF-8 in it (a model's metadata, a token that is half a character) is replaced: this cannot
+// fail.
+std::string to_text(const Json& json);
 
 // Appends `text`, which must be UTF-8, as a JSON string with its quotes.
 void append_json_string(std::string& out, std::string_view text);

@@ -4,34 +4,37 @@
 
 namespace drover::api {
 
-asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange) {
+std::string ollama_error_text(const Error& error, int /*status*/) {
+  Json body = Json::object();
+  body["error"] = error.message;
+  return to_text(body);
+}
+
+asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange, ErrorText error_text) {
   auto body = co_await exchange.read_body(service.settings.body_bytes_max);
   if (!body) {
-    co_await send_error(exchange, body.error());
+    co_await send_error(exchange, body.error(), 0, std::nullopt, error_text);
     co_return std::nullopt;
   }
   auto json = parse_json(*body);
   if (!json) {
-    co_await send_error(exchange, json.error());
+    co_await send_error(exchange, json.error(), 0, std::nullopt, error_text);
     co_return std::nullopt;
   }
   co_return std::move(*json);
 }
 
 asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int status) {
-  // Text from strangers (a model's metadata) may be no UTF-8; it must not make an answer impossible.
-  std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = to_text(json);
   co_return co_await exchange.send(status, kJsonType, std::move(text));
 }
 
 asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status,
-                                 std::optional<Duration> retry_after) {
+                                 std::optional<Duration> retry_after, ErrorText error_text) {
   const int code = status != 0 ? status : http_status(error.code);
   http::Headers headers;
   if (code == 503) headers.emplace_back("Retry-After", DispatchDriver::retry_after_seconds(retry_after));
-  Json body = Json::object();
-  body["error"] = error.message;
-  std::string text = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = error_text(error, code);
   co_return co_await exchange.send(code, kJsonType, std::move(text), std::move(headers));
 }
 

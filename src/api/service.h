@@ -22,6 +22,7 @@ namespace asio = boost::asio;
 
 inline constexpr std::string_view kJsonType = "application/json; charset=utf-8";
 inline constexpr std::string_view kNdjsonType = "application/x-ndjson";
+inline constexpr std::string_view kEventStreamType = "text/event-stream";
 
 // Lives as long as the server. Handlers run on the I/O thread; what blocks on the disk goes to `disk`.
 struct Service {
@@ -41,13 +42,19 @@ asio::awaitable<std::invoke_result_t<Work>> on_disk(Service& service, Work work)
   co_return std::move(*result);
 }
 
+// An error's body in one of the dialects: JSON.
+using ErrorText = std::string (*)(const Error& error, int status);
+std::string ollama_error_text(const Error& error, int status);  // {"error": …}
+
 // Reads the body as a JSON object; sends the error itself and returns nullopt if that is not possible.
-asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange);
+asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange,
+                                               ErrorText error_text = ollama_error_text);
 
 asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int status = 200);
-// {"error": …} with the error's status, or with `status` if that is not 0.
+// Sends an error with its own status, or with `status` if that is not 0.
 asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status = 0,
-                                 std::optional<Duration> retry_after = std::nullopt);
+                                 std::optional<Duration> retry_after = std::nullopt,
+                                 ErrorText error_text = ollama_error_text);
 
 inline Error model_not_found(std::string_view name) {
   return not_found("model '" + std::string(name) + "' not found");
@@ -59,5 +66,8 @@ Json model_details(const Model& model);
 // Adds the routes of Ollama's native API.
 void add_generate_routes(http::Router& router, Service& service);
 void add_model_routes(http::Router& router, Service& service);
+// Adds those of its OpenAI- and Anthropic-compatible faces.
+void add_openai_routes(http::Router& router, Service& service);
+void add_anthropic_routes(http::Router& router, Service& service);
 
 }  // namespace drover::api

@@ -106,6 +106,8 @@ class ServerLife {
     http::Router router;
     api::add_generate_routes(router, service_);
     api::add_model_routes(router, service_);
+    api::add_openai_routes(router, service_);
+    api::add_anthropic_routes(router, service_);
     return router;
   }
 

@@ -131,6 +131,16 @@ bool Ticket::has_loaded() const {
   return ended_ && !events_.empty() && std::holds_alternative<EventLoaded>(events_.back());
 }
 
+asio::awaitable<bool> Ticket::wait(TimePoint deadline) {
+  while (events_.empty() && Clock::now() < deadline) {
+    wake_.expires_at(deadline);
+    boost::system::error_code ignored;
+    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  wake_.expires_at(asio::steady_timer::time_point::max());
+  co_return !events_.empty();
+}
+
 asio::awaitable<RequestEvent> Ticket::next() {
   while (events_.empty()) {
     boost::system::error_code ignored;

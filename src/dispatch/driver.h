@@ -73,6 +73,8 @@ class Ticket {
 
   // The next event. While nothing has happened it suspends; after cancel() it returns EventFailed kCanceled.
   boost::asio::awaitable<RequestEvent> next();
+  // Waits for the next event, but not beyond `deadline`. True: next() returns at once.
+  boost::asio::awaitable<bool> wait(TimePoint deadline);
   // Whether next() would return at once.
   bool ready() const { return !events_.empty(); }
   // The client is gone. Wakes next().
@@ -89,7 +91,7 @@ class Ticket {
   DispatchDriver& driver_;
   RequestId request_;
   std::deque<RequestEvent> events_;
-  boost::asio::steady_timer wake_;  // never expires; cancelled to wake next()
+  boost::asio::steady_timer wake_;  // expires only for wait(); cancelled to wake both
   bool ended_ = false;
 };
 

@@ -176,6 +176,7 @@ Result<void> Preparer::fit(const pb::Generate& work, int context_max, std::vecto
   }
   const int size = static_cast<int>(tokens.size());
   if (size < context_max) return {};
+  if (work.render_only() && !work.truncate()) return {};  // nothing is computed from it
   if (!work.truncate()) return invalid(kPromptTooLong);
   const int room = context_max - 1;
   const int keep = std::min(static_cast<int>(work.keep()), room / 2);

@@ -1,0 +1,37 @@
+// The one way of a generation through the front, for every dialect: read and translate the request, check it against
+// its model, submit it, and send its events in the dialect's form. I/O thread.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "api/answer_form.h"
+#include "api/generation_request.h"
+#include "api/service.h"
+
+namespace drover::api {
+
+// A stream that has been silent for so long gets a heartbeat, unless the request says otherwise.
+inline constexpr Duration kHeartbeatInterval = std::chrono::seconds(15);
+// A stream with heartbeats begins once its request has waited for so long, or earlier with its prompt. What goes wrong
+// before has its HTTP status; what goes wrong later can only be told in the stream.
+inline constexpr Duration kHeadersDelay = std::chrono::seconds(1);
+
+// A request as the native one that means the same, and the form that its answer takes.
+struct Translated {
+  Json body;
+  std::unique_ptr<AnswerForm> form;
+  ThinkRule think_rule = ThinkRule::kRefuse;
+};
+
+struct Dialect {
+  Endpoint endpoint;
+  // Takes the body of a request, which is an object. Error: kInvalidArgument.
+  Result<Translated> (*translate)(Json body);
+  ErrorText error_text;
+};
+
+// Handles a request from its body to its last byte.
+asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect);
+
+}  // namespace drover::api

@@ -1,0 +1,37 @@
+// OpenAI's requests as the native ones that mean the same. What has no meaning here (user, store, metadata …) is
+// ignored; what a client would miss in the answer (n above 1, images …) is refused.
+#pragma once
+
+#include <string>
+
+#include "api/generate_routes.h"
+#include "api/json.h"
+
+namespace drover::api {
+
+// For the routes. Errors: kInvalidArgument.
+Result<Translated> translate_openai_chat(Json body);
+Result<Translated> translate_openai_completion(Json body);
+Result<Translated> translate_openai_response(Json body);
+
+// ---- what chat, completions and responses have in common
+
+// OpenAI's defaults are what the model itself gives, and not Ollama's.
+inline constexpr double kOpenaiTemperature = 1.0;
+inline constexpr double kOpenaiTopP = 1.0;
+
+// A body's sampling fields as native options; `options` itself is taken over first.
+Json read_openai_options(Fields& fields, const char* tokens_max_name);
+// keep_alive and tool_choice are taken over as they are, if they are there.
+void take_over(const Json& body, const char* name, Json& native);
+// An effort ("none", "low" … ) as a native `think`.
+Result<Json> think_of_effort(const std::string& effort);
+// {"type":"json_schema", …} and its like as a native `format`; null: text. `schema` is in `format` or, with chat, one
+// level deeper.
+Result<Json> read_openai_format(const Json& format);
+// Content that is a string, or a list of parts of which all must be text.
+Result<std::string> read_openai_content(const Json& content);
+// A function's arguments, which are JSON in a string, as an object.
+Result<Json> read_openai_arguments(Fields& function);
+
+}  // namespace drover::api
