@@ -70,9 +70,7 @@ class MessageReader {
   }
 
   Json take() { return std::move(messages_); }
-  void add_system(std::string text) {
-    messages_.push_back(Json{{"role", "system"}, {"content", std::move(text)}});
-  }
+  void add_system(std::string text) { messages_.push_back(Json{{"role", "system"}, {"content", std::move(text)}}); }
 
  private:
   Result<void> read_block(const Json& block) {

@@ -198,7 +198,8 @@ Result<Duration> read_heartbeat(const http::Exchange& exchange, const AnswerForm
   if (text.empty()) return form.event_stream() ? kHeartbeatInterval : Duration::zero();
   const auto parsed = parse_seconds_or_go_duration(text);
   if (!parsed || parsed->count() < 0 || (parsed->count() > 0 && *parsed < kHeartbeatMin)) {
-    return invalid(fmt::format("X-Heartbeat \"{}\" is not valid: it takes seconds or a duration such as 15s, or 0", text));
+    return invalid(
+        fmt::format("X-Heartbeat \"{}\" is not valid: it takes seconds or a duration such as 15s, or 0", text));
   }
   return Duration(*parsed);
 }
@@ -248,8 +249,6 @@ Result<Translated> translate_ollama(Endpoint endpoint, Json body) {
   return Translated{std::move(body), std::move(form), ThinkRule::kRefuse};
 }
 
-}  // namespace
-
 asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
   const TimePoint arrived = Clock::now();
   std::optional<Json> body = co_await read_json(service, exchange, dialect.error_text);
@@ -289,17 +288,21 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   co_await answer.run(**ticket);
 }
 
+}  // namespace
+
+void add_generation_route(http::Router& router, Service& service, std::string_view path, Dialect dialect) {
+  router.add("POST", path,
+             [&service, dialect](http::Exchange& exchange) { return answer_generation(service, exchange, dialect); });
+}
+
 void add_generate_routes(http::Router& router, Service& service) {
-  const auto add = [&](const char* path, Dialect dialect) {
-    router.add("POST", path, [&service, dialect](http::Exchange& exchange) {
-      return answer_generation(service, exchange, dialect);
-    });
-  };
-  add("/api/generate",
+  add_generation_route(
+      router, service, "/api/generate",
       {Endpoint::kGenerate, [](Json body) { return translate_ollama(Endpoint::kGenerate, std::move(body)); },
        ollama_error_text});
-  add("/api/chat", {Endpoint::kChat, [](Json body) { return translate_ollama(Endpoint::kChat, std::move(body)); },
-                    ollama_error_text});
+  add_generation_route(router, service, "/api/chat",
+                       {Endpoint::kChat, [](Json body) { return translate_ollama(Endpoint::kChat, std::move(body)); },
+                        ollama_error_text});
 }
 
 }  // namespace drover::api

@@ -31,7 +31,7 @@ struct Dialect {
   ErrorText error_text;
 };
 
-// Handles a request from its body to its last byte.
-asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect);
+// A POST route whose requests are handled so, from the body to the last byte.
+void add_generation_route(http::Router& router, Service& service, std::string_view path, Dialect dialect);
 
 }  // namespace drover::api

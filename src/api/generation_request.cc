@@ -193,13 +193,9 @@ Json tools_named(const Json& tools, const Json& name) {
 std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, pb::Chat& chat) {
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
   const auto choice = body.find("tool_choice");
-  if (choice == body.end() || choice->is_null() || *choice == "auto") {
-    chat.set_tools_json(tools.dump());
-    return std::nullopt;
-  }
-  if (*choice == "none") return std::nullopt;
-  chat.set_tool_required(true);
-  if (*choice == "required") {
+  if (choice != body.end() && *choice == "none") return std::nullopt;
+  // That a model calls a tool cannot be forced: "required" is a wish, and a function by name the only one offered.
+  if (choice == body.end() || choice->is_null() || *choice == "auto" || *choice == "required") {
     chat.set_tools_json(tools.dump());
     return std::nullopt;
   }

@@ -48,8 +48,8 @@ class Fields {
   std::optional<Error> error_;
 };
 
-// `json` as text. What is no UTF-8 in it (a model's metadata, a token that is half a character) is replaced: this cannot
-// fail.
+// `json` as text. What is no UTF-8 in it (a model's metadata, a token that is half a character) is replaced: this
+// cannot fail.
 std::string to_text(const Json& json);
 
 // Appends `text`, which must be UTF-8, as a JSON string with its quotes.

@@ -48,14 +48,12 @@ asio::awaitable<void> retrieve(Service& service, http::Exchange& exchange) {
 }  // namespace
 
 void add_openai_routes(http::Router& router, Service& service) {
-  const auto add = [&](const char* path, Dialect dialect) {
-    router.add("POST", path, [&service, dialect](http::Exchange& exchange) {
-      return answer_generation(service, exchange, dialect);
-    });
-  };
-  add("/v1/chat/completions", {Endpoint::kChat, translate_openai_chat, openai_error_text});
-  add("/v1/completions", {Endpoint::kGenerate, translate_openai_completion, openai_error_text});
-  add("/v1/responses", {Endpoint::kChat, translate_openai_response, openai_error_text});
+  add_generation_route(router, service, "/v1/chat/completions",
+                       {Endpoint::kChat, translate_openai_chat, openai_error_text});
+  add_generation_route(router, service, "/v1/completions",
+                       {Endpoint::kGenerate, translate_openai_completion, openai_error_text});
+  add_generation_route(router, service, "/v1/responses",
+                       {Endpoint::kChat, translate_openai_response, openai_error_text});
   router.add("GET", "/v1/models", [&service](http::Exchange& exchange) { return list(service, exchange); });
   // Names may hold slashes.
   router.add("GET", "/v1/models/*model", [&service](http::Exchange& exchange) { return retrieve(service, exchange); });

@@ -259,7 +259,6 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
     common_chat_templates_inputs inputs;
     for (const pb::Message& message : chat.messages()) inputs.messages.push_back(to_common(message));
     if (tools) inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(chat.tools_json()));
-    if (chat.tool_required()) inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
     inputs.parallel_tool_calls = tools;
     inputs.enable_thinking = think;
     inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;

