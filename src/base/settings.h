@@ -46,6 +46,7 @@ struct Settings {
   std::size_t body_bytes_max = 64u << 20;      // DROVER_BODY_MAX: the largest JSON body that is read
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
   std::chrono::nanoseconds hang_timeout = std::chrono::seconds(30);      // DROVER_HANG_TIMEOUT: no progress while busy
+  std::chrono::nanoseconds registry_timeout = std::chrono::seconds(30);  // DROVER_REGISTRY_TIMEOUT: pulls that stall
 };
 
 // Reads the settings through `get` (an environment look-up; nullptr where a name is not set). Values are trimmed of

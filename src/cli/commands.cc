@@ -21,6 +21,7 @@
 #include "cli/run.h"
 #include "cli/show.h"
 #include "cli/table.h"
+#include "cli/transfer.h"
 
 namespace drover::cli {
 namespace {
@@ -248,6 +249,18 @@ void add_stop(CLI::App& app, int& exit_code) {
   });
 }
 
+using TransferFunction = Result<void> (*)(ApiClient&, const TransferArguments&);
+
+void add_transfer(CLI::App* command, int& exit_code, TransferFunction transfer) {
+  auto arguments = std::make_shared<TransferArguments>();
+  command->add_option("MODEL", arguments->model, "Name of the model")->required()->type_name("");
+  command->add_flag("--insecure", arguments->insecure, "Use an insecure registry");
+  command->footer(kHostFooter);
+  command->callback([arguments, transfer, &exit_code] {
+    exit_code = run_command([&](ApiClient& client) { return exit_code_of(transfer(client, *arguments)); });
+  });
+}
+
 using ListFunction = Result<void> (*)(ApiClient&, const std::string&);
 
 void add_list(CLI::App* command, int& exit_code, ListFunction list) {
@@ -293,6 +306,8 @@ void add_client_commands(CLI::App& app, int& exit_code) {
   add_show(app, exit_code);
   add_run(app, exit_code);
   add_stop(app, exit_code);
+  add_transfer(app.add_subcommand("pull", "Pull a model from a registry"), exit_code, &pull_model);
+  add_transfer(app.add_subcommand("push", "Push a model to a registry"), exit_code, &push_model);
   add_list(app.add_subcommand("list", "List models")->alias("ls"), exit_code, &list_models);
   add_list(app.add_subcommand("ps", "List running models"), exit_code, &list_running);
   add_copy(app, exit_code);

@@ -15,6 +15,7 @@
 #include "cli/output.h"
 #include "cli/repl.h"
 #include "cli/session.h"
+#include "cli/transfer.h"
 #include "cli/word_wrap.h"
 
 namespace drover::cli {
@@ -40,9 +41,11 @@ Result<Session> session_of(const RunArguments& arguments) {
   return session;
 }
 
-// What /api/show says about the model.
-// A model that the server does not have would be pulled here; until there is a pull, the server's error is the answer.
-Result<Json> show_or_pull(ApiClient& client, const std::string& model, bool /*insecure*/) {
+// What /api/show says about the model, which is pulled if the server does not have it.
+Result<Json> show_or_pull(ApiClient& client, const std::string& model, bool insecure) {
+  auto shown = client.post("/api/show", {{"model", model}});
+  if (shown.ok() || shown.error().code != ErrorCode::kNotFound) return shown;
+  if (auto pulled = pull_model(client, {model, insecure}); !pulled.ok()) return pulled.error();
   return client.post("/api/show", {{"model", model}});
 }
 

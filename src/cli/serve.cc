@@ -17,10 +17,12 @@
 
 #include "api/generation_request.h"
 #include "api/guard.h"
+#include "api/registry_routes.h"
 #include "api/service.h"
 #include "base/settings.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
+#include "registry/registry.h"
 #include "store/model_store.h"
 
 extern "C" const char drover_builtin_model_begin[];
@@ -77,6 +79,7 @@ class ServerLife {
         io_(1),
         disk_(kDiskThreads),
         driver_(io_, settings, executable),
+        registry_(store, "drover/" DROVER_VERSION, std::chrono::ceil<std::chrono::seconds>(settings.registry_timeout)),
         service_{settings_, store, driver_, disk_},
         server_(io_, routes(), limits, api::make_guard(settings_)),
         signals_(io_, SIGINT, SIGTERM),
@@ -108,6 +111,7 @@ class ServerLife {
     api::add_model_routes(router, service_);
     api::add_openai_routes(router, service_);
     api::add_anthropic_routes(router, service_);
+    api::add_registry_routes(router, service_, registry_);
     return router;
   }
 
@@ -132,6 +136,7 @@ class ServerLife {
       spdlog::info("stopping: {} requests in flight", driver_.in_flight());
       wait_for_signal();  // a second one ends at once
       // Connections are still accepted, so that /readyz can say that this server takes no more work.
+      registry_.stop();
       deadline_.expires_after(settings_.shutdown_timeout);
       deadline_.async_wait([this](boost::system::error_code stopped) {
         if (stopped) return;
@@ -159,6 +164,7 @@ class ServerLife {
   asio::io_context io_;
   asio::thread_pool disk_;
   DispatchDriver driver_;
+  registry::Registry registry_;
   api::Service service_;
   http::Server server_;
   asio::signal_set signals_;

@@ -82,6 +82,18 @@ class ModelStore {
   Result<void> create(const CreateSpec& spec, const StatusCallback& status);
   // Makes `name` from the bytes of a GGUF file, unless it exists with just these. For the built-in model.
   Result<void> import_gguf(const ModelName& name, std::string_view bytes);
+
+  // ---- for models that come from elsewhere, and go there
+  // What is pinned with it is not deleted for as long as it lives. It must not outlive the store.
+  BlobPins::Holder hold_blobs() { return BlobPins::Holder(pins_); }
+  // The text of the manifest that stands for `name`. Errors: kNotFound and those of ManifestFolder::read.
+  Result<std::string> manifest_text(const ModelName& name) const { return read_manifest(name); }
+  // As manifest_text; whatever of the manifest's blobs exists stays for as long as `pins` lives.
+  Result<std::string> read_and_pin_manifest(const ModelName& name, BlobPins::Holder& pins) const;
+  // Puts the manifest in place, releases `pins`, and deletes what only the manifest before it referred to. The caller
+  // has seen to it that the manifest is one and that its blobs are there.
+  Result<void> write_manifest(const ModelName& name, const std::string& text, BlobPins::Holder& pins);
+
   // Removes blobs that no manifest refers to, nobody is using for a new model, and that have not been touched for
   // `age`. Returns how many. Error: a manifest cannot be read now, and nothing was removed.
   Result<std::size_t> prune(std::chrono::seconds age = kUnreferencedBlobAge);
@@ -96,12 +108,7 @@ class ModelStore {
 
   explicit ModelStore(const std::filesystem::path& models);
   std::shared_ptr<const Model> find_cached(const std::string& key);
-  // The text of the manifest that stands for `name`. Errors: kNotFound and those of ManifestFolder::read.
   Result<std::string> read_manifest(const ModelName& name) const;
-  // As read_manifest; whatever of the manifest's blobs exists stays for as long as `pins` lives.
-  Result<std::string> read_and_pin_manifest(const ModelName& name, BlobPins::Holder& pins) const;
-  // Puts the manifest in place, releases `pins`, and deletes what only the manifest before it referred to.
-  Result<void> write_manifest(const ModelName& name, const std::string& text, BlobPins::Holder& pins);
   // What all manifests refer to. Error: one cannot be read now, so nothing is known to be unreferenced.
   Result<std::set<Digest>> referenced_blobs() const;
   // Deletes what only this manifest, which is no longer in place, referred to.

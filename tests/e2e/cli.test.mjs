@@ -203,7 +203,7 @@ describe('run', () => {
   });
 
   test('what is wrong', async () => {
-    await fails(server, ['run', 'nobody', 'Hello'], /nobody/);
+    await fails(server, ['run', '127.0.0.1:1/library/nobody', 'Hello'], /pull model manifest: .*nobody/, { progress: true });
     await fails(server, ['run'], /MODEL/);
     await fails(server, ['run', 'sure', 'Hello', '--keepalive', 'soon'], /soon/);
     await fails(server, ['run', 'sure', 'Hello', '--format', 'xml'], /format/);
