@@ -35,7 +35,14 @@ void BlobClaims::release(const Digest& digest) {
 
 struct Registry::Job {
   explicit Job(std::unique_ptr<Session> its_session) : session(std::move(its_session)) {}
-  std::unique_ptr<Session> session;
+
+  void cancel() {
+    const std::lock_guard lock(mutex);
+    if (session != nullptr) session->cancel();
+  }
+
+  std::mutex mutex;
+  std::unique_ptr<Session> session;  // Only the job's thread uses it, but for cancel(). Its end is guarded by mutex.
   std::atomic<bool> ended{false};
   std::thread thread;
 };
@@ -52,7 +59,7 @@ Registry::~Registry() {
 
 void Registry::stop() {
   stopped_ = true;
-  for (const auto& job : jobs_) job->session->cancel();
+  for (const auto& job : jobs_) job->cancel();
 }
 
 Result<Registry::Handle> Registry::pull(TransferRequest request, JobCallbacks callbacks) {
@@ -89,11 +96,16 @@ Result<Registry::Handle> Registry::start(const TransferRequest& request, JobCall
     Result<void> result = work(*job->session, callbacks.on_progress);
     if (!result && job->session->canceled()) result = Error{ErrorCode::kCanceled, "canceled"};
     if (!result) spdlog::info("{}: {}", name, result.error().message);
+    {
+      // Connections that are kept for further use have none.
+      const std::lock_guard lock(job->mutex);
+      job->session.reset();
+    }
     callbacks.on_end(std::move(result));
     job->ended = true;
   });
   // The handle's end is what cancels; the job itself stays until its thread has ended.
-  return Handle(nullptr, [job](void*) { job->session->cancel(); });
+  return Handle(nullptr, [job](void*) { job->cancel(); });
 }
 
 }  // namespace drover::registry
