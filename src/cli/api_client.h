@@ -1,4 +1,4 @@
-// Talks to a Drover (or Ollama) server over HTTP. The only file of the CLI that knows libcurl.
+// Talks to a Drover (or Ollama) server over HTTP, one request at a time. Only this and http_loop know libcurl.
 #pragma once
 
 #include <cstddef>

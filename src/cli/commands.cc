@@ -15,6 +15,7 @@
 
 #include "base/settings.h"
 #include "cli/answer.h"
+#include "cli/bench.h"
 #include "cli/create.h"
 #include "cli/format.h"
 #include "cli/output.h"
@@ -22,6 +23,7 @@
 #include "cli/show.h"
 #include "cli/table.h"
 #include "cli/transfer.h"
+#include "cli/top.h"
 
 namespace drover::cli {
 namespace {
@@ -33,15 +35,6 @@ constexpr const char* kHostFooter = R"(Environment Variables:
 constexpr const char* kRunFooter = R"(Environment Variables:
       OLLAMA_HOST                IP Address for the server (default 127.0.0.1:11434)
       OLLAMA_NOHISTORY           Do not preserve readline history)";
-
-// Of all settings a client needs the server's address only; a server's setting that is wrong does not concern it.
-Result<HostAddress> server_address() {
-  const auto settings = read_settings([](const char* name) -> const char* {
-    return std::string_view(name) == "OLLAMA_HOST" ? std::getenv(name) : nullptr;
-  });
-  if (!settings.ok()) return settings.error();
-  return settings->host;
-}
 
 // Runs one command, and turns its outcome into an exit code.
 int run_command(const std::function<Result<int>(ApiClient&)>& command) {
@@ -296,6 +289,32 @@ void add_remove(CLI::App& app, int& exit_code) {
 
 }  // namespace
 
+// Of all settings a client needs the server's address only; a server's setting that is wrong does not concern it.
+Result<HostAddress> server_address() {
+  const auto settings = read_settings([](const char* name) -> const char* {
+    return std::string_view(name) == "OLLAMA_HOST" ? std::getenv(name) : nullptr;
+  });
+  if (!settings.ok()) return settings.error();
+  return settings->host;
+}
+
+Result<std::string> server_url(const std::string& text) {
+  if (text.empty()) {
+    const auto address = server_address();
+    if (!address.ok()) return address.error();
+    return client_address(*address).url();
+  }
+  if (text.find("://") == std::string::npos) {
+    const auto address = parse_host(text);
+    if (!address.ok()) return address.error();
+    return client_address(*address).url();
+  }
+  std::string url = text;
+  while (url.ends_with('/')) url.pop_back();
+  if (url.ends_with("/v1")) url.resize(url.size() - 3);
+  return url;
+}
+
 void add_client_commands(CLI::App& app, int& exit_code) {
   // With at most one, a name behind a command is an argument, also where it is that of another: `run cria list`.
   app.require_subcommand(0, 1);
@@ -312,6 +331,8 @@ void add_client_commands(CLI::App& app, int& exit_code) {
   add_list(app.add_subcommand("ps", "List running models"), exit_code, &list_running);
   add_copy(app, exit_code);
   add_remove(app, exit_code);
+  add_top(app, exit_code);
+  add_bench(app, exit_code);
 }
 
 void print_version(const std::string& own_version) {
