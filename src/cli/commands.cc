@@ -22,8 +22,8 @@
 #include "cli/run.h"
 #include "cli/show.h"
 #include "cli/table.h"
-#include "cli/transfer.h"
 #include "cli/top.h"
+#include "cli/transfer.h"
 
 namespace drover::cli {
 namespace {

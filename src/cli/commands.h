@@ -9,11 +9,10 @@
 
 namespace drover::cli {
 
-// Adds create, show, run, stop, pull, push, list (ls), ps, cp, rm, top and bench to `app`, at most one of which is given
-// at a time.
-// A command runs within app.parse() and leaves its exit code in `exit_code`, which must outlive the parsing: 0, or 1
-// after an "Error: …" line on standard error. The server is that of OLLAMA_HOST. What is wrong with the arguments is
-// said in the same way, by app.exit().
+// Adds create, show, run, stop, pull, push, list (ls), ps, cp, rm, top and bench to `app`, at most one of which is
+// given at a time. A command runs within app.parse() and leaves its exit code in `exit_code`, which must outlive the
+// parsing: 0, or 1 after an "Error: …" line on standard error. The server is that of OLLAMA_HOST. What is wrong with
+// the arguments is said in the same way, by app.exit().
 void add_client_commands(CLI::App& app, int& exit_code);
 
 // The server that OLLAMA_HOST names. Error: kInvalidArgument.
