@@ -366,7 +366,7 @@ test('a newer version replaces the one before, and its blobs', async (t) => {
 test('names of hf.co, through a proxy that stands in for it', async (t) => {
   const model = model_of(randomBytes(100_000));
   const registry = await stand_in(t, model);
-  const server = await server_for_test(t, { env: { http_proxy: `http://${registry.host}` } });
+  const server = await server_for_test(t, { env: { http_proxy: `http://${registry.host}`, no_proxy: '' } });
   const name = 'hf.co/Some-User/Some.Model-GGUF:Q4_K_M';
   assert.deepEqual((await lines_of(server, 'pull', { model: name })).last, { status: 'success' });
   assert.equal(registry.asked('manifests')[0].url, 'http://hf.co/v2/Some-User/Some.Model-GGUF/manifests/Q4_K_M');
