@@ -172,8 +172,8 @@ async function recovery() {
   ]) {
     await with_server(env, async (server) => {
       await server.create('endless', endless());
-      const whole = () =>
-        server.generate('Tell me a story.', { model: 'endless', options: { num_predict: 400 } }).then((a) => a.response);
+      const long = { model: 'endless', options: { num_predict: 400 } };
+      const whole = async () => (await server.generate('Tell me a story.', long)).response;
       const right = await whole();
       const load = [];
       for (let i = 0; i < 3; i++) {
@@ -223,7 +223,8 @@ async function backoff() {
       requests++;
       await sleep(200);
     }
-    say(`a model that cannot be loaded, asked for ${requests} times in a minute: ${loads_in(server.stderr).length} loads`);
+    const loads = loads_in(server.stderr).length;
+    say(`a model that cannot be loaded, asked for ${requests} times in a minute: ${loads} loads`);
     for (const error of errors) say(`  ${error}`);
   });
 }

@@ -1,4 +1,4 @@
-// Clients that ask, leave and stay, while runners are killed and stopped: what chaos.test.mjs and bench/dispatch.mjs run.
+// Clients that ask, leave and stay while runners are killed and stopped: chaos.test.mjs and bench/dispatch.mjs run it.
 import { Call, is_alive, signal, sleep, Stream, text_of } from './harness.mjs';
 import { renamed } from './gguf.mjs';
 import { generator, prompts } from './prompts.mjs';

@@ -1,5 +1,5 @@
-// Random requests to three models with room for two, while clients leave and runners are killed and stopped. Ten minutes
-// of it: DROVER_CHAOS_SECONDS=600. The seed of a run that failed: DROVER_CHAOS_SEED=…
+// Random requests to three models with room for two, while clients leave and runners are killed and stopped. For ten
+// minutes: DROVER_CHAOS_SECONDS=600. The seed of a run that failed: DROVER_CHAOS_SEED=…
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
