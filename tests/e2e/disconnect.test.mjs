@@ -12,8 +12,9 @@ const freed_ms_max = 2000;
 const settings = { OLLAMA_CONTEXT_LENGTH: '8192', OLLAMA_MAX_QUEUE: '1' };
 const create_slow = (server) => server.create('slow', slow());
 
-// Some thousand tokens that share no beginning with those of another seed.
-const long_prompt = (seed) => `${seed} ` + Array.from({ length: 1300 }, (_, i) => ((i + seed) * 7919) % 1000).join(' ');
+// Two to three tokens a word, that share no beginning with those of another seed.
+const words_max = 1300;
+const long_prompt = (seed, words) => `${seed} ` + Array.from({ length: words }, (_, i) => ((i + seed) * 7919) % 1000).join(' ');
 
 function begin(server, prompt, stream, num_predict) {
   return new Stream(server.call('POST', '/api/generate', { model: 'slow', prompt, stream, options: { num_predict } }));
@@ -48,11 +49,16 @@ describe('a client that leaves', () => {
     });
 
     test(`while its prompt is computed, ${how}`, async (t) => {
-      const seed = stream ? 1 : 3;
-      const whole = await server.generate(long_prompt(seed), { model: 'slow', options: { num_predict: 1 } });
-      assert.ok(whole.prompt_eval_count > 2000, `${whole.prompt_eval_count} tokens`);
-      const whole_ms = whole.prompt_eval_duration / 1e6;
-      const call = begin(server, long_prompt(seed + 1), stream, 50_000);
+      const seed = stream ? 1 : 4;
+      const compute_ms = async (words, seed) => {
+        const whole = await server.generate(long_prompt(seed, words), { model: 'slow', options: { num_predict: 1 } });
+        assert.ok(whole.prompt_eval_count > words, `${whole.prompt_eval_count} tokens`);
+        return whole.prompt_eval_duration / 1e6;
+      };
+      // As long as some seconds allow where a sanitizer slows the engine, and whole steps at least.
+      const words = Math.max(Math.min(words_max, Math.floor((8000 * 100) / (await compute_ms(100, seed)))), 300);
+      const whole_ms = await compute_ms(words, seed + 1);
+      const call = begin(server, long_prompt(seed + 2, words), stream, 50_000);
       await call.call.sent;
       await sleep(whole_ms / 5);
       assert.equal(call.items.length, 0, 'it has not said anything');

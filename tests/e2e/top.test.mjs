@@ -118,7 +118,7 @@ test('shows models, requests and the machine at 80 by 24', async (t) => {
   const terminal = new Terminal(t, url);
   await terminal.shows(/version 9\.8\.7/);
   await terminal.shows(/^llama3\.2:latest +loaded +1\/1 +2 +(9\d|1\d\d)(\.\d)? +2\.5 GB +in use/m); // 100 tokens/s
-  await terminal.shows(/CPU +\d+% of \d+ cores? +memory [\d.]+ GB of/);
+  await terminal.shows(/CPU +\d+% of \d+ cores? +memory [\d.]+ [MG]B of/);
   await terminal.shows(/1 running, 2 waiting/);
   const rows = terminal.screen().match(/^req-.*$/gm);
   assert.match(rows[0], /^req-a +llama3\.2:\S+ +10\.0\.0\.7 +generating +1m05s +120\+33/);
