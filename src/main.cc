@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/log.h"
 #include "cli/serve.h"
 #include "runner/runner.h"
 
@@ -34,7 +35,7 @@ int run(int argc, char** argv) {
   runner->add_option("--descriptor", descriptor, "The socket to the server")->required();
   runner->callback([&] {
     const char* debug = std::getenv("OLLAMA_DEBUG");
-    drover::cli::set_up_log(debug != nullptr && *debug != '\0' && *debug != '0', "runner");
+    drover::cli::set_up_runner_log(debug != nullptr && *debug != '\0' && *debug != '0');
     exit_code = drover::run_runner(descriptor);
   });
 

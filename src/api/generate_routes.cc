@@ -5,6 +5,7 @@
 #include "api/answer_parts.h"
 #include "api/error_status.h"
 #include "api/ollama_answer.h"
+#include "api/request_identity.h"
 #include "base/go_duration.h"
 
 namespace drover::api {
@@ -159,17 +160,6 @@ class Answer {
   std::string lines_;         // streaming: not yet written
 };
 
-std::string client_of(const http::Exchange& exchange) {
-  constexpr std::string_view kBearer = "Bearer ";
-  std::string_view key = exchange.header("Authorization");
-  if (key.substr(0, kBearer.size()) == kBearer) key.remove_prefix(kBearer.size());
-  if (key.empty()) key = exchange.header("x-api-key");
-  if (!key.empty()) return "key " + std::string(key);
-  const std::string_view id = exchange.header("X-Client-Id");
-  if (!id.empty()) return "id " + std::string(id.substr(0, 256));
-  return std::string(exchange.remote_address());
-}
-
 // Headers that say how to queue. Error: kInvalidArgument.
 Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
   into.client = client_of(exchange);
@@ -251,11 +241,16 @@ Result<Translated> translate_ollama(Endpoint endpoint, Json body) {
 
 asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
   const TimePoint arrived = Clock::now();
+  RequestIdentity identity = identify(exchange);
   std::optional<Json> body = co_await read_json(service, exchange, dialect.error_text);
-  if (!body) co_return;
+  if (!body) {
+    service.driver.note_refused(std::move(identity), invalid("unreadable body"));
+    co_return;
+  }
   auto translated = dialect.translate(std::move(*body));
   body.reset();  // a request that waits should not hold its text twice
   if (!translated) {
+    service.driver.note_refused(std::move(identity), translated.error());
     co_await send_error(exchange, translated.error(), 0, std::nullopt, dialect.error_text);
     co_return;
   }
@@ -263,6 +258,7 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   auto request = read_request(service, exchange, dialect.endpoint, *translated);
   translated->body = nullptr;
   if (const auto* error = std::get_if<RequestError>(&request)) {
+    service.driver.note_refused(std::move(identity), error->error);
     co_await send_error(exchange, error->error, error->status, std::nullopt, dialect.error_text);
     co_return;
   }
@@ -278,12 +274,14 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
     co_return;
   }
   const Answer::Kind kind{asked.head.stream, asked.submission.work.render_only(), asked.heartbeat};
+  asked.submission.identity = std::move(identity);
   auto ticket = service.driver.submit(std::move(asked.submission));
   if (!ticket) {
     const Duration retry_after = service.driver.retry_after(key);
     co_await send_error(exchange, ticket.error(), 0, retry_after, dialect.error_text);
     co_return;
   }
+  tell_position(exchange, service.driver, **ticket);
   Answer answer(exchange, form, dialect.error_text, kind, arrived);
   co_await answer.run(**ticket);
 }

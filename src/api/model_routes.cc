@@ -105,6 +105,14 @@ asio::awaitable<void> ps(Service& service, http::Exchange& exchange) {
     entry["running"] = view.state.running;
     entry["waiting"] = view.state.waiting;
     entry["parallel"] = view.state.places;
+    if (view.kv.cells > 0) {
+      Json kv = Json::object();
+      kv["cells"] = view.kv.cells;
+      kv["used"] = view.kv.used;
+      kv["shared"] = view.kv.shared;
+      kv["kept"] = view.kv.kept;
+      entry["kv"] = std::move(kv);
+    }
     if (view.state.state == ModelState::kLoading) entry["load_progress"] = view.state.load_fraction;
     if (!view.state.last_error.empty()) entry["error"] = view.state.last_error;
     list.push_back(std::move(entry));

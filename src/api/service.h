@@ -69,5 +69,8 @@ void add_model_routes(http::Router& router, Service& service);
 // Adds those of its OpenAI- and Anthropic-compatible faces.
 void add_openai_routes(http::Router& router, Service& service);
 void add_anthropic_routes(http::Router& router, Service& service);
+// Adds what shows and steers what happens now: GET /api/queue, DELETE /api/requests/:id; and GET /metrics.
+void add_queue_routes(http::Router& router, Service& service);
+void add_metrics_routes(http::Router& router, Service& service);
 
 }  // namespace drover::api

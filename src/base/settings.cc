@@ -169,6 +169,11 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
   }
   settings.flash_attention = reader.flag("OLLAMA_FLASH_ATTENTION");
   settings.debug = reader.text("OLLAMA_DEBUG") == "1" || reader.flag("OLLAMA_DEBUG").value_or(false);
+  if (const std::string format = reader.text("DROVER_LOG_FORMAT"); format == "json") {
+    settings.log_format = LogFormat::kJson;
+  } else if (!format.empty() && format != "text") {
+    reader.fail("DROVER_LOG_FORMAT", format, "text or json");
+  }
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
   reader.integer("DROVER_MAX_TOKENS", settings.output_tokens_max, 0, 1ll << 30);
   reader.duration("DROVER_MAX_GENERATION_TIME", settings.generation_max);

@@ -25,6 +25,8 @@ struct HostAddress {
 // "unix:///path".
 Result<HostAddress> parse_host(std::string_view text);
 
+enum class LogFormat { kText, kJson };
+
 struct Settings {
   HostAddress host;
   std::filesystem::path models;                                        // OLLAMA_MODELS, default ~/.ollama/models
@@ -43,6 +45,7 @@ struct Settings {
   std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit
   bool prune = true;                           // OLLAMA_NOPRUNE: keep blobs that no model refers to
   bool debug = false;                          // OLLAMA_DEBUG
+  LogFormat log_format = LogFormat::kText;     // DROVER_LOG_FORMAT: text, json
   std::size_t body_bytes_max = 64u << 20;      // DROVER_BODY_MAX: the largest JSON body that is read
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
   std::chrono::nanoseconds hang_timeout = std::chrono::seconds(30);      // DROVER_HANG_TIMEOUT: no progress while busy

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
@@ -20,6 +19,7 @@
 #include "api/registry_routes.h"
 #include "api/service.h"
 #include "base/settings.h"
+#include "cli/log.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "registry/registry.h"
@@ -112,6 +112,8 @@ class ServerLife {
     api::add_openai_routes(router, service_);
     api::add_anthropic_routes(router, service_);
     api::add_registry_routes(router, service_, registry_);
+    api::add_queue_routes(router, service_);
+    api::add_metrics_routes(router, service_);
     return router;
   }
 
@@ -175,21 +177,13 @@ class ServerLife {
 
 }  // namespace
 
-void set_up_log(bool debug, const std::string& who) {
-  auto logger = spdlog::stderr_logger_mt("drover");
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %-5l " + (who.empty() ? "" : "[" + who + "] ") + "%v");
-  logger->set_level(debug ? spdlog::level::debug : spdlog::level::info);
-  logger->flush_on(spdlog::level::info);
-  spdlog::set_default_logger(std::move(logger));
-}
-
 int serve(const std::string& executable) {
   const auto settings = read_settings([](const char* name) -> const char* { return std::getenv(name); });
   if (!settings) {
     fmt::print(stderr, "Error: {}\n", settings.error().message);
     return 1;
   }
-  set_up_log(settings->debug, "");
+  set_up_server_log(settings->log_format, settings->debug);
   ::signal(SIGPIPE, SIG_IGN);
   const http::ServerLimits limits = server_limits(raise_descriptor_limit());
   auto store = ModelStore::open(settings->models);

@@ -77,6 +77,8 @@ Result<void> Dispatcher::Impl::admit(const Arrival& arrival, TimePoint now) {
   else
     model.queue.push(request.ticket, now);
   settle(now);
+  if (config_.explain && requests_.contains(arrival.request) && request.phase == RequestPhase::kWaiting)
+    explain(model, arrival.request, [&] { return why_waiting(request); });
   return {};
 }
 
@@ -244,6 +246,28 @@ std::vector<Dispatcher::Impl::Request*> Dispatcher::Impl::waiting_of(const Model
   return waiting;
 }
 
+std::string Dispatcher::Impl::why_waiting(const Request& request) const {
+  const Model& model = *request.model;
+  const Runner* runner = model.runner;
+  std::string why = "its model is not in memory";
+  if (runner == nullptr && model.restart_at > now_) {
+    why = "its model's runner ended more than once and is not started again yet";
+  } else if (runner == nullptr && model.want) {
+    why = fmt::format("its model is not in memory and waits for {} of it", gibibytes(model.needs().memory_bytes));
+  } else if (runner != nullptr && runner->state == RunnerState::kLoading) {
+    why = "its model is loading";
+  } else if (runner != nullptr && runner->state == RunnerState::kServing) {
+    why = fmt::format("all places of its model are taken ({})", runner->places);
+  } else if (runner != nullptr && runner->state == RunnerState::kGrowing) {
+    why = fmt::format("its model is loaded anew for a context of {} tokens", *model.context_needs.rbegin());
+  } else if (runner != nullptr && runner->state == RunnerState::kDraining) {
+    why = "it is another model's turn for this one's memory";
+  } else if (runner != nullptr) {
+    why = "its model is being unloaded and then loaded again";
+  }
+  return fmt::format("waits, {} in all for this model: {}", model.waiting(), why);
+}
+
 std::vector<RequestId> Dispatcher::Impl::order_of(const Model& model) const {
   std::vector<RequestId> order;
   for (const auto& [sequence, request] : model.load_only) order.push_back(request->ticket.request);
@@ -394,6 +418,9 @@ TimePoint Dispatcher::next_due() const {
 }
 std::vector<Action> Dispatcher::take_actions() {
   return impl_->take_actions();
+}
+std::vector<Explanation> Dispatcher::take_explanations() {
+  return impl_->take_explanations();
 }
 std::vector<ModelView> Dispatcher::models() const {
   return impl_->models();

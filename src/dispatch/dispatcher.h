@@ -47,6 +47,7 @@ struct DispatcherConfig {
   Duration backoff_max = std::chrono::minutes(1);
   Duration residence_min =
       std::chrono::seconds(5);                     // how long a busy model keeps its memory while another waits for it
+  bool explain = false;                            // whether take_explanations() has something to say
   Duration low_ageing = std::chrono::seconds(30);  // each time of waiting so long without any service for its client
                                                    // at its priority raises a request by one priority; zero: off
 };
@@ -100,6 +101,15 @@ struct Fail {
 };  // its one outcome
 
 using Action = std::variant<StartRunner, StopRunner, Dispatch, CancelOnRunner, Complete, Fail>;
+
+// Why something was decided, for those who look into it. The text is what happens to the request, or without one to the
+// model: "gets place 2 of 4 after 0.1 s"; `other` is the model because of which it does.
+struct Explanation {
+  ModelId model;
+  RequestId request;
+  std::string text;
+  std::optional<ModelId> other;
+};
 
 // ---- what the dispatcher looks like, for /api/ps and the queue
 
@@ -189,6 +199,8 @@ class Dispatcher {
 
   // What has to be done since the last call, in order.
   std::vector<Action> take_actions();
+  // Why, in the same order; nothing unless the configuration asks for it.
+  std::vector<Explanation> take_explanations();
 
   // ---- views
 

@@ -41,6 +41,7 @@ class Dispatcher::Impl {
   void tick(TimePoint now);
   TimePoint next_due() const;
   std::vector<Action> take_actions();
+  std::vector<Explanation> take_explanations() { return std::exchange(explanations_, {}); }
 
   std::vector<ModelView> models() const;
   std::vector<RequestView> requests() const;
@@ -147,6 +148,12 @@ class Dispatcher::Impl {
     actions_.emplace_back(std::in_place_type<SomeAction>, std::move(action));
   }
 
+  // `text` makes the text, and is called only where somebody will read it.
+  template <typename Text>
+  void explain(const Model& model, RequestId request, Text text, std::optional<ModelId> other = std::nullopt) {
+    if (config_.explain) explanations_.push_back({model.id, request, text(), other});
+  }
+
   // ---- requests (dispatcher.cc)
   Model& model_of(ModelId id);
   void forget_unused_models();
@@ -163,6 +170,7 @@ class Dispatcher::Impl {
   std::vector<Request*> waiting_of(const Model& model);
   std::vector<RequestId> order_of(const Model& model) const;
   ModelView view_of(const Model& model) const;
+  std::string why_waiting(const Request& request) const;
 
   // ---- faults (dispatcher_runners.cc)
   Runner* runner_of(RunnerId id);
@@ -207,6 +215,7 @@ class Dispatcher::Impl {
   TimePoint plan_due_ = kNever;
   std::vector<Model*> touched_;
   std::vector<Action> actions_;
+  std::vector<Explanation> explanations_;
   std::uint64_t arrivals_ = 0;
   std::uint64_t runners_started_ = 0;
   std::uint64_t wants_made_ = 0;

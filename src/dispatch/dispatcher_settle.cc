@@ -1,4 +1,6 @@
 // What each model does with what it has, and who gets memory.
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -10,6 +12,14 @@ namespace drover {
 namespace {
 
 constexpr std::uint64_t kUnbounded = std::numeric_limits<std::uint64_t>::max();
+
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+double gibibytes(std::int64_t bytes) {
+  return static_cast<double>(bytes) / (1u << 30);
+}
 
 }  // namespace
 
@@ -115,6 +125,12 @@ void Dispatcher::Impl::dispatch(Request& request, Runner& runner, TimePoint now)
   runner.running.push_back(&request);
   runner.keep_alive = request.keep_alive;
   runner.last_used = now;
+  explain(*request.model, request.ticket.request, [&] {
+    static constexpr const char* kPriorities[] = {"high", "normal", "low"};
+    return fmt::format("gets place {} of {} after {:.3f} s: first in the fair order ({} priority), {} others wait",
+                       runner.running.size(), runner.places, seconds(now - request.ticket.arrived),
+                       kPriorities[static_cast<int>(request.ticket.priority)], request.model->waiting());
+  });
   act(Dispatch{request.ticket.request, runner.id});
 }
 
@@ -168,10 +184,25 @@ void Dispatcher::Impl::plan(TimePoint now) {
     runners_.at(id).state = RunnerState::kServing;
     touch(*runners_.at(id).model);
   }
-  for (const RunnerId id : plan.evict) stop(runners_.at(id), StopReason::kEvicted);
+  // Those that want memory and got none are why others leave: the first of them has the oldest claim.
+  const std::optional<ModelId> claimant = wants.empty() ? std::nullopt : std::optional(wants.front().model);
+  for (const RunnerId id : plan.evict) {
+    Runner& runner = runners_.at(id);
+    const auto why = [&] {
+      return fmt::format("is evicted: idle for {:.1f} s, longer than any other, and its {:.2f} GiB are wanted",
+                         seconds(now - runner.last_used), gibibytes(room_for(runner.memory_bytes).bytes));
+    };
+    explain(*runner.model, {}, why, claimant);
+    stop(runner, StopReason::kEvicted);
+  }
   for (const RunnerId id : plan.drain) {
     Runner& runner = runners_.at(id);
     if (runner.state == RunnerState::kDraining) continue;
+    const auto why = [&] {
+      return fmt::format("drains: its turn is over, {:.1f} s after it was loaded, with {} running and {} waiting",
+                         seconds(now - runner.loaded_at), runner.running.size(), runner.model->waiting());
+    };
+    explain(*runner.model, {}, why, claimant);
     runner.state = RunnerState::kDraining;
     touch(*runner.model);
   }
@@ -266,6 +297,11 @@ void Dispatcher::Impl::start(Model& model, TimePoint now) {
   model.runner = &runner;
   model.last_needs = runner.needs;
   update_want(model, now);
+  explain(model, {}, [&] {
+    return fmt::format("starts to load: {} wait for it, it needs {:.2f} GiB and runner {} of at most {}",
+                       model.waiting(), gibibytes(room_for(runner.memory_bytes).bytes), runners_.size(),
+                       config_.loaded_models_max);
+  });
   act(StartRunner{id, model.id, runner.needs.context_length});
 }
 

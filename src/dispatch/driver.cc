@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <cmath>
 
 #include "base/check.h"
 #include "base/system_memory.h"
+#include "dispatch/driver_impl.h"
+#include "dispatch/server_log.h"
 
 namespace drover {
 namespace {
@@ -33,6 +34,7 @@ DispatcherConfig dispatcher_config(const Settings& settings) {
   config.request_timeout = settings.request_timeout;
   config.load_timeout = settings.load_timeout;
   config.hang_timeout = settings.hang_timeout;
+  config.explain = settings.debug;
   return config;
 }
 
@@ -70,31 +72,6 @@ const char* reason_text(StopReason reason) {
 }
 
 }  // namespace
-
-struct DispatchDriver::Model {
-  ModelId id;
-  ModelTarget target;  // of the request that came last
-};
-
-struct DispatchDriver::Runner {
-  RunnerId id;
-  Model* model = nullptr;
-  std::shared_ptr<RunnerProcess> process;
-  bool stopping = false;  // nothing that it still says counts
-  std::uint64_t memory_bytes = 0;
-  std::uint64_t device_bytes = 0;
-  std::uint64_t progress = 0;
-  std::string manifest_digest;
-  std::string name;
-};
-
-struct DispatchDriver::Entry {
-  Ticket* ticket = nullptr;        // null once the client is gone
-  pb::ToRunner frame;              // holds the Generate, kept for a replay
-  std::optional<pb::Chunk> whole;  // of an answer that is not streamed: what has come of it
-  TimePoint arrived;
-  RunnerId runner;
-};
 
 // ---- Ticket
 
@@ -159,6 +136,7 @@ DispatchDriver::DispatchDriver(asio::io_context& io, const Settings& settings, s
       executable_(std::move(executable)),
       dispatcher_(dispatcher_config(settings)),
       timer_(io),
+      request_log_(named_logger(kRequestLogger)),
       pin_timer_(io) {}
 
 DispatchDriver::~DispatchDriver() = default;
@@ -195,13 +173,22 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   // What is pinned stays, whatever a request says.
   arrival.keep_alive = arrival.needs.pinned ? Duration(-1) : submission.keep_alive.value_or(settings_.keep_alive);
   arrival.load_only = submission.load_only;
+  auto entry = std::make_unique<Entry>();
+  entry->model = &model;
+  entry->metrics = &metrics_.of(target.name);
+  RequestRecord& record = entry->record;
+  record.identity = std::move(submission.identity);
+  if (record.identity.id.empty()) record.identity.id = fmt::format("{:016x}", arrival.request.value);
+  record.model = target.name;
+  record.priority = submission.priority;
+  record.arrived = now;
   auto admitted = dispatcher_.admit(arrival, now);
   if (!admitted) {
+    note_end(*entry, EventFailed{admitted.error(), std::nullopt}, now);
     act();  // the memory bound may have changed
     return std::move(admitted).error();
   }
 
-  auto entry = std::make_unique<Entry>();
   *entry->frame.mutable_generate() = std::move(submission.work);
   pb::Generate& work = *entry->frame.mutable_generate();
   work.set_request(arrival.request.value);
@@ -211,7 +198,6 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   using std::chrono::milliseconds;
   work.set_generation_ms_max(
       static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings_.generation_max).count()));
-  entry->arrived = now;
   if (!submission.streams) entry->whole.emplace();
   std::unique_ptr<Ticket> ticket(new Ticket(*this, io_, arrival.request));
   entry->ticket = ticket.get();
@@ -256,11 +242,13 @@ void DispatchDriver::act() {
   if (acting_) return;
   acting_ = true;
   for (auto actions = dispatcher_.take_actions(); !actions.empty(); actions = dispatcher_.take_actions()) {
+    if (settings_.debug) log_explanations();
     for (Action& action : actions) {
       std::visit([this](auto& what) { perform(std::move(what)); }, action);
     }
   }
   acting_ = false;
+  if (settings_.debug) log_explanations();
   arm_timer();
   if (on_shut_down_ && entries_.empty() && runners_.empty()) asio::post(io_, std::exchange(on_shut_down_, nullptr));
 }
@@ -285,9 +273,10 @@ void DispatchDriver::arm_timer() {
 void DispatchDriver::perform(const StartRunner& action) {
   Model& model = *models_by_id_.at(action.model.value);
   const ModelTarget& target = model.target;
-  auto process = RunnerProcess::start(io_, executable_,
-                                      {[this, id = action.runner](pb::FromRunner& message) { on_message(id, message); },
-                                       [this, id = action.runner](const std::string& how) { on_gone(id, how); }});
+  auto process = RunnerProcess::start(
+      io_, executable_,
+      {[this, id = action.runner](pb::FromRunner& message) { on_message(id, message); },
+       [this, id = action.runner](const std::string& how) { on_gone(id, how); }, runner_log(target.name)});
   if (!process) {
     spdlog::error("{} cannot be loaded: {}", target.name, process.error().message);
     dispatcher_.load_failed(action.runner, process.error(), false, Clock::now());
@@ -301,6 +290,9 @@ void DispatchDriver::perform(const StartRunner& action) {
   runner->process = *process;
   runner->name = target.name;
   runner->manifest_digest = target.manifest_digest;
+  runner->started = Clock::now();
+  runner->metrics = &metrics_.of(target.name);
+  if (std::exchange(model.failed, false)) ++runner->metrics->restarts;
   pb::ToRunner frame;
   pb::Load& load = *frame.mutable_load();
   load.set_name(target.name);
@@ -326,6 +318,8 @@ void DispatchDriver::perform(const StopRunner& action) {
   Runner& runner = *found->second;
   spdlog::info("unloading {}: {}", runner.name, reason_text(action.reason));
   runner.stopping = true;
+  ++runner.metrics->unloads[static_cast<std::size_t>(action.reason)];
+  if (action.reason == StopReason::kHung || action.reason == StopReason::kLoadStalled) runner.model->failed = true;
   release_requests_of(runner.id);
   const bool by_force = action.reason == StopReason::kHung || action.reason == StopReason::kLoadStalled ||
                         action.reason == StopReason::kAbandoned;
@@ -338,10 +332,21 @@ void DispatchDriver::perform(const StopRunner& action) {
 
 void DispatchDriver::perform(const Dispatch& action) {
   Entry& entry = *entries_.at(action.request);
+  const Runner& runner = *runners_.at(action.runner);
+  RequestRecord& record = entry.record;
   entry.runner = action.runner;
-  if (entry.whole) entry.whole->Clear();  // a replay begins anew
-  deliver(action.request, EventDispatched{Clock::now() - entry.arrived});
-  runners_.at(action.runner)->process->send(entry.frame);
+  entry.placed = Clock::now();
+  if (record.dispatched == TimePoint{}) {
+    record.dispatched = entry.placed;
+    record.load = std::max(runner.loaded - std::max(runner.started, record.arrived), Duration::zero());
+    entry.metrics->on_dispatched(record);
+  } else {  // a replay begins anew
+    record.first_output = {};
+    record.output_tokens = 0;
+    if (entry.whole) entry.whole->Clear();
+  }
+  deliver(action.request, EventDispatched{entry.placed - record.arrived});
+  runner.process->send(entry.frame);
 }
 
 void DispatchDriver::perform(const CancelOnRunner& action) {
@@ -369,6 +374,7 @@ void DispatchDriver::deliver(RequestId request, RequestEvent event) {
 void DispatchDriver::end(RequestId request, RequestEvent event) {
   const auto found = entries_.find(request);
   if (found == entries_.end()) return;
+  note_end(*found->second, event, Clock::now());
   Ticket* ticket = found->second->ticket;
   entries_.erase(found);
   if (ticket == nullptr) return;
@@ -379,11 +385,16 @@ void DispatchDriver::end(RequestId request, RequestEvent event) {
 void DispatchDriver::cancel(RequestId request) {
   const auto found = entries_.find(request);
   if (found == entries_.end()) return;
-  found->second->ticket = nullptr;
-  const bool running = found->second->runner != RunnerId{};
-  dispatcher_.cancel(request, Clock::now());
+  Entry& entry = *found->second;
+  entry.ticket = nullptr;
+  const bool running = entry.runner != RunnerId{};
+  const TimePoint now = Clock::now();
+  dispatcher_.cancel(request, now);
   // A waiting request is forgotten at once; a running one when its runner has let go of it.
-  if (!running) entries_.erase(found);
+  if (!running) {
+    note_end(entry.record, entry.leaving, {}, now);
+    entries_.erase(found);
+  }
   act();
 }
 
@@ -399,6 +410,10 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
     case pb::FromRunner::kLoaded: {
       const pb::Loaded& loaded = message.loaded();
       runner.device_bytes = loaded.device_bytes();
+      runner.loaded = now;
+      runner.kv.cells = loaded.kv_cells();
+      runner.model->last_load = now - runner.started;
+      runner.metrics->load.observe(runner.model->last_load);
       // What the engine counts leaves out the process around it; what is resident leaves out pages not touched yet.
       runner.memory_bytes = std::max(loaded.memory_bytes(), runner.process->resident_bytes() + loaded.device_bytes());
       spdlog::info("loaded {}: context {}, {} places, {} MiB", runner.name, loaded.context_length(), loaded.parallel(),
@@ -410,13 +425,16 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
     }
     case pb::FromRunner::kStarted: {
       const RequestId request{message.started().request()};
+      if (const auto entry = entries_.find(request); entry != entries_.end()) {
+        entry->second->record.prompt_tokens = message.started().prompt_tokens();
+      }
       deliver(request, std::move(*message.mutable_started()));
       break;
     }
     case pb::FromRunner::kChunks:
       dispatcher_.progress(id, now);
       for (pb::Chunk& chunk : *message.mutable_chunks()->mutable_chunks()) {
-        on_chunk(std::move(chunk));
+        on_chunk(std::move(chunk), now);
       }
       break;
     case pb::FromRunner::kFinished: {
@@ -435,6 +453,10 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
     case pb::FromRunner::kHealth:
       if (message.health().progress() != runner.progress) dispatcher_.progress(id, now);
       runner.progress = message.health().progress();
+      runner.kv.used = message.health().kv_cells_used();
+      runner.kv.shared = message.health().kv_cells_shared();
+      runner.kv.kept = message.health().kv_cells_kept();
+      runner.parked = message.health().parked();
       break;
     default:
       spdlog::warn("a message that the front does not know");
@@ -442,16 +464,18 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
   act();
 }
 
-void DispatchDriver::on_chunk(pb::Chunk chunk) {
+void DispatchDriver::on_chunk(pb::Chunk chunk, TimePoint now) {
   const RequestId request{chunk.request()};
   const auto found = entries_.find(request);
   if (found == entries_.end()) return;
-  if (auto& whole = found->second->whole) {
-    append(*whole, chunk);
+  Entry& entry = *found->second;
+  entry.metrics->on_output(entry.record, now);
+  if (entry.whole) {
+    append(*entry.whole, chunk);
     return;
   }
   dispatcher_.output_sent(request);
-  deliver(request, std::move(chunk));
+  if (entry.ticket != nullptr) entry.ticket->deliver(std::move(chunk));
 }
 
 void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
@@ -461,6 +485,8 @@ void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
   if (failed.kind() == pb::Failed::MEMORY) error.code = ErrorCode::kNoSpace;
   if (failed.request() == 0) {
     spdlog::error("{} cannot be loaded: {}", runner.name, failed.message());
+    ++runner.metrics->load_failures;
+    runner.load_failed = true;
     error.code = error.code == ErrorCode::kInvalidArgument ? ErrorCode::kInvalidArgument : ErrorCode::kInternal;
     dispatcher_.load_failed(runner.id, error, failed.kind() == pb::Failed::MEMORY, now);
     return;
@@ -474,7 +500,11 @@ void DispatchDriver::on_gone(RunnerId id, const std::string& how) {
   const auto found = runners_.find(id);
   if (found == runners_.end()) return;
   Runner& runner = *found->second;
-  if (!runner.stopping) spdlog::error("the runner of {} has ended: {}", runner.name, how);
+  if (!runner.stopping && !runner.load_failed) {
+    spdlog::error("the runner of {} has ended: {}", runner.name, how);
+    ++runner.metrics->crashes;
+    runner.model->failed = true;
+  }
   release_requests_of(id);
   runners_.erase(found);
   dispatcher_.runner_gone(id, how, Clock::now());
@@ -490,7 +520,11 @@ void DispatchDriver::release_requests_of(RunnerId id) {
     entry->runner = {};
     if (entry->ticket == nullptr) abandoned.push_back(request);
   }
-  for (const RequestId request : abandoned) entries_.erase(request);
+  for (const RequestId request : abandoned) {
+    Entry& entry = *entries_.at(request);
+    note_end(entry.record, entry.leaving, {}, Clock::now());
+    entries_.erase(request);
+  }
 }
 
 // What is available now, and what the runners have already.
@@ -502,7 +536,8 @@ void DispatchDriver::update_memory_bound(TimePoint now) {
   std::uint64_t held = 0;
   for (const auto& [id, runner] : runners_) held += runner->process->resident_bytes();
   const auto share = static_cast<std::uint64_t>(static_cast<double>(available) * kMemoryShare);
-  dispatcher_.set_memory_bound(held + share, now);
+  memory_bytes_max_ = held + share;
+  dispatcher_.set_memory_bound(memory_bytes_max_, now);
 }
 
 void DispatchDriver::pin(const ModelTarget& target) {
@@ -526,6 +561,7 @@ void DispatchDriver::load_pins() {
     Submission submission;
     submission.target = models_.at(key)->target;
     submission.client = "pin";
+    submission.identity.client = "pin";
     submission.load_only = true;
     if (auto admitted = submit(std::move(submission))) {
       pin.ticket = std::move(*admitted);
@@ -539,40 +575,6 @@ void DispatchDriver::load_pins() {
   pin_timer_.async_wait([this](boost::system::error_code error) {
     if (!error) load_pins();
   });
-}
-
-std::vector<LoadedModelView> DispatchDriver::loaded() const {
-  std::vector<LoadedModelView> views;
-  for (const ModelView& state : dispatcher_.models()) {
-    LoadedModelView& view = views.emplace_back();
-    view.state = state;
-    const auto found = runners_.find(state.runner);
-    if (found != runners_.end()) {
-      view.name = found->second->name;
-      view.manifest_digest = found->second->manifest_digest;
-      view.memory_bytes = found->second->memory_bytes;
-      view.device_bytes = found->second->device_bytes;
-    } else if (const auto model = models_by_id_.find(state.model.value); model != models_by_id_.end()) {
-      view.name = model->second->target.name;
-      view.manifest_digest = model->second->target.manifest_digest;
-    }
-  }
-  return views;
-}
-
-std::string DispatchDriver::why_not_ready() const {
-  if (shutting_down_) return "shutting down";
-  if (settings_.queue_max > 0 && dispatcher_.queued() >= settings_.queue_max) return "the queue is full";
-  for (const auto& [key, pin] : pins_) {
-    const bool loaded = pin.loaded || (pin.ticket != nullptr && pin.ticket->has_loaded());
-    if (!loaded) return models_.at(key)->target.name + " is not loaded yet";
-  }
-  return {};
-}
-
-std::string DispatchDriver::retry_after_seconds(std::optional<Duration> wait) {
-  const double seconds = std::chrono::duration<double>(wait.value_or(std::chrono::seconds(1))).count();
-  return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds))));
 }
 
 }  // namespace drover

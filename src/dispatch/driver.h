@@ -2,20 +2,26 @@
 // hands each request's events to whoever waits for them. I/O thread only.
 #pragma once
 
+#include <spdlog/logger.h>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <variant>
 #include <vector>
 
 #include "base/settings.h"
 #include "dispatch/dispatcher.h"
+#include "dispatch/metrics.h"
+#include "dispatch/request_record.h"
 #include "dispatch/runner_process.h"
 #include "runner.pb.h"
 
@@ -40,6 +46,7 @@ struct ModelTarget {
 };
 
 struct Submission {
+  RequestIdentity identity;
   ModelTarget target;
   std::string client;
   Priority priority = Priority::kNormal;
@@ -95,6 +102,14 @@ class Ticket {
   bool ended_ = false;
 };
 
+// What a runner's KV cache holds, in cells, as it last told.
+struct KvView {
+  std::uint32_t cells = 0;   // there are so many
+  std::uint32_t used = 0;    // by running sequences
+  std::uint32_t shared = 0;  // of those: by more than one
+  std::uint32_t kept = 0;    // by none that runs, for requests to come
+};
+
 // A loaded model, as /api/ps shows it.
 struct LoadedModelView {
   ModelView state;
@@ -102,6 +117,18 @@ struct LoadedModelView {
   std::string manifest_digest;
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
+  KvView kv;
+  std::uint32_t parked = 0;  // sequences that are parked now
+};
+
+// A request that has not ended, as /api/queue shows it.
+struct RequestStatus {
+  enum class Phase { kQueued, kLoading, kPrefill, kGenerating, kCanceling };
+  Phase phase = Phase::kQueued;
+  std::size_t position = 0;  // 1 is next; 0: it does not wait
+  Duration age{};
+  std::optional<Duration> wait;   // what is left of it, as estimated; unset: it does not wait, or nothing is known
+  const RequestRecord* record{};  // valid until the I/O thread does something else
 };
 
 class DispatchDriver {
@@ -122,6 +149,17 @@ class DispatchDriver {
   void end_now();
 
   std::vector<LoadedModelView> loaded() const;
+  // All requests: by model, first those that run, then those that wait, in the order in which they will be served.
+  std::vector<RequestStatus> requests() const;
+  // 1 for the request that is next of those that wait for its model; 0 if it does not wait.
+  std::size_t position(RequestId request) const { return dispatcher_.position(request); }
+  // Ends the requests that carry this identity, with kCanceled for their clients. How many there were.
+  std::size_t cancel(std::string_view identity);
+  // A request that never came to be submitted: for the log and the metrics.
+  void note_refused(RequestIdentity identity, const Error& error);
+  const Metrics& metrics() const { return metrics_; }
+  // The bound over all runners' memory, as it was last set; 0: none.
+  std::uint64_t memory_bytes_max() const { return memory_bytes_max_; }
   std::size_t waiting() const { return dispatcher_.waiting(); }
   // Empty: a request would be taken in now, and every pinned model has been loaded.
   std::string why_not_ready() const;
@@ -153,10 +191,15 @@ class DispatchDriver {
   void perform(Fail action);
   void on_message(RunnerId id, pb::FromRunner& message);
   void on_gone(RunnerId id, const std::string& how);
-  void on_chunk(pb::Chunk chunk);
   void on_failed(Runner& runner, const pb::Failed& failed);
   void deliver(RequestId request, RequestEvent event);
+  void on_chunk(pb::Chunk chunk, TimePoint now);
   void end(RequestId request, RequestEvent event);
+  void note_end(Entry& entry, const RequestEvent& event, TimePoint now);
+  void note_end(RequestRecord& record, Outcome outcome, std::string error, TimePoint now);
+  void log_explanations();
+  std::vector<RequestStatus> requests_of(const ModelView& view, std::span<const RequestView> requests,
+                                         TimePoint now) const;
   void cancel(RequestId request);
   void arm_timer();
   void release_requests_of(RunnerId id);
@@ -173,6 +216,9 @@ class DispatchDriver {
   std::unordered_map<RunnerId, std::unique_ptr<Runner>> runners_;
   std::unordered_map<std::string, std::unique_ptr<Model>> models_;  // by key
   std::unordered_map<std::uint32_t, Model*> models_by_id_;
+  Metrics metrics_;
+  const std::shared_ptr<spdlog::logger> request_log_;
+  std::uint64_t memory_bytes_max_ = 0;
   std::uint64_t last_request_ = 0;
   TimePoint memory_read_{};
   std::map<std::string, Pin> pins_;  // by key

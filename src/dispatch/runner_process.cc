@@ -26,6 +26,8 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 constexpr int kChildDescriptor = 3;
+// A longer line of a runner's log is cut into several.
+constexpr std::size_t kLogLineBytesMax = 8 << 10;
 constexpr auto kEndGrace = std::chrono::seconds(3);
 
 std::string system_error(const char* what) {
@@ -37,11 +39,12 @@ std::string describe_exit(const siginfo_t& info) {
   return "signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
 }
 
-// Starts the child with `descriptor` as its descriptor 3.
-Result<pid_t> spawn(const std::string& executable, int descriptor) {
+// Starts the child with `descriptor` as its descriptor 3 and `log` as its standard error.
+Result<pid_t> spawn(const std::string& executable, int descriptor, int log) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, log, STDERR_FILENO);
   posix_spawn_file_actions_adddup2(&actions, descriptor, kChildDescriptor);
   std::string descriptor_text = std::to_string(kChildDescriptor);
   std::string name = "drover";
@@ -58,21 +61,31 @@ Result<pid_t> spawn(const std::string& executable, int descriptor) {
 }  // namespace
 
 RunnerProcess::RunnerProcess(asio::io_context& io, Events events)
-    : io_(io), events_(std::move(events)), socket_(io), exit_watch_(io) {}
+    : io_(io), events_(std::move(events)), socket_(io), exit_watch_(io), log_(io) {}
 
 Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io, const std::string& executable,
                                                             Events events) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return internal(system_error("socketpair"));
-  auto pid = spawn(executable, ends[1]);
+  int log[2];
+  if (::pipe2(log, O_CLOEXEC) != 0) {
+    const std::string why = system_error("pipe2");
+    ::close(ends[0]);
+    ::close(ends[1]);
+    return internal(why);
+  }
+  auto pid = spawn(executable, ends[1], log[1]);
   ::close(ends[1]);
+  ::close(log[1]);
   if (!pid) {
     ::close(ends[0]);
+    ::close(log[0]);
     return std::move(pid).error();
   }
   std::shared_ptr<RunnerProcess> runner(new RunnerProcess(io, std::move(events)));
   runner->pid_ = *pid;
   runner->socket_.assign(asio::local::stream_protocol(), ends[0]);
+  runner->log_.assign(log[0]);
   const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0));
   if (pidfd < 0) {
     const std::string why = system_error("pidfd_open");
@@ -85,6 +98,7 @@ Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io
   runner->exit_watch_.assign(pidfd);
   runner->watch_exit();
   runner->read_header();
+  runner->read_log();
   return runner;
 }
 
@@ -182,8 +196,32 @@ void RunnerProcess::report_gone_if_done() {
   error_code ignored;
   socket_.close(ignored);
   exit_watch_.close(ignored);
+  events_.on_message = nullptr;
   if (auto gone = std::exchange(events_.on_gone, nullptr)) gone(how_);
-  events_ = {};
+}
+
+// ---- the log
+
+// Until the end of the pipe, which is when the process and all that it may have started have ended.
+void RunnerProcess::read_log() {
+  log_.async_read_some(asio::buffer(log_bytes_), [self = shared_from_this()](error_code error, std::size_t size) {
+    self->take_log({self->log_bytes_.data(), size});
+    if (!error) return self->read_log();
+    if (!self->log_line_.empty()) self->take_log("\n");
+  });
+}
+
+void RunnerProcess::take_log(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto end = bytes.find('\n');
+    log_line_ += bytes.substr(0, end);
+    const bool whole = end != std::string_view::npos;
+    if (whole || log_line_.size() > kLogLineBytesMax) {
+      if (events_.on_log && !log_line_.empty()) events_.on_log(log_line_);
+      log_line_.clear();
+    }
+    bytes.remove_prefix(whole ? end + 1 : bytes.size());
+  }
 }
 
 }  // namespace drover

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "runner.pb.h"
@@ -23,6 +24,8 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
     std::function<void(pb::FromRunner&)> on_message;
     // The process has ended, with "exit code 1", "signal 9"…; the last call of all. Messages it had sent come before.
     std::function<void(std::string how)> on_gone;
+    // A line that it wrote to its standard error; these may also come after on_gone, so this must own what it uses.
+    std::function<void(std::string_view line)> on_log;
   };
 
   // Starts `executable runner --descriptor 3`. Error: kInternal with the system's reason.
@@ -46,11 +49,16 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
   void watch_exit();
   void on_input_end();
   void report_gone_if_done();
+  void read_log();
+  void take_log(std::string_view bytes);
 
   boost::asio::io_context& io_;
   Events events_;
   boost::asio::local::stream_protocol::socket socket_;
   boost::asio::posix::stream_descriptor exit_watch_;  // a pidfd: readable once the process has ended
+  boost::asio::posix::stream_descriptor log_;
+  std::array<char, 4096> log_bytes_{};
+  std::string log_line_;  // has no end yet
   pid_t pid_ = 0;
   std::array<char, 4> header_{};
   std::string body_;

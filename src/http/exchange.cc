@@ -75,6 +75,11 @@ const std::string& http_date() {
   return date;
 }
 
+std::string_view reason_phrase(int status) {
+  if (status == 499) return "Request Canceled";  // no standard's, but the usual number for it
+  return view(beast::http::obsolete_reason(static_cast<beast::http::status>(status)));
+}
+
 Error too_large() {
   return {ErrorCode::kTooLarge, "request body too large"};
 }
@@ -285,7 +290,7 @@ std::string HttpExchange::head(int status, std::string_view content_type, std::s
   std::string head;
   head.reserve(256);
   fmt::format_to(std::back_inserter(head), "HTTP/1.{} {} {}\r\nDate: {}\r\n", http_1_1 ? 1 : 0, status,
-                 view(beast::http::obsolete_reason(static_cast<beast::http::status>(status))), http_date());
+                 reason_phrase(status), http_date());
   if (!content_type.empty()) append_header(head, "Content-Type", content_type);
   if (framing_ == Framing::kLength) fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", length);
   if (framing_ == Framing::kChunked) head += "Transfer-Encoding: chunked\r\n";

@@ -194,6 +194,7 @@ void EngineLoop::end(RequestId request, pb::Finished::Reason reason, TimePoint n
   const bool started = job.first_token != TimePoint{};
   out.finished.set_prompt_ns(nanoseconds((started ? job.first_token : now) - job.added));
   out.finished.set_output_ns(started ? nanoseconds(now - job.first_token) : 0);
+  out.finished.set_parked(static_cast<std::uint32_t>(stats.parked));
   scheduler_.remove(request, now);
   jobs_.erase(found);
   output_.post(std::move(out));
@@ -229,6 +230,8 @@ void EngineLoop::publish_view() {
   running_.store(static_cast<std::uint32_t>(jobs_.size()), std::memory_order_relaxed);
   cells_used_.store(static_cast<std::uint32_t>(view.cells_used), std::memory_order_relaxed);
   cells_kept_.store(static_cast<std::uint32_t>(view.cells_kept), std::memory_order_relaxed);
+  cells_shared_.store(static_cast<std::uint32_t>(view.cells_shared), std::memory_order_relaxed);
+  parked_.store(static_cast<std::uint32_t>(view.parked), std::memory_order_relaxed);
 }
 
 pb::Health EngineLoop::health() const {
@@ -237,6 +240,8 @@ pb::Health EngineLoop::health() const {
   health.set_running(running_.load(std::memory_order_relaxed));
   health.set_kv_cells_used(cells_used_.load(std::memory_order_relaxed));
   health.set_kv_cells_kept(cells_kept_.load(std::memory_order_relaxed));
+  health.set_kv_cells_shared(cells_shared_.load(std::memory_order_relaxed));
+  health.set_parked(parked_.load(std::memory_order_relaxed));
   return health;
 }
 

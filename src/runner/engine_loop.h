@@ -66,6 +66,8 @@ class EngineLoop {
   std::atomic<std::uint32_t> running_{0};
   std::atomic<std::uint32_t> cells_used_{0};
   std::atomic<std::uint32_t> cells_kept_{0};
+  std::atomic<std::uint32_t> cells_shared_{0};
+  std::atomic<std::uint32_t> parked_{0};
 
   std::mutex prompts_mutex_;
   std::unordered_set<RequestId> prompts_in_step_;  // guarded by prompts_mutex_: whose prompts the running step computes

@@ -101,13 +101,18 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   channel.write(frame);
 }
 
-// Tells the front twice a second how it goes while there is work; a process that is stopped tells nothing.
+// Tells the front twice a second how it goes while there is work, and how it stands afterwards; a process that is
+// stopped tells nothing.
 [[noreturn]] void report_health(const EngineLoop& loop, FrameChannel& channel) {
+  pb::Health told;
   while (true) {
     std::this_thread::sleep_for(kHealthInterval);
     pb::FromRunner frame;
     *frame.mutable_health() = loop.health();
-    if (frame.health().running() > 0) channel.write(frame);
+    // Between two reports a request may have come and gone: then the progress tells.
+    if (frame.health().running() == 0 && told.running() == 0 && frame.health().progress() == told.progress()) continue;
+    told = frame.health();
+    channel.write(frame);
   }
 }
 

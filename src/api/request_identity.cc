@@ -1,0 +1,97 @@
+#include "api/request_identity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <random>
+
+#include "store/digest.h"
+
+namespace drover::api {
+namespace {
+
+constexpr std::size_t kClientIdBytesMax = 256;
+constexpr std::size_t kHashDigitsShown = 8;
+constexpr std::string_view kKeyPrefix = "key ";
+constexpr std::string_view kIdPrefix = "id ";
+
+bool is_printable(char c) {
+  return c > ' ' && c < '\x7f';
+}
+
+bool is_hexadecimal(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+// Different for each request of this server, and for each server in all likelihood. I/O thread only.
+std::string new_id() {
+  static std::mt19937_64 generator = [] {
+    std::random_device device;
+    std::seed_seq seed{device(), device(), device(), device()};
+    return std::mt19937_64(seed);
+  }();
+  return fmt::format("{:016x}", generator());
+}
+
+}  // namespace
+
+RequestIdentity identify(http::Exchange& exchange) {
+  RequestIdentity identity;
+  const std::string_view given = exchange.header("X-Request-Id");
+  const bool sane =
+      !given.empty() && given.size() <= kRequestIdBytesMax && std::all_of(given.begin(), given.end(), is_printable);
+  identity.id = sane ? std::string(given) : new_id();
+  identity.client = shown_client(client_of(exchange));
+  identity.route = std::string(exchange.path());
+  identity.trace = std::string(trace_id_of(exchange.header("traceparent")));
+  exchange.add_header("X-Request-Id", identity.id);
+  return identity;
+}
+
+std::string client_of(const http::Exchange& exchange) {
+  constexpr std::string_view kBearer = "Bearer ";
+  std::string_view key = exchange.header("Authorization");
+  if (key.starts_with(kBearer)) key.remove_prefix(kBearer.size());
+  if (key.empty()) key = exchange.header("x-api-key");
+  if (!key.empty()) return std::string(kKeyPrefix) + std::string(key);
+  const std::string_view id = exchange.header("X-Client-Id");
+  if (!id.empty()) return std::string(kIdPrefix) + std::string(id.substr(0, kClientIdBytesMax));
+  return std::string(exchange.remote_address());
+}
+
+std::string shown_client(std::string_view client) {
+  if (client.starts_with(kKeyPrefix)) {
+    return "key:" + Digest::of(client.substr(kKeyPrefix.size())).hex().substr(0, kHashDigitsShown);
+  }
+  const bool named = client.starts_with(kIdPrefix);
+  std::string shown(named ? "id:" : "");
+  for (const char c : client.substr(named ? kIdPrefix.size() : 0)) shown += is_printable(c) ? c : '?';
+  return shown;
+}
+
+// "00-<32 digits>-<16 digits>-<2 digits>", and what later versions may append.
+std::string_view trace_id_of(std::string_view traceparent) {
+  constexpr std::size_t kIdAt = 3;
+  constexpr std::size_t kIdSize = 32;
+  constexpr std::size_t kParentAt = kIdAt + kIdSize + 1;
+  constexpr std::size_t kFlagsAt = kParentAt + 16 + 1;
+  constexpr std::size_t kSize = kFlagsAt + 2;
+  if (traceparent.size() < kSize) return {};
+  for (std::size_t i = 0; i < kSize; ++i) {
+    const bool dash = i == kIdAt - 1 || i == kParentAt - 1 || i == kFlagsAt - 1;
+    if (dash ? traceparent[i] != '-' : !is_hexadecimal(traceparent[i])) return {};
+  }
+  const std::string_view version = traceparent.substr(0, 2);
+  const std::string_view rest = traceparent.substr(kSize);
+  if (version == "ff" || (version == "00" ? !rest.empty() : !rest.empty() && rest.front() != '-')) return {};
+  const std::string_view id = traceparent.substr(kIdAt, kIdSize);
+  return id.find_first_not_of('0') == std::string_view::npos ? std::string_view() : id;
+}
+
+void tell_position(http::Exchange& exchange, const DispatchDriver& driver, const Ticket& ticket) {
+  const std::size_t position = driver.position(ticket.request());
+  if (position > 0) exchange.add_header("X-Queue-Position", std::to_string(position));
+}
+
+}  // namespace drover::api

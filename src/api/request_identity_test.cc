@@ -1,0 +1,48 @@
+#include "api/request_identity.h"
+
+#include <gtest/gtest.h>
+
+namespace drover::api {
+namespace {
+
+TEST(ShownClient, NoKeyIsEverShown) {
+  const std::string shown = shown_client("key Bearer sk-secret");
+  EXPECT_EQ(shown.size(), 12u);
+  EXPECT_TRUE(shown.starts_with("key:"));
+  EXPECT_EQ(shown.find("secret"), std::string::npos);
+  EXPECT_EQ(shown, shown_client("key Bearer sk-secret"));
+  EXPECT_NE(shown, shown_client("key Bearer sk-another"));
+}
+
+TEST(ShownClient, NamesAreMadePrintable) {
+  EXPECT_EQ(shown_client("id batch job\n\xe2\x82"), "id:batch?job???");
+  EXPECT_EQ(shown_client("2001:db8::1"), "2001:db8::1");
+}
+
+TEST(Traceparent, ItsTraceId) {
+  const std::string id = "4bf92f3577b34da6a3ce929d0e0e4736";
+  EXPECT_EQ(trace_id_of("00-" + id + "-00f067aa0ba902b7-01"), id);
+  EXPECT_EQ(trace_id_of("01-" + id + "-00f067aa0ba902b7-01-more"), id);
+}
+
+TEST(Traceparent, WhatIsNone) {
+  const std::string id = "4bf92f3577b34da6a3ce929d0e0e4736";
+  const std::vector<std::string> none = {
+      "",
+      "00-",
+      "00-" + id + "-00f067aa0ba902b7",
+      "00-" + id + "-00f067aa0ba902b7-0",
+      "00-" + id + "-00f067aa0ba902b7-01-more",
+      "01-" + id + "-00f067aa0ba902b7-01more",
+      "ff-" + id + "-00f067aa0ba902b7-01",
+      "00_" + id + "-00f067aa0ba902b7-01",
+      "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+      "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+  };
+  for (const std::string& text : none) {
+    EXPECT_EQ(trace_id_of(text), "") << text;
+  }
+}
+
+}  // namespace
+}  // namespace drover::api

@@ -1,0 +1,44 @@
+// Counts of values below fixed bounds, and their sum. Pure; observing takes no memory and some nanoseconds.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+namespace drover {
+
+class Histogram {
+ public:
+  static constexpr std::size_t kBoundsMax = 20;
+
+  // `bounds` ascend and outlive the histogram. A value belongs to the first bound that it does not exceed; those above
+  // all of them are counted apart.
+  explicit Histogram(std::span<const double> bounds) : bounds_(bounds) { DROVER_CHECK(bounds.size() <= kBoundsMax); }
+
+  void observe(double value) {
+    const auto bound = std::lower_bound(bounds_.begin(), bounds_.end(), value);
+    ++counts_[static_cast<std::size_t>(bound - bounds_.begin())];
+    sum_ += value;
+    ++count_;
+  }
+  // In seconds.
+  void observe(Duration value) { observe(std::chrono::duration<double>(value).count()); }
+
+  std::span<const double> bounds() const { return bounds_; }
+  // Of those that belong to this bound and to no lower one; bounds().size() is for those above all bounds.
+  std::uint64_t count_at(std::size_t bound) const { return counts_[bound]; }
+  std::uint64_t count() const { return count_; }
+  double sum() const { return sum_; }
+
+ private:
+  std::span<const double> bounds_;
+  std::array<std::uint64_t, kBoundsMax + 1> counts_{};
+  std::uint64_t count_ = 0;
+  double sum_ = 0;
+};
+
+}  // namespace drover

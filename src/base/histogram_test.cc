@@ -1,0 +1,56 @@
+#include "base/histogram.h"
+
+#include <gtest/gtest.h>
+
+#include "base/quote.h"
+
+namespace drover {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr double kBounds[] = {1, 2, 4};
+
+TEST(Histogram, AValueBelongsToTheFirstBoundThatItDoesNotExceed) {
+  Histogram histogram(kBounds);
+  for (const double value : {-1.0, 0.0, 1.0, 1.5, 2.0, 4.0, 4.1, 1e300}) histogram.observe(value);
+  EXPECT_EQ(histogram.count_at(0), 3u);
+  EXPECT_EQ(histogram.count_at(1), 2u);
+  EXPECT_EQ(histogram.count_at(2), 1u);
+  EXPECT_EQ(histogram.count_at(3), 2u);
+  EXPECT_EQ(histogram.count(), 8u);
+}
+
+TEST(Histogram, DurationsAreSeconds) {
+  Histogram histogram(kBounds);
+  histogram.observe(1500ms);
+  histogram.observe(Duration(3s));
+  EXPECT_EQ(histogram.count_at(1), 1u);
+  EXPECT_EQ(histogram.count_at(2), 1u);
+  EXPECT_DOUBLE_EQ(histogram.sum(), 4.5);
+}
+
+std::string quoted(std::string_view text) {
+  std::string out;
+  append_quoted(out, text);
+  return out;
+}
+
+TEST(Quote, EscapesWhatWouldBreakALine) {
+  EXPECT_EQ(quoted("plain"), "\"plain\"");
+  EXPECT_EQ(quoted("a\"b\\c\nd\re\x01\x7f"), R"("a\"b\\c\nd\u000de\u0001\u007f")");
+  EXPECT_EQ(quoted(std::string_view("\0", 1)), R"("\u0000")");
+}
+
+TEST(Quote, WhatIsNoUtf8BecomesTheReplacementCharacter) {
+  EXPECT_EQ(quoted("é€😀"), "\"é€😀\"");
+  // A lone continuation, a cut character, an overlong slash, a surrogate, beyond Unicode.
+  EXPECT_EQ(quoted("\x80"), "\"\xef\xbf\xbd\"");
+  EXPECT_EQ(quoted("x\xe2\x82"), "\"x\xef\xbf\xbd\xef\xbf\xbd\"");
+  EXPECT_EQ(quoted("\xc0\xaf"), "\"\xef\xbf\xbd\xef\xbf\xbd\"");
+  EXPECT_EQ(quoted("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+  EXPECT_EQ(quoted("\xf4\x90\x80\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+}  // namespace
+}  // namespace drover
