@@ -105,6 +105,7 @@ asio::awaitable<void> ps(Service& service, http::Exchange& exchange) {
     entry["running"] = view.state.running;
     entry["waiting"] = view.state.waiting;
     entry["parallel"] = view.state.places;
+    if (!view.notice.empty()) entry["notice"] = view.notice;
     if (view.state.state == ModelState::kLoading) entry["load_progress"] = view.state.load_fraction;
     if (!view.state.last_error.empty()) entry["error"] = view.state.last_error;
     list.push_back(std::move(entry));

@@ -84,6 +84,7 @@ struct DispatchDriver::Runner {
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
   std::uint64_t progress = 0;
+  std::string notice;
   std::string manifest_digest;
   std::string name;
 };
@@ -309,6 +310,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   const int context = action.context_length > 0 ? action.context_length : context_default(settings_);
   load.set_context_length(static_cast<std::uint32_t>(context));
   load.set_parallel(static_cast<std::uint32_t>(settings_.parallel));
+  load.set_itl_target_ms(static_cast<std::uint32_t>(settings_.itl_target_ms));
   load.set_batch(static_cast<std::uint32_t>(std::max(target.batch, 0)));
   load.set_threads(static_cast<std::uint32_t>(std::max(target.threads, 0)));
   load.set_gpu_layers(target.gpu_layers);
@@ -403,6 +405,8 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       runner.memory_bytes = std::max(loaded.memory_bytes(), runner.process->resident_bytes() + loaded.device_bytes());
       spdlog::info("loaded {}: context {}, {} places, {} MiB", runner.name, loaded.context_length(), loaded.parallel(),
                    runner.memory_bytes >> 20);
+      runner.notice = loaded.notice();
+      if (!runner.notice.empty()) spdlog::warn("{}: {}", runner.name, runner.notice);
       dispatcher_.loaded(
           id, {static_cast<int>(loaded.parallel()), static_cast<int>(loaded.context_length()), runner.memory_bytes},
           now);
@@ -435,6 +439,9 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
     case pb::FromRunner::kHealth:
       if (message.health().progress() != runner.progress) dispatcher_.progress(id, now);
       runner.progress = message.health().progress();
+      if (message.health().parallel() > 0) {
+        dispatcher_.set_places(id, static_cast<int>(message.health().parallel()), now);
+      }
       break;
     default:
       spdlog::warn("a message that the front does not know");
@@ -552,6 +559,7 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
       view.manifest_digest = found->second->manifest_digest;
       view.memory_bytes = found->second->memory_bytes;
       view.device_bytes = found->second->device_bytes;
+      view.notice = found->second->notice;
     } else if (const auto model = models_by_id_.find(state.model.value); model != models_by_id_.end()) {
       view.name = model->second->target.name;
       view.manifest_digest = model->second->target.manifest_digest;

@@ -102,6 +102,7 @@ struct LoadedModelView {
   std::string manifest_digest;
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
+  std::string notice;  // what the runner wants known: why its places are fewer than asked for
 };
 
 class DispatchDriver {

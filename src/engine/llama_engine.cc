@@ -86,8 +86,7 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
   // Decodes two tokens, which also warms the model up, and clears the memory.
   const common_context_seq_rm_type removal = common_context_can_seq_rm(context_);
   if (removal == COMMON_CONTEXT_SEQ_RM_TYPE_NO) return internal("the model cannot compute a first step");
-  const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || llama_model_is_recurrent(model.get()) ||
-                     llama_model_is_hybrid(model.get());
+  const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || model.is_recurrent();
   limits_.memory = whole ? MemoryKind::kWhole : MemoryKind::kShared;
   limits_.cells = static_cast<int>(llama_n_ctx(context_));
   limits_.slots = whole ? options.places : kSlotsMax;

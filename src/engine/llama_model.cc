@@ -123,6 +123,10 @@ int LlamaModel::trained_context() const {
   return llama_model_n_ctx_train(model_);
 }
 
+bool LlamaModel::is_recurrent() const {
+  return llama_model_is_recurrent(model_) || llama_model_is_hybrid(model_);
+}
+
 bool LlamaModel::can_generate() const {
   return llama_model_has_decoder(model_) && !llama_model_has_encoder(model_);
 }

@@ -56,6 +56,7 @@ class LlamaModel {
   int vocabulary_size() const { return vocabulary_size_; }
   int trained_context() const;  // tokens
   const InfillTokens& infill() const { return infill_; }
+  bool is_recurrent() const;  // in part at least: a state for each sequence beside, or instead of, cells
   bool can_generate() const;  // false for encoders such as BERT
   llama_model* get() const { return model_; }
   const llama_vocab* vocabulary() const { return vocabulary_; }
