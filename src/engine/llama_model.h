@@ -40,6 +40,8 @@ class LlamaModel {
  public:
   // Prepares llama.cpp for this process: back ends, and its log, which goes to spdlog. Once, before any load().
   static void initialize_backends();
+  // While true, what llama.cpp logs as errors is of no interest: it was told to abort. Any thread.
+  static void expect_errors(bool expected);
 
   // Error: kInternal with the reason that llama.cpp logged.
   static Result<std::unique_ptr<LlamaModel>> load(const ModelOptions& options);

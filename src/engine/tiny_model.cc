@@ -28,8 +28,6 @@ struct FreeModel {
 
 const char* architecture(TinyKind kind) {
   switch (kind) {
-    case TinyKind::kAttention:
-      return "llama";
     case TinyKind::kSlidingWindow:
       return "gemma3";
     case TinyKind::kRecurrent:
@@ -95,7 +93,9 @@ void set_weights(ggml_tensor* tensor, void*) {
   std::mt19937 random(static_cast<std::uint32_t>(std::hash<std::string_view>()(name)));
   const bool norm = name.find("norm") != std::string_view::npos;
   const bool decay = name.find("ssm_a") != std::string_view::npos;
-  std::normal_distribution<float> normal(norm ? 1.0f : 0.0f, norm ? 0.2f : 0.25f);
+  // Optional factors of the positions' frequencies, which are 1 where a model has none.
+  const bool factor = name.find("rope_freqs") != std::string_view::npos;
+  std::normal_distribution<float> normal(norm || factor ? 1.0f : 0.0f, norm ? 0.2f : factor ? 0.0f : 0.25f);
   std::vector<float> values(static_cast<std::size_t>(ggml_nelements(tensor)));
   // A state decays, or it would grow without bound.
   for (float& value : values) value = decay ? -0.05f - std::abs(normal(random)) : normal(random);

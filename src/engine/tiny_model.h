@@ -1,5 +1,5 @@
-// Models of a few thousand random weights, one for each kind of memory that llama.cpp has, for tests: what they say means
-// nothing, but it depends on all that a sequence holds.
+// Models of a few thousand random weights, one for each kind of memory that llama.cpp has beside plain attention (which
+// cria has), for tests: what they say means nothing, but it depends on all that a sequence holds.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,6 @@
 namespace drover {
 
 enum class TinyKind {
-  kAttention,      // llama
   kSlidingWindow,  // gemma3: half of the layers see 16 tokens back
   kRecurrent,      // mamba
   kRecurrent2,     // mamba2

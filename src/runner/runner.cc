@@ -27,6 +27,9 @@ constexpr int kPlacesAuto = 4;
 constexpr int kPlacesAutoMax = 16;
 constexpr int kPlacesAutoMaxRecurrent = 8;
 constexpr int kStepTokens = 512;
+// A step of a recurrent model runs to its end also when its request is cancelled: what an abort does to a state cannot
+// be undone. So it is shorter.
+constexpr int kStepTokensRecurrent = 128;
 constexpr auto kHealthInterval = std::chrono::milliseconds(500);
 // The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
 constexpr int kPoolContexts = 2;
@@ -94,7 +97,8 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
   loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
   loaded.places_max = load.parallel() > 0 ? loaded.places : most;
   ContextOptions context;
-  context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : kStepTokens;
+  const int step_tokens = loaded.model->is_recurrent() ? kStepTokensRecurrent : kStepTokens;
+  context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : step_tokens;
   context.step_tokens_max = std::max(context.step_tokens_max, loaded.places_max);
   context.threads = static_cast<int>(load.threads());
   context.kv_cache_type = load.kv_cache_type();
