@@ -263,7 +263,6 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
     }
   }
   pb::Chat& chat = *into.work.mutable_chat();
-  chat.set_as_prompt(true);
   const std::string& system_used = system.empty() ? model.system : system;
   if (!system_used.empty()) add_message(chat, "system", system_used);
   if (into.work.context_size() == 0) add_model_messages(model, chat);
@@ -342,7 +341,7 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
     target.key += "+" + path.filename().string();
   }
   target.trained_context = static_cast<int>(std::min<std::uint64_t>(model->gguf->context_length(), 1u << 30));
-  const int parallel = std::max(settings.parallel, 1);
+  const int parallel = settings.parallel == 0 ? 2 : settings.parallel;  // auto: more than one
   target.estimate = [gguf = model->gguf, parallel](int context_length) {
     // The pool holds at most two full contexts, whatever the number of places.
     return gguf->estimate_memory_bytes(static_cast<std::uint64_t>(context_length), std::min(parallel, 2));

@@ -113,6 +113,7 @@ asio::awaitable<void> ps(Service& service, http::Exchange& exchange) {
       kv["kept"] = view.kv.kept;
       entry["kv"] = std::move(kv);
     }
+    if (!view.notice.empty()) entry["notice"] = view.notice;
     if (view.state.state == ModelState::kLoading) entry["load_progress"] = view.state.load_fraction;
     if (!view.state.last_error.empty()) entry["error"] = view.state.last_error;
     list.push_back(std::move(entry));

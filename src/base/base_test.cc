@@ -66,12 +66,15 @@ TEST(Settings, DefaultsAndTrimming) {
   EXPECT_EQ(settings->request_timeout, 10min);
   EXPECT_EQ(settings->models, "/home/ana/.ollama/models");
   EXPECT_EQ(with({{"OLLAMA_NUM_PARALLEL", "auto"}})->parallel, 0);
+  EXPECT_EQ(settings->itl_target_ms, 0);
+  EXPECT_EQ(with({{"DROVER_ITL_TARGET_MS", "250"}})->itl_target_ms, 250);
 }
 
 TEST(Settings, NamesTheVariableThatIsWrong) {
   for (const auto& [name, value] : std::map<std::string, std::string>{{"OLLAMA_NUM_PARALLEL", "many"},
                                                                       {"OLLAMA_MAX_QUEUE", "-3"},
                                                                       {"OLLAMA_KEEP_ALIVE", "soon"},
+                                                                      {"DROVER_ITL_TARGET_MS", "-1"},
                                                                       {"OLLAMA_KV_CACHE_TYPE", "q3"},
                                                                       {"OLLAMA_FLASH_ATTENTION", "maybe"},
                                                                       {"OLLAMA_HOST", "x:y"}}) {

@@ -67,6 +67,7 @@ class Reader {
 };
 
 constexpr long long kParallelMax = 64;
+constexpr int kItlTargetMsMax = 60'000;
 constexpr long long kLoadedModelsMax = 64;
 constexpr long long kQueueMax = 1'000'000;
 constexpr long long kContextMax = 16'777'216;
@@ -175,6 +176,7 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
     reader.fail("DROVER_LOG_FORMAT", format, "text or json");
   }
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
+  reader.integer("DROVER_ITL_TARGET_MS", settings.itl_target_ms, 0, kItlTargetMsMax);
   reader.integer("DROVER_MAX_TOKENS", settings.output_tokens_max, 0, 1ll << 30);
   reader.duration("DROVER_MAX_GENERATION_TIME", settings.generation_max);
   settings.prune = !reader.flag("OLLAMA_NOPRUNE").value_or(false);

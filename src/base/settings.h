@@ -41,6 +41,7 @@ struct Settings {
   std::optional<bool> flash_attention;         // OLLAMA_FLASH_ATTENTION; unset: the engine decides
   std::vector<std::string> origins;            // OLLAMA_ORIGINS, beside the ones that are always allowed
   std::vector<std::string> pinned;             // DROVER_PIN: models loaded at start and never unloaded
+  int itl_target_ms = 0;                       // DROVER_ITL_TARGET_MS: aim between two tokens; 0: adapts
   int output_tokens_max = 0;                   // DROVER_MAX_TOKENS per request; 0: no limit
   std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit
   bool prune = true;                           // OLLAMA_NOPRUNE: keep blobs that no model refers to

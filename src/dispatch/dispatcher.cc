@@ -395,6 +395,10 @@ void Dispatcher::load_progress(RunnerId runner, float fraction, TimePoint now) {
 void Dispatcher::loaded(RunnerId runner, const LoadedInfo& info, TimePoint now) {
   impl_->loaded(runner, info, now);
 }
+void Dispatcher::set_places(RunnerId runner, int places, TimePoint now) {
+  impl_->set_places(runner, places, now);
+}
+
 void Dispatcher::load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
   impl_->load_failed(runner, error, memory, now);
 }

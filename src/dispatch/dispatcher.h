@@ -176,6 +176,9 @@ class Dispatcher {
     std::uint64_t memory_bytes;
   };
   void loaded(RunnerId runner, const LoadedInfo& info, TimePoint now);
+  // A loaded runner can now take so many requests at a time, 1 or more. What runs is not cut short: with fewer places
+  // than running requests, the next one is dispatched when enough of them have finished.
+  void set_places(RunnerId runner, int places, TimePoint now);
   // The load failed; runner_gone() still follows, without StopRunner. `memory`: for lack of it, so one idle model is
   // evicted and the load is tried once more.
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);

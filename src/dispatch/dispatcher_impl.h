@@ -32,6 +32,7 @@ class Dispatcher::Impl {
 
   void load_progress(RunnerId id, float fraction, TimePoint now);
   void loaded(RunnerId id, const LoadedInfo& info, TimePoint now);
+  void set_places(RunnerId id, int places, TimePoint now);
   void load_failed(RunnerId id, const Error& error, bool memory, TimePoint now);
   void output_sent(RequestId id);
   void finished(RequestId id, TimePoint now);

@@ -65,6 +65,16 @@ void Dispatcher::Impl::loaded(RunnerId id, const LoadedInfo& info, TimePoint now
   settle(now);
 }
 
+void Dispatcher::Impl::set_places(RunnerId id, int places, TimePoint now) {
+  Runner* runner = runner_of(id);
+  // Before loaded() the number would be overwritten, and one that stops takes no more requests.
+  if (!runner || runner->state == RunnerState::kLoading || runner->state == RunnerState::kStopping) return;
+  if (std::max(places, 1) == runner->places) return;
+  runner->places = std::max(places, 1);
+  touch(*runner->model);
+  settle(now);
+}
+
 void Dispatcher::Impl::load_failed(RunnerId id, const Error& error, bool memory, TimePoint now) {
   Runner* runner = runner_of(id);
   if (!runner || runner->state != RunnerState::kLoading) return;

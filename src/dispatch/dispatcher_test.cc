@@ -39,6 +39,36 @@ TEST_F(DispatcherTest, AsManyAtOnceAsTheRunnerHasPlaces) {
   EXPECT_EQ(actions(), Log{"run r5 1"});
 }
 
+TEST_F(DispatcherTest, PlacesComeAndGoWhileRequestsRun) {
+  const auto runner = load('A', 1);
+  for (int i = 0; i < 6; ++i) ask('A');
+  EXPECT_EQ(actions(), Log{"run r2 1"});
+  dispatcher().set_places(RunnerId{runner}, 3, now_);
+  EXPECT_EQ(actions(), (Log{"run r3 1", "run r4 1"})) << "in order of arrival";
+  EXPECT_EQ(view('A').places, 3);
+  dispatcher().set_places(RunnerId{runner}, 2, now_);
+  EXPECT_EQ(actions(), Log{}) << "nobody who runs is stopped";
+  finish(RequestId{3});
+  EXPECT_EQ(actions(), Log{}) << "two are running";
+  finish(RequestId{2});
+  EXPECT_EQ(actions(), Log{"run r5 1"});
+  dispatcher().set_places(RunnerId{runner}, 0, now_);
+  EXPECT_EQ(view('A').places, 1) << "never none";
+  dispatcher().set_places(RunnerId{runner + 1}, 5, now_);
+  EXPECT_EQ(view('A').places, 1);
+}
+
+TEST_F(DispatcherTest, PlacesOfARunnerThatLoadsAreThoseItLoadsWith) {
+  ask('A');
+  ask('A');
+  actions();
+  dispatcher().set_places(RunnerId{1}, 2, now_);
+  EXPECT_EQ(actions(), Log{});
+  loaded(1, 1);
+  EXPECT_EQ(actions(), Log{"run r1 1"});
+  EXPECT_EQ(view('A').places, 1);
+}
+
 TEST_F(DispatcherTest, QueueIsBoundedAndThoseThatRunDoNotCount) {
   config_.waiting_max = 2;
   load('A');

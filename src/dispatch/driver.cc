@@ -301,6 +301,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   const int context = action.context_length > 0 ? action.context_length : context_default(settings_);
   load.set_context_length(static_cast<std::uint32_t>(context));
   load.set_parallel(static_cast<std::uint32_t>(settings_.parallel));
+  load.set_itl_target_ms(static_cast<std::uint32_t>(settings_.itl_target_ms));
   load.set_batch(static_cast<std::uint32_t>(std::max(target.batch, 0)));
   load.set_threads(static_cast<std::uint32_t>(std::max(target.threads, 0)));
   load.set_gpu_layers(target.gpu_layers);
@@ -418,6 +419,8 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       runner.memory_bytes = std::max(loaded.memory_bytes(), runner.process->resident_bytes() + loaded.device_bytes());
       spdlog::info("loaded {}: context {}, {} places, {} MiB", runner.name, loaded.context_length(), loaded.parallel(),
                    runner.memory_bytes >> 20);
+      runner.notice = loaded.notice();
+      if (!runner.notice.empty()) spdlog::warn("{}: {}", runner.name, runner.notice);
       dispatcher_.loaded(
           id, {static_cast<int>(loaded.parallel()), static_cast<int>(loaded.context_length()), runner.memory_bytes},
           now);
@@ -457,6 +460,9 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       runner.kv.shared = message.health().kv_cells_shared();
       runner.kv.kept = message.health().kv_cells_kept();
       runner.parked = message.health().parked();
+      if (message.health().parallel() > 0) {
+        dispatcher_.set_places(id, static_cast<int>(message.health().parallel()), now);
+      }
       break;
     default:
       spdlog::warn("a message that the front does not know");

@@ -129,6 +129,7 @@ struct RequestStatus {
   Duration age{};
   std::optional<Duration> wait;   // what is left of it, as estimated; unset: it does not wait, or nothing is known
   const RequestRecord* record{};  // valid until the I/O thread does something else
+  std::string notice;  // what the runner wants known: why its places are fewer than asked for
 };
 
 class DispatchDriver {

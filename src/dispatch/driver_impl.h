@@ -23,6 +23,7 @@ struct DispatchDriver::Runner {
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
   std::uint64_t progress = 0;
+  std::string notice;  // see LoadedModelView
   std::string manifest_digest;
   std::string name;
   TimePoint started;

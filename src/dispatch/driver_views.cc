@@ -169,6 +169,7 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
       view.device_bytes = found->second->device_bytes;
       view.kv = found->second->kv;
       view.parked = found->second->parked;
+      view.notice = found->second->notice;
     } else if (const auto model = models_by_id_.find(state.model.value); model != models_by_id_.end()) {
       view.name = model->second->target.name;
       view.manifest_digest = model->second->target.manifest_digest;

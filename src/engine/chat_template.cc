@@ -18,39 +18,53 @@ namespace drover {
 namespace {
 
 constexpr std::size_t kGrammarsCachedMax = 64;
+constexpr std::size_t kSyntaxesCachedMax = 64;
+// What belongs to a longer key is made anew each time: a cache is not to hold more memory than the requests.
+constexpr std::size_t kCachedKeyBytesMax = 1 << 20;
 
-// Schemas repeat from request to request; turning one into a grammar can take milliseconds.
-class GrammarCache {
+// Values by text, a limited number of them; the oldest leaves first.
+template <typename Value>
+class BoundedCache {
  public:
-  Result<std::string> get(const std::string& schema) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (const auto found = grammars_.find(schema); found != grammars_.end()) return found->second;
-    }
-    std::string grammar;
-    try {
-      grammar = json_schema_to_grammar(common_json::parse(schema));
-    } catch (const std::exception& error) {
-      return invalid(std::string("invalid format: ") + error.what());
-    }
-    const std::lock_guard lock(mutex_);
-    if (order_.size() >= kGrammarsCachedMax) {
-      grammars_.erase(order_.front());
-      order_.pop_front();
-    }
-    if (grammars_.emplace(schema, grammar).second) order_.push_back(schema);
-    return grammar;
+  explicit BoundedCache(std::size_t size_max) : size_max_(size_max) {}
+
+  // Null: not there. Valid until the next add().
+  const Value* find(const std::string& key) const {
+    const auto found = values_.find(key);
+    return found == values_.end() ? nullptr : &found->second;
+  }
+  void add(const std::string& key, Value value) {
+    if (key.size() > kCachedKeyBytesMax || !values_.emplace(key, std::move(value)).second) return;
+    order_.push_back(key);
+    if (order_.size() <= size_max_) return;
+    values_.erase(order_.front());
+    order_.pop_front();
   }
 
  private:
-  std::mutex mutex_;
-  std::unordered_map<std::string, std::string> grammars_;
+  const std::size_t size_max_;
+  std::unordered_map<std::string, Value> values_;
   std::list<std::string> order_;
 };
 
-GrammarCache& grammar_cache() {
-  static GrammarCache cache;
-  return cache;
+// The grammar of a schema, as text. Schemas repeat from request to request; turning one into a grammar can take
+// milliseconds.
+Result<std::string> grammar_of(const std::string& schema) {
+  static std::mutex mutex;
+  static BoundedCache<std::string> cache(kGrammarsCachedMax);
+  {
+    const std::lock_guard lock(mutex);
+    if (const std::string* found = cache.find(schema)) return *found;
+  }
+  std::string grammar;
+  try {
+    grammar = json_schema_to_grammar(common_json::parse(schema));
+  } catch (const std::exception& error) {
+    return invalid(std::string("invalid format: ") + error.what());
+  }
+  const std::lock_guard lock(mutex);
+  cache.add(schema, grammar);
+  return grammar;
 }
 
 common_chat_msg to_common(const pb::Message& message) {
@@ -131,51 +145,116 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
 Result<std::string> grammar_for(const pb::Format& format) {
   switch (format.kind()) {
     case pb::Format::JSON:
-      return grammar_cache().get(R"({"type":"object"})");
+      return grammar_of(R"({"type":"object"})");
     case pb::Format::JSON_SCHEMA:
-      return grammar_cache().get(format.schema_json());
+      return grammar_of(format.schema_json());
     default:
       return std::string();
   }
 }
 
+// One variant of a model's template, with what llama.cpp finds out about it by rendering it in many ways. That is done
+// once; what follows from it for a request depends on its tools and on thinking alone.
+struct TemplateVariant {
+  TemplateVariant(const std::string& source, const std::string& bos, const std::string& eos) : jinja(source, bos, eos) {
+    autoparser::generation_params probe;
+    probe.messages = common_json::parse(kHello);
+    probe.add_generation_prompt = true;
+    specialized = common_chat_try_specialized_template(jinja, source, probe).has_value();
+    if (!specialized) analysis.analyze_template(jinja);
+  }
+  static constexpr const char* kHello = R"([{"role":"user","content":"Hello"}])";
+
+  common_chat_template jinja;
+  bool specialized = false;         // llama.cpp has a hand-written parser: its output is never plain
+  autoparser::autoparser analysis;  // if it has none
+};
+
 struct ChatTemplate::Parts {
   explicit Parts(const LlamaModel& of) : model(of) {}
 
+  const TemplateVariant& variant(bool tools) const { return tools && for_tools ? *for_tools : *plain; }
+  common_chat_params parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat);
+  std::shared_ptr<const common_chat_params> syntax(const common_chat_templates_inputs& inputs, const pb::Chat& chat,
+                                                   const std::string& generation_prompt);
+
   const LlamaModel& model;
+  bool present = false;  // the model has a template of its own
   common_chat_templates_ptr templates;
-  bool present = false;      // the model has a template of its own
-  bool specialized = false;  // llama.cpp has a hand-written parser: its output is never plain
-  bool supports_thinking = false;
-  bool supports_tools = false;
+  std::unique_ptr<TemplateVariant> plain;
+  std::unique_ptr<TemplateVariant> for_tools;  // null: the same
+
+  std::mutex mutex;
+  BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes{kSyntaxesCachedMax};  // guarded by mutex
+  int parsers_made = 0;                                                                  // guarded by mutex
 };
+
+// What llama.cpp would make of the inputs, without analysing the template again.
+common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat) {
+  if (variant(!inputs.tools.empty()).specialized) return common_chat_templates_apply(templates.get(), inputs);
+  common_chat_templates_inputs plainly = inputs;
+  plainly.force_pure_content = true;
+  common_chat_params rendered = common_chat_templates_apply(templates.get(), plainly);
+  const auto known = syntax(inputs, chat, rendered.generation_prompt);
+  // The parser reads the generation prompt too; where that follows from the messages, it must be made for them.
+  if (known->generation_prompt != rendered.generation_prompt) {
+    return common_chat_templates_apply(templates.get(), inputs);
+  }
+  common_chat_params params = *known;
+  params.prompt = std::move(rendered.prompt);
+  return params;
+}
+
+std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const common_chat_templates_inputs& inputs,
+                                                                      const pb::Chat& chat,
+                                                                      const std::string& generation_prompt) {
+  const std::string key =
+      chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
+  const std::lock_guard lock(mutex);
+  if (const auto* found = syntaxes.find(key)) return *found;
+  const TemplateVariant& used = variant(!inputs.tools.empty());
+  autoparser::generation_params params;
+  params.messages = common_json::parse(TemplateVariant::kHello);
+  params.tools = common_chat_tools_to_json_oaicompat(inputs.tools);
+  params.parallel_tool_calls = inputs.parallel_tool_calls;
+  params.reasoning_format = inputs.reasoning_format;
+  params.enable_thinking = inputs.enable_thinking;
+  params.add_generation_prompt = true;
+  params.extra_context = common_json::parse("{}");
+  for (const auto& [name, value] : inputs.chat_template_kwargs) params.extra_context[name] = common_json::parse(value);
+  auto made = std::make_shared<common_chat_params>(
+      autoparser::peg_generator::generate_parser(used.jinja, params, used.analysis));
+  ++parsers_made;
+  made->supports_thinking = used.analysis.reasoning.mode != autoparser::reasoning_mode::NONE;
+  if (made->supports_thinking) {
+    made->thinking_start_tag = trimmed(used.analysis.reasoning.start);
+    const std::string end = trimmed(used.analysis.reasoning.end);
+    if (!end.empty()) made->thinking_end_tags = {end};
+  }
+  syntaxes.add(key, made);
+  return made;
+}
 
 ChatTemplate::ChatTemplate(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 ChatTemplate::~ChatTemplate() = default;
 
-Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& model) {
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& model, const std::string& override) {
   auto parts = std::make_unique<Parts>(model);
-  parts->present = llama_model_chat_template(model.get(), nullptr) != nullptr;
+  parts->present = !override.empty() || llama_model_chat_template(model.get(), nullptr) != nullptr;
   if (!parts->present) return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(parts)));
+  const auto piece = [&](Token token) {
+    std::string text;
+    if (token >= 0) model.append_piece(token, true, text);
+    return text;
+  };
+  const std::string bos = piece(llama_vocab_bos(model.vocabulary()));
+  const std::string eos = piece(llama_vocab_eos(model.vocabulary()));
   try {
-    parts->templates = common_chat_templates_init(model.get(), "");
-    common_chat_templates_inputs inputs;
-    common_chat_msg hello;
-    hello.role = "user";
-    hello.content = "Hello";
-    inputs.messages = {hello};
-    inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
-    const common_chat_params analysed = common_chat_templates_apply(parts->templates.get(), inputs);
-    parts->supports_thinking = analysed.supports_thinking;
-    const auto caps = common_chat_templates_get_caps(parts->templates.get());
-    const auto has = [&](const char* name) { return caps.count(name) > 0 && caps.at(name); };
-    parts->supports_tools = has("supports_tools") || has("supports_tool_calls");
+    parts->templates = common_chat_templates_init(model.get(), override);
     const std::string source = common_chat_templates_source(parts->templates.get());
-    const common_chat_template tmpl(source, "", "");
-    autoparser::generation_params probe;
-    probe.messages = common_json::parse(R"([{"role":"user","content":"Hello"}])");
-    probe.add_generation_prompt = true;
-    parts->specialized = common_chat_try_specialized_template(tmpl, source, probe).has_value();
+    parts->plain = std::make_unique<TemplateVariant>(source, bos, eos);
+    const std::string for_tools = common_chat_templates_source(parts->templates.get(), "tool_use");
+    if (!for_tools.empty()) parts->for_tools = std::make_unique<TemplateVariant>(for_tools, bos, eos);
   } catch (const std::exception& error) {
     return invalid(std::string("the model's chat template cannot be used: ") + error.what());
   }
@@ -185,11 +264,10 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& mod
 bool ChatTemplate::present() const {
   return parts_->present;
 }
-bool ChatTemplate::can_think() const {
-  return parts_->supports_thinking;
-}
-bool ChatTemplate::can_call_tools() const {
-  return parts_->supports_tools;
+
+int ChatTemplate::parsers_made() const {
+  const std::lock_guard lock(parts_->mutex);
+  return parts_->parsers_made;
 }
 
 namespace {
@@ -198,13 +276,16 @@ namespace {
 void read_syntax(const LlamaModel& model, const common_chat_params& params, bool parser_needed,
                  RenderedPrompt& prompt) {
   prompt.stops = params.additional_stops;
+  const bool tags = params.supports_thinking && !params.thinking_end_tags.empty();
   if (parser_needed) {
     prompt.syntax.kind = OutputSyntax::Kind::kParser;
     prompt.syntax.format = static_cast<int>(params.format);
     prompt.syntax.parser = params.parser;
     prompt.syntax.generation_prompt = params.generation_prompt;
-  } else if (params.supports_thinking && !params.thinking_end_tags.empty()) {
+  } else if (tags) {
     prompt.syntax.kind = OutputSyntax::Kind::kThinking;
+  }
+  if (tags) {
     prompt.syntax.thinking_start = params.thinking_start_tag;
     prompt.syntax.thinking_end = params.thinking_end_tags.front();
     const std::string end = trimmed(params.generation_prompt);
@@ -227,6 +308,7 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
           prompt.grammar_start.trigger_tokens.push_back(tokens.front());
         } else {
           prompt.grammar_start.trigger_patterns.push_back(regex_escape(trigger.value));
+          prompt.grammar_start.trigger_words.push_back(trigger.value);
         }
         break;
       }
@@ -238,6 +320,21 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
         break;
       }
     }
+  }
+}
+
+// Where the analysis says that plain content comes before the calls, and what a call begins with, the output can be
+// taken apart without the parser up to there.
+void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_params& params, OutputSyntax& syntax) {
+  const bool plain_content = analysis.content.mode == autoparser::content_mode::PLAIN;
+  const bool tags_known = !params.supports_thinking || !syntax.thinking_start.empty();
+  if (!plain_content || !tags_known) return;
+  for (const common_grammar_trigger& trigger : params.grammar_triggers) {
+    if (trigger.type != COMMON_GRAMMAR_TRIGGER_TYPE_WORD || trigger.value.empty()) {
+      syntax.tool_starts.clear();
+      return;
+    }
+    syntax.tool_starts.push_back(trigger.value);
   }
 }
 
@@ -265,12 +362,17 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
     if (!chat.think_level().empty()) {
       inputs.chat_template_kwargs["reasoning_effort"] = "\"" + chat.think_level() + "\"";
     }
-    // A plain conversation needs no parser, and so none of the renders that it takes to make one.
-    const bool plain = !think && !tools && !parts_->specialized;
+    const TemplateVariant& variant = parts_->variant(tools);
+    // A plain conversation needs no parser.
+    const bool plain = !think && !tools && !variant.specialized;
     inputs.force_pure_content = plain;
-    const common_chat_params params = common_chat_templates_apply(parts_->templates.get(), inputs);
+    const common_chat_params params =
+        plain ? common_chat_templates_apply(parts_->templates.get(), inputs) : parts_->parameters(inputs, chat);
     prompt.text = params.prompt;
-    if (!plain) read_syntax(parts_->model, params, tools || parts_->specialized, prompt);
+    if (!plain) {
+      read_syntax(parts_->model, params, tools || variant.specialized, prompt);
+      if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
+    }
   } catch (const std::exception& error) {
     return invalid(error.what());
   }

@@ -24,9 +24,12 @@ struct OutputSyntax {
   std::string thinking_start;  // kThinking
   std::string thinking_end;
   bool starts_in_thinking = false;  // the prompt ends inside of the thinking tag
-  int format = 0;                   // kParser: common_chat_format
-  std::string parser;               // kParser: serialized
-  std::string generation_prompt;    // kParser
+  // kParser: what a tool call begins with. Not empty: all before it is thinking, by the tags above, and content, so
+  // that the parser is needed only from there on. Empty: only the parser knows.
+  std::vector<std::string> tool_starts;
+  int format = 0;                 // kParser: common_chat_format
+  std::string parser;             // kParser: serialized
+  std::string generation_prompt;  // kParser
 };
 
 struct RenderedPrompt {
@@ -39,17 +42,17 @@ struct RenderedPrompt {
 
 class ChatTemplate {
  public:
-  // Reads and analyses the model's own template. A model without one gets plain concatenation (as Ollama's
-  // "{{ .Prompt }}"). Error: kInvalidArgument if the template does not parse.
-  static Result<std::unique_ptr<ChatTemplate>> create(const LlamaModel& model);
+  // Reads and analyses the model's own template, or `override` (jinja) if it is not empty. A model without one gets
+  // plain concatenation (as Ollama's "{{ .Prompt }}"). Error: kInvalidArgument if the template does not parse.
+  static Result<std::unique_ptr<ChatTemplate>> create(const LlamaModel& model, const std::string& override = {});
   ~ChatTemplate();
 
   // Any thread. Error: kInvalidArgument if the template refuses the messages or the schema cannot be used.
   Result<RenderedPrompt> render(const pb::Chat& chat, const pb::Format& format) const;
 
   bool present() const;
-  bool can_think() const;
-  bool can_call_tools() const;
+  // How often a parser was made from the template's analysis, for tools or thinking that no request had before.
+  int parsers_made() const;
 
  private:
   struct Parts;

@@ -15,11 +15,12 @@ namespace drover {
 namespace {
 
 // llama.cpp's LLAMA_MAX_SEQ: sequence ids of a unified KV cache stay below it.
-constexpr int kSlotsMax = 256;
+constexpr int kSequencesMax = 256;
 
 ggml_type cache_type(const std::string& name) {
   if (name == "q8_0") return GGML_TYPE_Q8_0;
   if (name == "q4_0") return GGML_TYPE_Q4_0;
+  if (name == "f32") return GGML_TYPE_F32;
   return GGML_TYPE_F16;
 }
 
@@ -36,7 +37,8 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.type_k = params.type_v = cache_type(options.kv_cache_type);
   params.kv_unified = true;
-  // A shared cell of a sliding window would never be reclaimed; the full-size cache behaves like plain attention.
+  // The part for the sliding window is as large as the rest, so that what is behind the window can be shared and gone
+  // back to like plain attention. See probe_memory() for what else that takes.
   params.swa_full = llama_model_n_swa(model.get()) > 0;
   params.no_perf = true;
   return params;
@@ -46,14 +48,15 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
 
 // Storage for llama_batch, sized once.
 struct LlamaEngine::Batch {
-  explicit Batch(int size)
-      : tokens(size), positions(size), counts(size, 1), slots(size), slot_lists(size), outputs(size) {
-    for (int i = 0; i < size; ++i) slot_lists[static_cast<std::size_t>(i)] = &slots[static_cast<std::size_t>(i)];
+  // `holders`: sequences that hold a row's cell.
+  Batch(std::size_t size, int holders)
+      : tokens(size), positions(size), counts(size, holders), slots(2 * size), slot_lists(size), outputs(size) {
+    for (std::size_t i = 0; i < size; ++i) slot_lists[i] = &slots[2 * i];
   }
   std::vector<llama_token> tokens;
   std::vector<llama_pos> positions;
   std::vector<std::int32_t> counts;
-  std::vector<llama_seq_id> slots;
+  std::vector<llama_seq_id> slots;  // two for each row
   std::vector<llama_seq_id*> slot_lists;
   std::vector<std::int8_t> outputs;
 };
@@ -74,8 +77,9 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
     }
   }
   engine->threads_ = llama_n_threads_batch(engine->context_);
-  engine->batch_ = std::make_unique<Batch>(options.step_tokens_max);
   if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
+  engine->batch_ =
+      std::make_unique<Batch>(static_cast<std::size_t>(options.step_tokens_max), engine->shadow_ > 0 ? 2 : 1);
   llama_set_abort_callback(engine->context_, on_node_computed, engine.get());
   return engine;
 }
@@ -86,11 +90,17 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
   // Decodes two tokens, which also warms the model up, and clears the memory.
   const common_context_seq_rm_type removal = common_context_can_seq_rm(context_);
   if (removal == COMMON_CONTEXT_SEQ_RM_TYPE_NO) return internal("the model cannot compute a first step");
-  const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || llama_model_is_recurrent(model.get()) ||
-                     llama_model_is_hybrid(model.get());
+  const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || model.is_recurrent();
   limits_.memory = whole ? MemoryKind::kWhole : MemoryKind::kShared;
   limits_.cells = static_cast<int>(llama_n_ctx(context_));
-  limits_.slots = whole ? options.places : kSlotsMax;
+  limits_.slots = whole ? options.places : kSequencesMax;
+  // llama.cpp gives a cell that is behind the window of the one sequence that holds it to whoever needs one, even while
+  // others are free. A prefix that ends there could then neither be shared nor gone back to. A cell that two sequences
+  // hold is left alone: so each slot gets a second one, which holds the same.
+  if (!whole && llama_model_n_swa(model.get()) > 0) {
+    shadow_ = kSequencesMax / 2;
+    limits_.slots = kSequencesMax / 2;
+  }
   limits_.step_tokens_max = options.step_tokens_max;
   return {};
 }
@@ -98,7 +108,9 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
 bool LlamaEngine::on_node_computed(void* engine) {
   auto& self = *static_cast<LlamaEngine*>(engine);
   self.progress_.fetch_add(1, std::memory_order_relaxed);
-  return self.abort_.load(std::memory_order_relaxed);
+  const bool abort = self.abort_.load(std::memory_order_relaxed);
+  if (abort) LlamaModel::expect_errors(true);  // it is not worth a line in the log that llama.cpp does as it is told
+  return abort;
 }
 
 LlamaEngine::~LlamaEngine() {
@@ -106,16 +118,27 @@ LlamaEngine::~LlamaEngine() {
 }
 
 void LlamaEngine::apply(std::span<const MemoryOperation> operations) {
-  llama_memory_t memory = llama_get_memory(context_);
   for (const MemoryOperation& operation : operations) {
     if (operation.kind == MemoryOperation::Kind::kCopy) {
-      llama_memory_seq_cp(memory, operation.from, operation.to, operation.begin, operation.end);
+      copy(operation);
     } else {
-      const bool removed =
-          llama_memory_seq_rm(memory, operation.from, operation.begin > 0 ? operation.begin : -1, operation.end);
+      const bool removed = remove(operation);
       DROVER_CHECK(removed);
     }
   }
+}
+
+void LlamaEngine::copy(const MemoryOperation& operation) {
+  llama_memory_t memory = llama_get_memory(context_);
+  llama_memory_seq_cp(memory, operation.from, operation.to, operation.begin, operation.end);
+  if (shadow_ > 0) llama_memory_seq_cp(memory, operation.from, operation.to + shadow_, operation.begin, operation.end);
+}
+
+bool LlamaEngine::remove(const MemoryOperation& operation) {
+  llama_memory_t memory = llama_get_memory(context_);
+  const Position begin = operation.begin > 0 ? operation.begin : -1;
+  const bool removed = llama_memory_seq_rm(memory, operation.from, begin, operation.end);
+  return removed && (shadow_ == 0 || llama_memory_seq_rm(memory, operation.from + shadow_, begin, operation.end));
 }
 
 DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
@@ -123,7 +146,8 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     batch_->tokens[i] = rows[i].token;
     batch_->positions[i] = rows[i].position;
-    batch_->slots[i] = rows[i].slot;
+    batch_->slots[2 * i] = rows[i].slot;
+    batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
   llama_batch batch = {static_cast<std::int32_t>(rows.size()),
@@ -140,6 +164,8 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   } catch (const std::exception& error) {
     spdlog::error("a step failed: {}", error.what());
   }
+  LlamaModel::expect_errors(false);
+  if (status != 0 && shadow_ > 0) drop_shadow_of(rows);
   progress_.fetch_add(1, std::memory_order_relaxed);
   switch (status) {
     case 0:
@@ -150,6 +176,16 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
       return DecodeStatus::kAborted;
     default:
       return DecodeStatus::kFailed;
+  }
+}
+
+// llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.
+void LlamaEngine::drop_shadow_of(std::span<const Row> rows) {
+  Slot last = -1;
+  for (const Row& row : rows) {
+    if (row.slot == last) continue;  // a slot's rows come one after the other, the first position first
+    last = row.slot;
+    llama_memory_seq_rm(llama_get_memory(context_), row.slot + shadow_, row.position > 0 ? row.position : -1, -1);
   }
 }
 

@@ -17,7 +17,7 @@ struct ContextOptions {
   int places = 1;    // sequences that may be live at a time
   int step_tokens_max = 512;
   int threads = 0;            // 0: the physical cores
-  std::string kv_cache_type;  // "", f16, q8_0, q4_0
+  std::string kv_cache_type;  // "" (f16), f16, q8_0, q4_0; f32 where each bit counts
   int flash_attention = -1;   // -1: the engine decides, 0: off, 1: on
 };
 
@@ -52,12 +52,17 @@ class LlamaEngine final : public Engine {
 
  private:
   struct Batch;
+  void copy(const MemoryOperation& operation);
+  bool remove(const MemoryOperation& operation);
+  void drop_shadow_of(std::span<const Row> rows);
   LlamaEngine() = default;
   Result<void> probe_memory(const LlamaModel& model, const ContextOptions& options);
 
   llama_context* context_ = nullptr;
   std::unique_ptr<Batch> batch_;
   EngineLimits limits_;
+  // Not 0: each cell of slot s is held by sequence s + shadow_ as well, see create().
+  int shadow_ = 0;
   int threads_ = 1;
   static bool on_node_computed(void* engine);  // whether to abort
   std::atomic<bool> abort_{false};

@@ -4,6 +4,7 @@
 #include <llama.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <mutex>
 
 #include "common.h"
@@ -13,6 +14,7 @@ namespace drover {
 namespace {
 
 // llama.cpp explains a failed load in its log only, so the last error line is kept for the message.
+std::atomic<bool> errors_expected{false};
 std::mutex last_error_mutex;
 std::string last_error;
 
@@ -24,7 +26,7 @@ void on_llama_log(ggml_log_level level, const char* text, void*) {
     case GGML_LOG_LEVEL_ERROR: {
       const std::lock_guard lock(last_error_mutex);
       last_error = line;
-      spdlog::error("llama.cpp: {}", line);
+      spdlog::log(errors_expected ? spdlog::level::debug : spdlog::level::err, "llama.cpp: {}", line);
       break;
     }
     case GGML_LOG_LEVEL_WARN:
@@ -45,6 +47,10 @@ bool on_llama_progress(float fraction, void* callback) {
 }
 
 }  // namespace
+
+void LlamaModel::expect_errors(bool expected) {
+  errors_expected = expected;
+}
 
 void LlamaModel::initialize_backends() {
   llama_log_set(on_llama_log, nullptr);
@@ -121,6 +127,10 @@ bool LlamaModel::ends_generation(Token token) const {
 
 int LlamaModel::trained_context() const {
   return llama_model_n_ctx_train(model_);
+}
+
+bool LlamaModel::is_recurrent() const {
+  return llama_model_is_recurrent(model_) || llama_model_is_hybrid(model_);
 }
 
 bool LlamaModel::can_generate() const {

@@ -40,6 +40,8 @@ class LlamaModel {
  public:
   // Prepares llama.cpp for this process: back ends, and its log, which goes to spdlog. Once, before any load().
   static void initialize_backends();
+  // While true, what llama.cpp logs as errors is of no interest: it was told to abort. Any thread.
+  static void expect_errors(bool expected);
 
   // Error: kInternal with the reason that llama.cpp logged.
   static Result<std::unique_ptr<LlamaModel>> load(const ModelOptions& options);
@@ -56,6 +58,7 @@ class LlamaModel {
   int vocabulary_size() const { return vocabulary_size_; }
   int trained_context() const;  // tokens
   const InfillTokens& infill() const { return infill_; }
+  bool is_recurrent() const;  // in part at least: a state for each sequence beside, or instead of, cells
   bool can_generate() const;  // false for encoders such as BERT
   llama_model* get() const { return model_; }
   const llama_vocab* vocabulary() const { return vocabulary_; }

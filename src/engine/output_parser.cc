@@ -61,6 +61,16 @@ std::string valid_utf8(std::string_view text) {
   return result;
 }
 
+// A byte of output is read by llama.cpp's parser so many times at most. Up to 8 of these in bytes it is asked with each
+// token; at 64 KiB, with every 64th token or so.
+constexpr std::size_t kParsedPerByteMax = 256;
+// Within calls nothing is sent before the next call begins.
+constexpr std::size_t kParsedPerByteOfCallsMax = 16;
+
+bool is_space(char c) {
+  return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
 // How many bytes at the end of `text` are the start of `word`, but not all of it.
 std::size_t partial_match(std::string_view text, std::string_view word) {
   if (word.empty()) return 0;
@@ -161,15 +171,58 @@ class OutputParser::ThinkingSplitter {
     return false;
   }
 
-  static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-
   std::string start_, end_, held_;
   State state_;
   bool trim_start_ = true;
 };
 
-// llama.cpp's parser reads the whole text each time, so it is asked only when there is new text, and only where the
-// template needs it: for tool calls and for hand-written formats.
+// Takes the plain part of an output through until a tool call begins.
+class OutputParser::ContentGate {
+ public:
+  explicit ContentGate(const OutputSyntax& syntax) : starts_(syntax.tool_starts) {
+    if (syntax.thinking_end.empty()) return;
+    thinking_ =
+        std::make_unique<ThinkingSplitter>(syntax.thinking_start, syntax.thinking_end, syntax.starts_in_thinking);
+  }
+
+  // The bytes at the end of `text` that belong to calls, once they have begun; until then, and otherwise, 0.
+  std::size_t push(std::string_view text, bool last, OutputPiece& out) {
+    OutputPiece piece;
+    if (thinking_) {
+      thinking_->push(text, last, piece);
+      out.thinking += piece.thinking;
+      held_ += piece.content;
+    } else {
+      held_ += text;
+    }
+    std::size_t start = std::string::npos;
+    std::size_t undecided = 0;
+    for (const std::string& word : starts_) {
+      start = std::min(start, held_.find(word));
+      undecided = std::max(undecided, partial_match(held_, word));
+    }
+    const bool closed = start != std::string::npos;
+    std::size_t certain = closed ? start : last ? held_.size() : held_.size() - undecided;
+    // White space before a call belongs to the call.
+    while (!last && certain > 0 && is_space(held_[certain - 1])) --certain;
+    if (closed) {
+      while (certain > 0 && is_space(held_[certain - 1])) --certain;
+    }
+    out.content += held_.substr(0, certain);
+    const std::size_t rest = closed ? held_.size() - start : 0;
+    held_.erase(0, certain);
+    return rest;
+  }
+
+ private:
+  const std::vector<std::string> starts_;
+  std::unique_ptr<ThinkingSplitter> thinking_;
+  std::string held_;
+};
+
+// llama.cpp's parser reads the whole text each time. Where the syntax says what a tool call begins with, it is asked
+// only from there on; and never so often that it reads more than kParsedPerByteMax times what there is, so that a token
+// costs the same however long the output is.
 class OutputParser::TemplateParser {
  public:
   explicit TemplateParser(const OutputSyntax& syntax) {
@@ -177,10 +230,32 @@ class OutputParser::TemplateParser {
     params_.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
     params_.generation_prompt = syntax.generation_prompt;
     params_.parser.load(syntax.parser);
+    if (!syntax.tool_starts.empty()) gate_ = std::make_unique<ContentGate>(syntax);
+    gated_ = gate_ != nullptr;
   }
 
   void push(std::string_view text, bool last, OutputPiece& out) {
     text_ += text;
+    if (gate_) {
+      OutputPiece piece;
+      const std::size_t rest = gate_->push(text, last, piece);
+      sent_content_ += piece.content;
+      sent_bytes_ = text_.size() - rest;
+      out.content += piece.content;
+      out.thinking += piece.thinking;
+      if (rest == 0) return;
+      gate_.reset();
+    }
+    const std::size_t per_byte = gated_ ? kParsedPerByteOfCallsMax : kParsedPerByteMax;
+    if (!last && parsed_ + text_.size() > per_byte * text_.size()) return;
+    parsed_ += text_.size();
+    parse(last, out);
+  }
+
+  std::size_t parsed_bytes() const { return parsed_; }
+
+ private:
+  void parse(bool last, OutputPiece& out) {
     common_chat_msg message;
     try {
       message = common_chat_parse(text_, !last, params_);
@@ -188,13 +263,12 @@ class OutputParser::TemplateParser {
       if (!last) return;
       // Text that does not fit the format is still the model's answer.
       spdlog::debug("the output does not fit the template's format: {}", error.what());
-      if (sent_.content.empty() && sent_.tool_calls.empty()) out.content += text_;
+      if (gated_ ? calls_sent_ == 0 : sent_content_.empty() && calls_sent_ == 0)
+        out.content += text_.substr(sent_bytes_);
       return;
     }
-    append_new(message.content, sent_.content, out.content);
-    append_new(message.reasoning_content, sent_.reasoning_content, out.thinking);
-    sent_.content = message.content;
-    sent_.reasoning_content = message.reasoning_content;
+    append_new(message.content, sent_content_, out.content);
+    if (!gated_) append_new(message.reasoning_content, sent_thinking_, out.thinking);
     // A call is certain once the next one has begun or the output has ended.
     const std::size_t certain =
         last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
@@ -205,16 +279,28 @@ class OutputParser::TemplateParser {
     calls_sent_ = std::max(calls_sent_, certain);
   }
 
- private:
-  static void append_new(const std::string& now, const std::string& before, std::string& out) {
-    if (now.size() > before.size() && now.compare(0, before.size(), before) == 0) out += now.substr(before.size());
+  // Sends what `now` has more than was sent. What was sent already cannot be taken back: if `now` is no continuation of
+  // it, nothing is added.
+  static void append_new(const std::string& now, std::string& sent, std::string& out) {
+    if (now.size() <= sent.size() || now.compare(0, sent.size(), sent) != 0) return;
+    out += now.substr(sent.size());
+    sent = now;
   }
 
   common_chat_parser_params params_;
+  std::unique_ptr<ContentGate> gate_;  // null: there is none, or a call has begun
+  bool gated_ = false;                 // there is or was one
   std::string text_;
-  common_chat_msg sent_;
+  std::size_t sent_bytes_ = 0;  // of the text: up to where the gate let it through
+  std::size_t parsed_ = 0;
+  std::string sent_content_;
+  std::string sent_thinking_;
   std::size_t calls_sent_ = 0;
 };
+
+std::size_t OutputParser::parsed_bytes() const {
+  return parser_ ? parser_->parsed_bytes() : 0;
+}
 
 OutputParser::OutputParser(OutputSyntax syntax, std::vector<std::string> stops)
     : syntax_(std::move(syntax)), stops_(std::move(stops)) {

@@ -37,8 +37,12 @@ class OutputParser {
   // The output has ended: what was held back is certain now. Half a character is dropped: its rest never comes.
   void finish(OutputPiece& out);
 
+  // What llama.cpp's parser has read so far, each time that it was asked: the cost of the output.
+  std::size_t parsed_bytes() const;
+
  private:
   class ThinkingSplitter;
+  class ContentGate;
   class TemplateParser;
   void pass(std::string_view text, bool last, OutputPiece& out);
 

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <optional>
 
 #include "base/check.h"
 #include "engine/llama_model.h"
+#include "engine/trigger_watch.h"
 
 namespace drover {
 namespace {
@@ -16,11 +18,6 @@ namespace {
 constexpr int kDirectTopKMax = 256;
 // From this size on a pass over the logits takes longer than handing it to another thread.
 constexpr int kCostlyVocabulary = 16'384;
-
-struct FreeSampler {
-  void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
-};
-using SamplerPointer = std::unique_ptr<llama_sampler, FreeSampler>;
 
 bool logit_greater(const llama_token_data& a, const llama_token_data& b) {
   return a.logit > b.logit;
@@ -36,7 +33,8 @@ struct Sampler::Parts {
   SamplerPointer chain;
   SamplerPointer grammar;
   bool grammar_binds = true;
-  std::string text_before_grammar;  // output so far while waiting for grammar_start.text
+  std::string text_before_grammar;      // output so far while waiting for grammar_start.text
+  std::optional<TriggerWatch> trigger;  // while the grammar waits for one of its words
   bool greedy = false;
   bool penalties = false;
   bool direct = false;  // candidates are the top_k logits, and `chain` leaves top_k out
@@ -98,23 +96,13 @@ SamplerPointer make_chain(const SamplerOptions& options, int vocabulary_size, bo
   return chain;
 }
 
-llama_sampler* make_grammar(const LlamaModel& model, const SamplerOptions& options) {
-  if (options.grammar_start.kind != GrammarStart::Kind::kOnTrigger) {
-    return llama_sampler_init_grammar(model.vocabulary(), options.grammar.c_str(), "root");
-  }
-  std::vector<const char*> patterns;
-  for (const std::string& pattern : options.grammar_start.trigger_patterns) patterns.push_back(pattern.c_str());
-  return llama_sampler_init_grammar_lazy_patterns(model.vocabulary(), options.grammar.c_str(), "root", patterns.data(),
-                                                  patterns.size(), options.grammar_start.trigger_tokens.data(),
-                                                  options.grammar_start.trigger_tokens.size());
-}
-
 }  // namespace
 
 Sampler::Sampler(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Sampler::~Sampler() = default;
 
-Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const SamplerOptions& options) {
+Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const SamplerOptions& options,
+                                                 GrammarCache& grammars) {
   auto parts = std::make_unique<Parts>(model, options);
   parts->penalties =
       options.repeat_last_n != 0 &&
@@ -124,13 +112,15 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const 
   parts->direct = !parts->penalties && options.top_k > 0 && options.top_k <= kDirectTopKMax;
   parts->chain = make_chain(options, model.vocabulary_size(), parts->penalties, !parts->direct && options.top_k > 0);
   if (!options.grammar.empty()) {
-    try {
-      parts->grammar.reset(make_grammar(model, options));
-    } catch (const std::exception& error) {
-      return invalid(std::string("failed to parse grammar: ") + error.what());
+    auto grammar = grammars.sampler(options.grammar, options.grammar_start);
+    if (!grammar) return std::move(grammar).error();
+    parts->grammar = std::move(*grammar);
+    const GrammarStart& start = options.grammar_start;
+    const bool words = start.trigger_words.size() == start.trigger_patterns.size();
+    if (start.kind == GrammarStart::Kind::kOnTrigger && words) {
+      parts->trigger.emplace(start.trigger_words, start.trigger_tokens);
     }
-    if (parts->grammar == nullptr) return invalid("failed to parse grammar");
-    parts->grammar_binds = options.grammar_start.kind != GrammarStart::Kind::kAfterText;
+    parts->grammar_binds = start.kind != GrammarStart::Kind::kAfterText && !parts->trigger;
   }
   return std::unique_ptr<Sampler>(new Sampler(std::move(parts)));
 }
@@ -141,7 +131,7 @@ void Sampler::accept_prompt(std::span<const Token> tokens) {
 }
 
 bool Sampler::is_costly() const {
-  return parts_->grammar != nullptr || parts_->model.vocabulary_size() >= kCostlyVocabulary;
+  return parts_->grammar_active() || parts_->model.vocabulary_size() >= kCostlyVocabulary;
 }
 
 Token Sampler::sample(const float* logits) {
@@ -182,6 +172,7 @@ void Sampler::accept(Token token) {
     llama_sampler_accept(parts.grammar.get(), token);
     return;
   }
+  if (parts.trigger) return watch_for_trigger(token);
   parts.model.append_piece(token, true, parts.text_before_grammar);
   const std::size_t length = parts.options.grammar_start.text.size();
   if (parts.text_before_grammar.find(parts.options.grammar_start.text) != std::string::npos) {
@@ -189,6 +180,18 @@ void Sampler::accept(Token token) {
   } else if (parts.text_before_grammar.size() > 4 * length + 256) {
     parts.text_before_grammar.erase(0, parts.text_before_grammar.size() - length);
   }
+}
+
+// llama.cpp's lazy grammar searches the whole output with each token. It is told only the tokens that hold the trigger.
+void Sampler::watch_for_trigger(Token token) {
+  Parts& parts = *parts_;
+  std::string piece;
+  parts.model.append_piece(token, true, piece);
+  const std::span<const Token> found = parts.trigger->push(token, piece);
+  if (found.empty()) return;
+  for (const Token each : found) llama_sampler_accept(parts.grammar.get(), each);
+  parts.grammar_binds = true;
+  parts.trigger.reset();
 }
 
 std::vector<TokenProbability> Sampler::likeliest(const float* logits, int vocabulary_size, Token token, int count) {

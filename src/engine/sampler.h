@@ -9,20 +9,11 @@
 
 #include "base/result.h"
 #include "engine/engine.h"
-
-struct llama_sampler;
+#include "engine/grammar_cache.h"
 
 namespace drover {
 
 class LlamaModel;
-
-// When a grammar starts to bind.
-struct GrammarStart {
-  enum class Kind { kAtOnce, kAfterText, kOnTrigger } kind = Kind::kAtOnce;
-  std::string text;                           // kAfterText: once the output contains it ("</think>")
-  std::vector<std::string> trigger_patterns;  // kOnTrigger: llama.cpp's lazy grammar
-  std::vector<Token> trigger_tokens;
-};
 
 struct SamplerOptions {
   std::uint32_t seed = 0xffffffff;  // 0xffffffff: random
@@ -48,7 +39,8 @@ struct TokenProbability {
 class Sampler {
  public:
   // Error: kInvalidArgument if the grammar cannot be compiled.
-  static Result<std::unique_ptr<Sampler>> create(const LlamaModel& model, const SamplerOptions& options);
+  static Result<std::unique_ptr<Sampler>> create(const LlamaModel& model, const SamplerOptions& options,
+                                                 GrammarCache& grammars);
   ~Sampler();
 
   // Tells the penalties what stood before the output.
@@ -65,6 +57,7 @@ class Sampler {
   explicit Sampler(std::unique_ptr<Parts> parts);
   Token choose(const float* logits);
   void accept(Token token);
+  void watch_for_trigger(Token token);
 
   std::unique_ptr<Parts> parts_;
 };

@@ -5,20 +5,15 @@
 
 #include <random>
 
-#include "common.h"
 #include "engine/chat_template.h"
-#include "engine/llama_model.h"
+#include "engine/cria_fixture.h"
 
 namespace drover {
 namespace {
 
-const LlamaModel& cria() {
-  static const std::unique_ptr<LlamaModel> model = [] {
-    LlamaModel::initialize_backends();
-    auto loaded = LlamaModel::load({.path = DROVER_CRIA, .adapter_paths = {}, .on_progress = {}});
-    return std::move(*loaded);
-  }();
-  return *model;
+Result<std::unique_ptr<Sampler>> make_sampler(const SamplerOptions& options) {
+  GrammarCache grammars(cria());
+  return Sampler::create(cria(), options, grammars);
 }
 
 std::vector<float> random_logits(std::mt19937& random) {
@@ -28,12 +23,17 @@ std::vector<float> random_logits(std::mt19937& random) {
   return logits;
 }
 
-// llama.cpp's own chain over the whole vocabulary, in the order of its common sampler.
+struct FreeGrammar {
+  void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
+};
+
+// llama.cpp's own chain over the whole vocabulary, in the order of its common sampler, and a grammar as that sampler
+// applies it: the choice is checked first, and made again among what fits if it does not.
 class Reference {
  public:
   explicit Reference(const SamplerOptions& options)
       : chain_(llama_sampler_chain_init(llama_sampler_chain_default_params())) {
-    const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain_, sampler); };
+    const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain_.get(), sampler); };
     add(llama_sampler_init_penalties(cria().vocabulary_size(), options.repeat_last_n, options.repeat_penalty,
                                      options.frequency_penalty, options.presence_penalty));
     add(llama_sampler_init_top_k(options.top_k));
@@ -42,52 +42,80 @@ class Reference {
     add(llama_sampler_init_min_p(options.min_p, 0));
     add(llama_sampler_init_temp_ext(options.temperature, 0.0f, 1.0f));
     add(llama_sampler_init_dist(options.seed));
+    if (!options.grammar.empty()) {
+      grammar_.reset(llama_sampler_init_grammar(cria().vocabulary(), options.grammar.c_str(), "root"));
+    }
   }
-  ~Reference() { llama_sampler_free(chain_); }
+
+  void accept_prompt(const std::vector<Token>& tokens) {
+    for (const Token token : tokens) llama_sampler_accept(chain_.get(), token);
+  }
 
   Token sample(const std::vector<float>& logits) {
-    std::vector<llama_token_data> candidates;
-    for (std::size_t id = 0; id < logits.size(); ++id) candidates.push_back({static_cast<Token>(id), logits[id], 0.0f});
-    llama_token_data_array array = {candidates.data(), candidates.size(), -1, false};
-    llama_sampler_apply(chain_, &array);
-    const Token token = array.data[array.selected].id;
-    llama_sampler_accept(chain_, token);
+    Token token = choose(logits, false);
+    if (grammar_ && !allows(token)) token = choose(logits, true);
+    llama_sampler_accept(chain_.get(), token);
+    if (grammar_) llama_sampler_accept(grammar_.get(), token);
     return token;
   }
 
  private:
-  llama_sampler* chain_;
+  bool allows(Token token) {
+    llama_token_data single = {token, 1.0f, 0.0f};
+    llama_token_data_array one = {&single, 1, -1, false};
+    llama_sampler_apply(grammar_.get(), &one);
+    return single.logit != -INFINITY;
+  }
+
+  Token choose(const std::vector<float>& logits, bool grammar_first) {
+    std::vector<llama_token_data> candidates;
+    for (std::size_t id = 0; id < logits.size(); ++id) candidates.push_back({static_cast<Token>(id), logits[id], 0.0f});
+    llama_token_data_array array = {candidates.data(), candidates.size(), -1, false};
+    if (grammar_first) llama_sampler_apply(grammar_.get(), &array);
+    llama_sampler_apply(chain_.get(), &array);
+    return array.data[array.selected].id;
+  }
+
+  std::unique_ptr<llama_sampler, FreeGrammar> chain_;
+  std::unique_ptr<llama_sampler, FreeGrammar> grammar_;
 };
 
 SamplerOptions random_options(std::mt19937& random) {
   const auto pick = [&](std::initializer_list<float> values) { return values.begin()[random() % values.size()]; };
   SamplerOptions options;
   options.seed = random() % 1'000'000;
-  options.temperature = pick({0.0f, 0.1f, 0.8f, 1.0f, 2.0f});
-  options.top_k = static_cast<int>(pick({0.0f, 1.0f, 2.0f, 40.0f, 256.0f, 257.0f, 5000.0f}));
-  options.top_p = pick({0.1f, 0.9f, 1.0f});
-  options.min_p = pick({0.0f, 0.05f, 0.5f});
-  options.typical_p = pick({0.3f, 1.0f});
-  options.repeat_last_n = static_cast<int>(pick({0.0f, 8.0f, 64.0f}));
-  options.repeat_penalty = pick({1.0f, 1.0f, 1.3f});
-  options.presence_penalty = pick({0.0f, 0.0f, 0.5f});
+  options.temperature = pick({-1.0f, 0.0f, 0.1f, 0.8f, 1.0f, 2.0f});
+  options.top_k = static_cast<int>(pick({-1.0f, 0.0f, 1.0f, 2.0f, 40.0f, 256.0f, 257.0f, 5000.0f}));
+  options.top_p = pick({0.0f, 0.1f, 0.9f, 1.0f});
+  options.min_p = pick({0.0f, 0.05f, 0.5f, 1.0f});
+  options.typical_p = pick({0.3f, 1.0f, 1.0f});
+  options.repeat_last_n = static_cast<int>(pick({0.0f, 1.0f, 8.0f, 64.0f}));
+  options.repeat_penalty = pick({1.0f, 1.0f, 0.9f, 1.3f});
+  options.presence_penalty = pick({0.0f, 0.0f, 0.5f, -0.5f});
   options.frequency_penalty = pick({0.0f, 0.0f, 0.5f});
+  if (random() % 8 == 0) options.grammar = "root ::= [a-zA-Z ]* [0-9]";
   return options;
 }
 
 TEST(Sampler, ChoosesWhatLlamaCppChooses) {
   std::mt19937 random(20261122);
-  for (int round = 0; round < 500; ++round) {
+  for (int round = 0; round < 4000; ++round) {
     const SamplerOptions options = random_options(random);
-    auto sampler = Sampler::create(cria(), options);
+    auto sampler = make_sampler(options);
     ASSERT_TRUE(sampler.ok());
     Reference reference(options);
-    for (int step = 0; step < 8; ++step) {
+    std::vector<Token> prompt(random() % 20);
+    for (Token& token : prompt) token = static_cast<Token>(random() % static_cast<unsigned>(cria().vocabulary_size()));
+    (*sampler)->accept_prompt(prompt);
+    reference.accept_prompt(prompt);
+    for (int step = 0; step < 6; ++step) {
       const std::vector<float> logits = random_logits(random);
-      ASSERT_EQ((*sampler)->sample(logits.data()), reference.sample(logits))
+      const Token token = (*sampler)->sample(logits.data());
+      ASSERT_EQ(token, reference.sample(logits))
           << "round " << round << " step " << step << " temperature " << options.temperature << " top_k "
           << options.top_k << " top_p " << options.top_p << " min_p " << options.min_p << " typical_p "
-          << options.typical_p;
+          << options.typical_p << " grammar " << options.grammar;
+      if (cria().ends_generation(token)) break;
     }
   }
 }
@@ -99,7 +127,7 @@ TEST(Sampler, KeepsToItsGrammarWhateverTheLogits) {
     options.seed = 11;
     options.top_k = top_k;
     options.grammar = "root ::= [0-9]+ \",\" [a-f]+";
-    auto sampler = Sampler::create(cria(), options);
+    auto sampler = make_sampler(options);
     ASSERT_TRUE(sampler.ok());
     std::string text;
     for (int step = 0; step < 30; ++step) {
@@ -118,7 +146,7 @@ TEST(Sampler, KeepsToItsGrammarWhateverTheLogits) {
 TEST(Sampler, RefusesABrokenGrammar) {
   SamplerOptions options;
   options.grammar = "root ::= (";
-  EXPECT_FALSE(Sampler::create(cria(), options).ok());
+  EXPECT_FALSE(make_sampler(options).ok());
 }
 
 TEST(Sampler, LogprobsAreThoseOfTheDistribution) {

@@ -13,11 +13,19 @@ namespace {
 // of them mean that the engine cannot compute this at all.
 constexpr int kAbandonedMax = 64;
 
-SchedulerConfig scheduler_config(const LlamaEngine& engine, int places) {
+SchedulerConfig scheduler_config(const LlamaEngine& engine, const EngineLoopOptions& options) {
   SchedulerConfig config;
   config.engine = engine.limits();
-  config.places = places;
+  config.places = options.places_max;
+  if (options.itl_target > Duration::zero()) {
+    config.gap_target = options.itl_target;
+    config.gap_target_adapts = false;
+  }
   return config;
+}
+
+PlaceCount::Mode mode_of(const EngineLoopOptions& options) {
+  return options.places_max > options.places ? PlaceCount::Mode::kMeasured : PlaceCount::Mode::kFixed;
 }
 
 std::uint64_t nanoseconds(Duration duration) {
@@ -27,9 +35,14 @@ std::uint64_t nanoseconds(Duration duration) {
 
 }  // namespace
 
-EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, int places, Mailbox<EngineMail>& mail,
-                       Mailbox<OutputMail>& output)
-    : model_(model), engine_(engine), scheduler_(scheduler_config(engine, places)), mail_(mail), output_(output) {}
+EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, const EngineLoopOptions& options,
+                       Mailbox<EngineMail>& mail, Mailbox<OutputMail>& output)
+    : model_(model),
+      engine_(engine),
+      scheduler_(scheduler_config(engine, options)),
+      places_(mode_of(options), options.places, options.places_max),
+      mail_(mail),
+      output_(output) {}
 
 void EngineLoop::run() {
   while (open_) {
@@ -103,7 +116,9 @@ void EngineLoop::step() {
   const TimePoint now = Clock::now();
   if (status == DecodeStatus::kDone) {
     sample(step, now);
-    scheduler_.commit(sampled_, Clock::now() - start, now);
+    const Duration took = Clock::now() - start;
+    count_places(step, took);
+    scheduler_.commit(sampled_, took, now);
     for (const auto& [request, reason] : ended_) end(request, reason, now);
     for (const auto& [request, why] : broken_) fail(request, why, now);
     shift_full_contexts(now);
@@ -225,6 +240,13 @@ void EngineLoop::publish_prompts(const Step& step) {
   engine_.clear_abort();
 }
 
+void EngineLoop::count_places(const Step& step, Duration took) {
+  const SchedulerView view = scheduler_.view();
+  if (view.parked > parked_) places_.observe_parked(view.running + 1);
+  parked_ = view.parked;
+  if (step.prompts_of.empty()) places_.observe(static_cast<int>(step.rows.size()), took);
+}
+
 void EngineLoop::publish_view() {
   const SchedulerView view = scheduler_.view();
   running_.store(static_cast<std::uint32_t>(jobs_.size()), std::memory_order_relaxed);
@@ -232,6 +254,7 @@ void EngineLoop::publish_view() {
   cells_kept_.store(static_cast<std::uint32_t>(view.cells_kept), std::memory_order_relaxed);
   cells_shared_.store(static_cast<std::uint32_t>(view.cells_shared), std::memory_order_relaxed);
   parked_.store(static_cast<std::uint32_t>(view.parked), std::memory_order_relaxed);
+  places_now_.store(static_cast<std::uint32_t>(places_.places()), std::memory_order_relaxed);
 }
 
 pb::Health EngineLoop::health() const {
@@ -242,6 +265,7 @@ pb::Health EngineLoop::health() const {
   health.set_kv_cells_kept(cells_kept_.load(std::memory_order_relaxed));
   health.set_kv_cells_shared(cells_shared_.load(std::memory_order_relaxed));
   health.set_parked(parked_.load(std::memory_order_relaxed));
+  health.set_parallel(places_now_.load(std::memory_order_relaxed));
   return health;
 }
 

@@ -14,12 +14,20 @@
 #include "engine/llama_model.h"
 #include "runner/batch_scheduler.h"
 #include "runner/job.h"
+#include "runner/place_count.h"
 
 namespace drover {
 
+struct EngineLoopOptions {
+  int places = 1;            // to begin with
+  int places_max = 1;        // more than `places`: their number follows what is measured
+  Duration itl_target = {};  // aim for the time between two tokens of a stream; zero: adapts
+};
+
 class EngineLoop {
  public:
-  EngineLoop(const LlamaModel& model, LlamaEngine& engine, int places, Mailbox<EngineMail>& mail,
+  // options.places_max sequences fit into the engine.
+  EngineLoop(const LlamaModel& model, LlamaEngine& engine, const EngineLoopOptions& options, Mailbox<EngineMail>& mail,
              Mailbox<OutputMail>& output);
 
   // Until the mailbox is closed.
@@ -44,11 +52,13 @@ class EngineLoop {
   void fail(RequestId request, const std::string& why, TimePoint now);
   void fail_step(const Step& step, TimePoint now);
   void publish_prompts(const Step& step);
+  void count_places(const Step& step, Duration took);
   void publish_view();
 
   const LlamaModel& model_;
   LlamaEngine& engine_;
   BatchScheduler scheduler_;
+  PlaceCount places_;
   Mailbox<EngineMail>& mail_;
   Mailbox<OutputMail>& output_;
   std::vector<EngineMail> received_;
@@ -60,6 +70,7 @@ class EngineLoop {
   std::vector<std::pair<RequestId, std::string>> broken_;
   std::vector<RequestId> full_;  // sequences whose context is full
   int abandoned_ = 0;            // steps in a row
+  int parked_ = 0;               // sequences, when last looked
   bool open_ = true;
 
   // What health() tells, published once per step.
@@ -68,6 +79,7 @@ class EngineLoop {
   std::atomic<std::uint32_t> cells_kept_{0};
   std::atomic<std::uint32_t> cells_shared_{0};
   std::atomic<std::uint32_t> parked_{0};
+  std::atomic<std::uint32_t> places_now_{1};
 
   std::mutex prompts_mutex_;
   std::unordered_set<RequestId> prompts_in_step_;  // guarded by prompts_mutex_: whose prompts the running step computes

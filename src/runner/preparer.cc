@@ -17,7 +17,7 @@ constexpr const char* kPromptTooLong =
     "the prompt is longer than the context length currently available to the model; shorten the prompt, start a new "
     "conversation, or increase the context length";
 
-SamplerOptions sampler_options(const pb::Generate& work, const RenderedPrompt& rendered) {
+SamplerOptions sampler_options(const pb::Generate& work, const RenderedPrompt& rendered, int context_max) {
   const pb::Sampling& from = work.sampling();
   SamplerOptions options;
   options.seed = from.seed();
@@ -26,7 +26,7 @@ SamplerOptions sampler_options(const pb::Generate& work, const RenderedPrompt& r
   options.top_p = from.top_p();
   options.min_p = from.min_p();
   options.typical_p = from.typical_p();
-  options.repeat_last_n = from.repeat_last_n();
+  options.repeat_last_n = from.repeat_last_n() < 0 ? context_max : std::min(from.repeat_last_n(), context_max);
   options.repeat_penalty = from.repeat_penalty();
   options.presence_penalty = from.presence_penalty();
   options.frequency_penalty = from.frequency_penalty();
@@ -69,7 +69,7 @@ void Preparer::prepare(pb::Generate& work) {
     const bool theirs = prompt.error().code == ErrorCode::kInvalidArgument;
     return refuse(request, theirs ? pb::Failed::INVALID : pb::Failed::INTERNAL, prompt.error().message);
   }
-  auto sampler = Sampler::create(model_, sampler_options(work, prompt->rendered));
+  auto sampler = Sampler::create(model_, sampler_options(work, prompt->rendered, context_max), grammars_);
   if (!sampler) return refuse(request, pb::Failed::INVALID, sampler.error().message);
 
   pb::FromRunner started;

@@ -3,6 +3,7 @@
 
 #include "base/mailbox.h"
 #include "engine/chat_template.h"
+#include "engine/grammar_cache.h"
 #include "engine/llama_model.h"
 #include "runner/frame_channel.h"
 #include "runner/job.h"
@@ -13,7 +14,12 @@ class Preparer {
  public:
   Preparer(const LlamaModel& model, const ChatTemplate& chat, int context_length, FrameChannel& channel,
            Mailbox<EngineMail>& engine)
-      : model_(model), chat_(chat), context_length_(context_length), channel_(channel), engine_(engine) {}
+      : model_(model),
+        chat_(chat),
+        grammars_(model),
+        context_length_(context_length),
+        channel_(channel),
+        engine_(engine) {}
 
   // Takes requests until the mailbox is closed. Each ends as Prepared or Refused in the engine's mailbox.
   void run(Mailbox<pb::Generate>& requests);
@@ -32,6 +38,7 @@ class Preparer {
 
   const LlamaModel& model_;
   const ChatTemplate& chat_;
+  GrammarCache grammars_;
   const int context_length_;
   FrameChannel& channel_;
   Mailbox<EngineMail>& engine_;

@@ -1,5 +1,6 @@
 #include "runner/runner.h"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
@@ -21,8 +22,14 @@ namespace drover {
 namespace {
 
 constexpr int kContextMin = 16;
+// With auto: places to begin with, and the most that are tried. A place of a recurrent model takes memory of its own.
 constexpr int kPlacesAuto = 4;
+constexpr int kPlacesAutoMax = 16;
+constexpr int kPlacesAutoMaxRecurrent = 8;
 constexpr int kStepTokens = 512;
+// A step of a recurrent model runs to its end also when its request is cancelled: what an abort does to a state cannot
+// be undone. So it is shorter.
+constexpr int kStepTokensRecurrent = 128;
 constexpr auto kHealthInterval = std::chrono::milliseconds(500);
 // The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
 constexpr int kPoolContexts = 2;
@@ -32,8 +39,31 @@ struct LoadedModel {
   std::unique_ptr<ChatTemplate> chat;
   std::unique_ptr<LlamaEngine> engine;
   int context_length = 0;
-  int places = 1;
+  int places = 1;      // to begin with
+  int places_max = 1;  // that there is room for
+  std::string notice;
 };
+
+// Makes the context, with fewer places where memory does not suffice for all of them.
+Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
+  const int asked = loaded.places_max;
+  while (true) {
+    context.cells = loaded.context_length * std::min(loaded.places_max, kPoolContexts);
+    context.places = loaded.places_max;
+    auto engine = LlamaEngine::create(*loaded.model, context);
+    if (engine) {
+      loaded.engine = std::move(*engine);
+      break;
+    }
+    if (engine.error().code != ErrorCode::kNoSpace || loaded.places_max == 1) return std::move(engine).error();
+    loaded.places_max /= 2;
+  }
+  loaded.places = std::min(loaded.places, loaded.places_max);
+  if (loaded.places_max < asked) {
+    loaded.notice = fmt::format("memory suffices for {} of {} places", loaded.places_max, asked);
+  }
+  return {};
+}
 
 Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
   ModelOptions options;
@@ -63,18 +93,17 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
 
   const int asked = static_cast<int>(load.context_length());
   loaded.context_length = std::max(std::min(asked, loaded.model->trained_context()), kContextMin);
+  const int most = loaded.model->is_recurrent() ? kPlacesAutoMaxRecurrent : kPlacesAutoMax;
   loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
+  loaded.places_max = load.parallel() > 0 ? loaded.places : most;
   ContextOptions context;
-  context.cells = loaded.context_length * std::min(loaded.places, kPoolContexts);
-  context.places = loaded.places;
-  context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : kStepTokens;
-  context.step_tokens_max = std::max(context.step_tokens_max, loaded.places);
+  const int step_tokens = loaded.model->is_recurrent() ? kStepTokensRecurrent : kStepTokens;
+  context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : step_tokens;
+  context.step_tokens_max = std::max(context.step_tokens_max, loaded.places_max);
   context.threads = static_cast<int>(load.threads());
   context.kv_cache_type = load.kv_cache_type();
   context.flash_attention = load.flash_attention();
-  auto engine = LlamaEngine::create(*loaded.model, context);
-  if (!engine) return std::move(engine).error();
-  loaded.engine = std::move(*engine);
+  if (auto made = make_engine(context, loaded); !made) return std::move(made).error();
   return loaded;
 }
 
@@ -96,8 +125,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   message.set_device_bytes(loaded.engine->device_bytes());
   message.set_kv_cells(static_cast<std::uint32_t>(loaded.engine->limits().cells));
   message.set_can_infill(loaded.model->infill().complete());
-  message.set_can_think(loaded.chat->can_think());
-  message.set_can_call_tools(loaded.chat->can_call_tools());
+  message.set_notice(loaded.notice);
   channel.write(frame);
 }
 
@@ -116,12 +144,12 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   }
 }
 
-void serve(LoadedModel& loaded, FrameChannel& channel) {
+void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& channel) {
   Mailbox<pb::Generate> requests;
   Mailbox<EngineMail> engine_mail;
   Mailbox<OutputMail> output_mail;
   Preparer preparer(*loaded.model, *loaded.chat, loaded.context_length, channel, engine_mail);
-  EngineLoop loop(*loaded.model, *loaded.engine, loaded.places, engine_mail, output_mail);
+  EngineLoop loop(*loaded.model, *loaded.engine, options, engine_mail, output_mail);
   OutputWorker output(*loaded.model, channel, engine_mail);
   std::thread prepare_thread([&] { preparer.run(requests); });
   std::thread engine_thread([&] { loop.run(); });
@@ -166,7 +194,11 @@ int run_runner(int descriptor) {
     return 1;
   }
   report_loaded(*loaded, channel);
-  serve(*loaded, channel);
+  EngineLoopOptions options;
+  options.places = loaded->places;
+  options.places_max = loaded->places_max;
+  options.itl_target = std::chrono::milliseconds(first.load().itl_target_ms());
+  serve(*loaded, options, channel);
   return 0;
 }
 

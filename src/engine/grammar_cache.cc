@@ -1,0 +1,70 @@
+#include "engine/grammar_cache.h"
+
+#include <llama.h>
+
+#include <exception>
+#include <utility>
+
+#include "engine/llama_model.h"
+
+namespace drover {
+namespace {
+
+constexpr std::size_t kGrammarsMax = 64;
+// A larger one is compiled for each request: the cache is not to hold more memory than the requests.
+constexpr std::size_t kGrammarBytesMax = 1 << 20;
+
+// All that the compiled grammar depends on. When it starts to bind after a text is the sampler's business.
+std::string key_of(const std::string& grammar, const GrammarStart& start) {
+  std::string key = grammar;
+  if (start.kind != GrammarStart::Kind::kOnTrigger) return key;
+  key += '\0';
+  for (const std::string& pattern : start.trigger_patterns) key += pattern + '\0';
+  for (const Token token : start.trigger_tokens) key += '#' + std::to_string(token);
+  return key;
+}
+
+}  // namespace
+
+void FreeSampler::operator()(llama_sampler* sampler) const {
+  llama_sampler_free(sampler);
+}
+
+Result<SamplerPointer> GrammarCache::sampler(const std::string& grammar, const GrammarStart& start) {
+  if (grammar.size() > kGrammarBytesMax) return compile(grammar, start);
+  std::string key = key_of(grammar, start);
+  auto found = originals_.find(key);
+  if (found == originals_.end()) {
+    auto compiled = compile(grammar, start);
+    if (!compiled) return compiled;
+    if (order_.size() >= kGrammarsMax) {
+      originals_.erase(order_.front());
+      order_.pop_front();
+    }
+    found = originals_.emplace(std::move(key), std::move(*compiled)).first;
+    order_.push_back(found->first);
+  }
+  return SamplerPointer(llama_sampler_clone(found->second.get()));
+}
+
+Result<SamplerPointer> GrammarCache::compile(const std::string& grammar, const GrammarStart& start) {
+  ++compiled_;
+  SamplerPointer sampler;
+  try {
+    if (start.kind != GrammarStart::Kind::kOnTrigger) {
+      sampler.reset(llama_sampler_init_grammar(model_.vocabulary(), grammar.c_str(), "root"));
+    } else {
+      std::vector<const char*> patterns;
+      for (const std::string& pattern : start.trigger_patterns) patterns.push_back(pattern.c_str());
+      sampler.reset(llama_sampler_init_grammar_lazy_patterns(model_.vocabulary(), grammar.c_str(), "root",
+                                                             patterns.data(), patterns.size(),
+                                                             start.trigger_tokens.data(), start.trigger_tokens.size()));
+    }
+  } catch (const std::exception& error) {
+    return invalid(std::string("failed to parse grammar: ") + error.what());
+  }
+  if (sampler == nullptr) return invalid("failed to parse grammar");
+  return sampler;
+}
+
+}  // namespace drover
