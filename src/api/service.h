@@ -69,5 +69,7 @@ void add_model_routes(http::Router& router, Service& service);
 // Adds those of its OpenAI- and Anthropic-compatible faces.
 void add_openai_routes(http::Router& router, Service& service);
 void add_anthropic_routes(http::Router& router, Service& service);
+// And its embeddings, OpenAI's face of them included.
+void add_embed_routes(http::Router& router, Service& service);
 
 }  // namespace drover::api

@@ -112,6 +112,7 @@ class ServerLife {
     api::add_openai_routes(router, service_);
     api::add_anthropic_routes(router, service_);
     api::add_registry_routes(router, service_, registry_);
+    api::add_embed_routes(router, service_);
     return router;
   }
 

@@ -47,6 +47,16 @@ void append(pb::Chunk& to, const pb::Chunk& chunk) {
   to.mutable_logprobs()->MergeFrom(chunk.logprobs());
 }
 
+// What the operator allows one generation at most.
+void limit_generation(pb::Generate& work, const Settings& settings) {
+  if (const int most = settings.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {
+    work.set_predict_max(most);
+  }
+  using std::chrono::milliseconds;
+  work.set_generation_ms_max(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings.generation_max).count()));
+}
+
 const char* reason_text(StopReason reason) {
   switch (reason) {
     case StopReason::kIdle:
@@ -202,15 +212,14 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   }
 
   auto entry = std::make_unique<Entry>();
-  *entry->frame.mutable_generate() = std::move(submission.work);
-  pb::Generate& work = *entry->frame.mutable_generate();
-  work.set_request(arrival.request.value);
-  if (const int most = settings_.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {
-    work.set_predict_max(most);
+  if (target.embedding) {
+    *entry->frame.mutable_embed() = std::move(submission.embed);
+    entry->frame.mutable_embed()->set_request(arrival.request.value);
+  } else {
+    *entry->frame.mutable_generate() = std::move(submission.work);
+    limit_generation(*entry->frame.mutable_generate(), settings_);
+    entry->frame.mutable_generate()->set_request(arrival.request.value);
   }
-  using std::chrono::milliseconds;
-  work.set_generation_ms_max(
-      static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings_.generation_max).count()));
   entry->arrived = now;
   if (!submission.streams) entry->whole.emplace();
   std::unique_ptr<Ticket> ticket(new Ticket(*this, io_, arrival.request));
@@ -314,6 +323,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   load.set_gpu_layers(target.gpu_layers);
   load.set_main_gpu(static_cast<std::uint32_t>(std::max(target.main_gpu, 0)));
   load.set_use_mmap(target.use_mmap);
+  load.set_embedding(target.embedding);
   load.set_kv_cache_type(settings_.kv_cache_type);
   load.set_flash_attention(settings_.flash_attention ? (*settings_.flash_attention ? 1 : 0) : -1);
   runner->process->send(frame);
@@ -427,6 +437,13 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
         deliver(request, std::move(*entry->second->whole));
       }
       end(request, std::move(*message.mutable_finished()));
+      break;
+    }
+    case pb::FromRunner::kEmbedded: {
+      const RequestId request{message.embedded().request()};
+      dispatcher_.progress(id, now);
+      dispatcher_.finished(request, now);
+      end(request, std::move(*message.mutable_embedded()));
       break;
     }
     case pb::FromRunner::kFailed:

@@ -37,6 +37,7 @@ struct ModelTarget {
   int gpu_layers = -1;
   int main_gpu = 0;
   bool use_mmap = true;
+  bool embedding = false;  // for vectors instead of text: a runner of its own kind, and part of the key
 };
 
 struct Submission {
@@ -47,10 +48,12 @@ struct Submission {
   std::optional<Duration> keep_alive;  // unset: the server's default
   bool load_only = false;
   bool streams = true;  // false: the answer is wanted whole, so that it can be begun again until it is complete
-  pb::Generate work;    // the request number is filled in
+  // What the runner is sent, the request number filled in: `embed` if the target is for embedding, else `work`.
+  pb::Generate work;
+  pb::Embed embed;
 };
 
-// ---- what happens to a request: Dispatched, Started, Chunks…, then one of Finished, Loaded, Error
+// ---- what happens to a request: Dispatched, Started, Chunks…, then one of Finished, Embedded, Loaded, Failed
 
 struct EventDispatched {
   Duration waited;
@@ -60,7 +63,8 @@ struct EventFailed {
   Error error;
   std::optional<Duration> retry_after;
 };
-using RequestEvent = std::variant<EventDispatched, EventLoaded, EventFailed, pb::Started, pb::Chunk, pb::Finished>;
+using RequestEvent =
+    std::variant<EventDispatched, EventLoaded, EventFailed, pb::Started, pb::Chunk, pb::Finished, pb::Embedded>;
 
 class DispatchDriver;
 
