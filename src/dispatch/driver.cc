@@ -109,6 +109,10 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   arrival.request = RequestId{++last_request_};
   arrival.model = model.id;
   arrival.client = submission.client;
+  if (const auto weight = settings_.client_weights.find(submission.identity.client);
+      weight != settings_.client_weights.end()) {
+    arrival.client_weight = weight->second;
+  }
   arrival.priority = submission.priority;
   arrival.needs.memory_bytes = target.estimate ? target.estimate(context_loaded) : 0;
   arrival.needs.context_length = target.context_length;
