@@ -191,7 +191,8 @@ export const text_of = (items) => items.map((item) => item.response ?? item.mess
 
 // ---- the server
 
-async function free_port() {
+// A port of loopback that was free a moment ago.
+export async function free_port() {
   const probe = net.createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address();
