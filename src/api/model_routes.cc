@@ -15,6 +15,8 @@ namespace drover::api {
 namespace {
 
 constexpr std::size_t kUploadPieceBytes = 256u << 10;
+// The Ollama whose API this is: clients refuse servers that are older than what they need.
+constexpr const char* kOllamaVersion = "0.20.0";
 
 using ModelPointer = std::shared_ptr<const Model>;
 
@@ -420,7 +422,8 @@ void add_model_routes(http::Router& router, Service& service) {
   add("GET", "/", [](Service&, http::Exchange& exchange) { return send_text(exchange, "Ollama is running"); });
   add("GET", "/api/version", [](Service&, http::Exchange& exchange) -> asio::awaitable<void> {
     Json body = Json::object();
-    body["version"] = DROVER_VERSION;
+    body["version"] = kOllamaVersion;
+    body["drover"] = DROVER_VERSION;
     co_await send_json(exchange, body);
   });
   // The process lives; and: it can take a request now. Neither touches the disk or a runner.

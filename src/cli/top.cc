@@ -466,7 +466,7 @@ class Top {
   Question queue_{loop_, [this](const auto& end, const auto& body) { on_queue(end, body); }};
   Question metrics_{loop_, [this](const auto& end, const auto& body) { on_metrics(end, body); }};
   Question version_{loop_, [this](const auto&, const auto& body) {
-                      state_.version = text_field(Json::parse(body, nullptr, false), "version");
+                      state_.version = server_version(Json::parse(body, nullptr, false));
                     }};
   Question action_{loop_, [this](const auto& end, const auto& body) { on_done(end, body); }};
 };
