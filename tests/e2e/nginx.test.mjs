@@ -6,27 +6,17 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { capital_question, hold, parse_events } from './faces.mjs';
 import { endless } from './gguf.mjs';
-import { Call, root, server_for_suite, sha256, Stream, wait_until } from './harness.mjs';
+import { Call, free_port, root, server_for_suite, sha256, Stream, wait_until } from './harness.mjs';
 
 const wait_ms_max = 30_000;
 const read_timeout_s = 5;
 const nginx = ['nginx', '/usr/sbin/nginx'].find((program) => !spawnSync(program, ['-v']).error);
-
-async function free_port() {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
 
 function configuration(listen_port, server_port) {
   let text = fs.readFileSync(path.join(root, 'docs/nginx.conf'), 'utf8');
