@@ -305,9 +305,7 @@ class Top {
 
   void on_metrics(const HttpEnd& end, const std::string& body) {
     if (end.failure != HttpFailure::kNone) return;
-    auto counters = read_counter(body, "drover_output_tokens_total");
-    // Nearly the same: the times between tokens, counted.
-    if (counters.empty()) counters = read_counter(body, "drover_inter_token_seconds_count");
+    auto counters = read_counter(body, "drover_generated_tokens_total");
     // Before the first token there may be no counter yet, and yet these are metrics.
     state_.has_rates = end.status == 200 && body.find("drover_") != std::string::npos;
     rates_ = meter_.update(std::move(counters), Clock::now());

@@ -292,9 +292,11 @@ void DispatchDriver::perform(const Dispatch& action) {
   } else {  // a replay begins anew
     record.first_output = {};
     record.output_tokens = 0;
+    record.tokens_noted = 0;
     if (entry.whole) entry.whole->Clear();
   }
-  deliver(action.request, EventDispatched{entry.placed - record.arrived});
+  const Duration waited = entry.placed - record.arrived;
+  deliver(action.request, EventDispatched{waited, std::max(waited - record.load, Duration::zero())});
   runner.process->send(entry.frame);
 }
 

@@ -64,6 +64,7 @@ struct Submission {
 
 struct EventDispatched {
   Duration waited;
+  Duration queued;  // the part of it that was no load
 };
 struct EventLoaded {};
 struct EventFailed {
