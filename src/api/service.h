@@ -74,5 +74,7 @@ void add_queue_routes(http::Router& router, Service& service);
 void add_metrics_routes(http::Router& router, Service& service);
 // And its embeddings, OpenAI's face of them included.
 void add_embed_routes(http::Router& router, Service& service);
+// Adds the dashboard, a page that uses the routes above: GET /ui.
+void add_ui_routes(http::Router& router);
 
 }  // namespace drover::api

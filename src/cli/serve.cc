@@ -123,6 +123,7 @@ class ServerLife {
     api::add_queue_routes(router, service_);
     api::add_metrics_routes(router, service_);
     api::add_embed_routes(router, service_);
+    api::add_ui_routes(router);
     return router;
   }
 
