@@ -68,7 +68,7 @@ export const models_on_disk = async () => (await read('api/tags', 'json')).model
 export const queue = () => read('api/queue', 'json');
 export const metrics = () => read('metrics', 'text');
 // Drover's own; `version` is Ollama's that it is compatible with.
-export const version = async () => (await read('api/version', 'json')).drover_version;
+export const version = async () => (await read('api/version', 'json')).drover ?? '';
 
 // Loads a model, or with `keep_alive: 0` unloads it: a request that asks for nothing else.
 async function ask_for(body) {

@@ -134,7 +134,11 @@ describe('the files', () => {
   });
 
   test('the page works with and without a slash at its end', async (t) => {
-    for (const target of ['/ui', '/ui/']) await open(t, server, { target });
+    const { drover } = (await server.get('/api/version')).json;
+    for (const target of ['/ui', '/ui/']) {
+      const page = await open(t, server, { target });
+      await wait_until(async () => (await page.innerText('#version')) === drover, wait_ms_max, `it shows ${drover}`);
+    }
   });
 });
 
