@@ -31,7 +31,7 @@ TEST(Host, AllForms) {
   const std::map<std::string, std::string> cases = {
       {"", "http://127.0.0.1:11434"},
       {"0.0.0.0", "http://0.0.0.0:11434"},
-      {":8080", "http://127.0.0.1:8080"},
+      {":8080", "http://0.0.0.0:8080"},
       {"localhost:1234", "http://localhost:1234"},
       {"[::1]:99", "http://[::1]:99"},
       {"[::]", "http://[::]:11434"},

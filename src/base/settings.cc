@@ -143,7 +143,8 @@ Result<HostAddress> parse_host(std::string_view text) {
     if (!rest.empty()) port = rest.substr(1);
   } else if (const auto colon = rest.find(':');
              colon != std::string_view::npos && rest.find(':', colon + 1) == std::string_view::npos) {
-    if (colon > 0) address.host = std::string(rest.substr(0, colon));
+    // A port alone means every address that this machine has.
+    address.host = colon > 0 ? std::string(rest.substr(0, colon)) : "0.0.0.0";
     port = rest.substr(colon + 1);
   } else if (!rest.empty()) {
     address.host = std::string(rest);
