@@ -56,6 +56,9 @@ asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, i
                                  std::optional<Duration> retry_after = std::nullopt,
                                  ErrorText error_text = ollama_error_text);
 
+// The model's name in a request: `model`, or `name` as older clients call it.
+std::string model_field(Fields& fields);
+
 inline Error model_not_found(std::string_view name) {
   return not_found("model '" + std::string(name) + "' not found");
 }

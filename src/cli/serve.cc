@@ -14,6 +14,7 @@
 #include <optional>
 #include <utility>
 
+#include "api/create_routes.h"
 #include "api/generation_request.h"
 #include "api/guard.h"
 #include "api/registry_routes.h"
@@ -78,9 +79,12 @@ class ServerLife {
       : settings_(settings),
         io_(1),
         disk_(kDiskThreads),
+        quantize_thread_(1),
         driver_(io_, settings, executable),
         registry_(store, "drover/" DROVER_VERSION, std::chrono::ceil<std::chrono::seconds>(settings.registry_timeout)),
         service_{settings_, store, driver_, disk_},
+        quantizer_(executable),
+        create_tools_{registry_, quantizer_, quantize_thread_},
         server_(io_, routes(), limits, api::make_guard(settings_)),
         signals_(io_, SIGINT, SIGTERM),
         deadline_(io_) {}
@@ -101,6 +105,7 @@ class ServerLife {
     wait_for_signal();
     io_.run();
     disk_.join();
+    quantize_thread_.join();
     return 0;
   }
 
@@ -112,6 +117,7 @@ class ServerLife {
     api::add_openai_routes(router, service_);
     api::add_anthropic_routes(router, service_);
     api::add_registry_routes(router, service_, registry_);
+    api::add_create_routes(router, service_, create_tools_);
     api::add_queue_routes(router, service_);
     api::add_metrics_routes(router, service_);
     api::add_embed_routes(router, service_);
@@ -140,6 +146,7 @@ class ServerLife {
       wait_for_signal();  // a second one ends at once
       // Connections are still accepted, so that /readyz can say that this server takes no more work.
       registry_.stop();
+      quantizer_.stop();
       deadline_.expires_after(settings_.shutdown_timeout);
       deadline_.async_wait([this](boost::system::error_code stopped) {
         if (stopped) return;
@@ -166,9 +173,12 @@ class ServerLife {
   const Settings settings_;
   asio::io_context io_;
   asio::thread_pool disk_;
+  asio::thread_pool quantize_thread_;
   DispatchDriver driver_;
   registry::Registry registry_;
   api::Service service_;
+  QuantizerProcess quantizer_;
+  api::CreateTools create_tools_;
   http::Server server_;
   asio::signal_set signals_;
   asio::steady_timer deadline_;

@@ -244,6 +244,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   pb::Load& load = *frame.mutable_load();
   load.set_name(target.name);
   load.set_model_path(target.model_path);
+  for (const std::string& path : target.shard_paths) load.add_shard_paths(path);
   for (const std::string& path : target.adapter_paths) load.add_adapter_paths(path);
   const int context = action.context_length > 0 ? action.context_length : context_default(settings_);
   load.set_context_length(static_cast<std::uint32_t>(context));

@@ -21,6 +21,7 @@ namespace drover {
 
 struct ModelOptions {
   std::string path;                        // a GGUF file
+  std::vector<std::string> shard_paths;    // the other files, in order, of a model that is split
   std::vector<std::string> adapter_paths;  // GGUF LoRA files
   int gpu_layers = -1;                     // -1: as many as fit
   int main_gpu = 0;
