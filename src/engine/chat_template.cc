@@ -208,15 +208,14 @@ common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_i
 std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const common_chat_templates_inputs& inputs,
                                                                       const pb::Chat& chat,
                                                                       const std::string& generation_prompt) {
-  const std::string key = chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') +
-                          (chat.tool_required() ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
+  const std::string key =
+      chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
   const std::lock_guard lock(mutex);
   if (const auto* found = syntaxes.find(key)) return *found;
   const TemplateVariant& used = variant(!inputs.tools.empty());
   autoparser::generation_params params;
   params.messages = common_json::parse(TemplateVariant::kHello);
   params.tools = common_chat_tools_to_json_oaicompat(inputs.tools);
-  params.tool_choice = inputs.tool_choice;
   params.parallel_tool_calls = inputs.parallel_tool_calls;
   params.reasoning_format = inputs.reasoning_format;
   params.enable_thinking = inputs.enable_thinking;
@@ -296,11 +295,7 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   }
   if (params.grammar.empty()) return;
   prompt.grammar = params.grammar;
-  if (!params.grammar_lazy) {
-    // Such a grammar is of the whole message, of which the prompt holds the beginning.
-    prompt.grammar_start.behind = model.tokenize(params.generation_prompt, false);
-    return;
-  }
+  if (!params.grammar_lazy) return;
   prompt.grammar_start.kind = GrammarStart::Kind::kOnTrigger;
   for (const common_grammar_trigger& trigger : params.grammar_triggers) {
     switch (trigger.type) {
@@ -372,7 +367,6 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
     for (const pb::Message& message : chat.messages()) inputs.messages.push_back(to_common(message));
     if (tools) inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(chat.tools_json()));
     inputs.parallel_tool_calls = tools;
-    if (tools && chat.tool_required()) inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
     inputs.enable_thinking = think;
     inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
     if (!chat.think_level().empty()) {

@@ -30,7 +30,6 @@ struct GrammarStart {
   std::vector<std::string> trigger_patterns = {};  // kOnTrigger: llama.cpp's lazy grammar, regular expressions
   std::vector<std::string> trigger_words = {};     // the same as plain text, if all patterns are; otherwise empty
   std::vector<Token> trigger_tokens = {};
-  std::vector<Token> behind = {};  // kAtOnce: tokens at the end of the prompt that the grammar describes too
 };
 
 class GrammarCache {

@@ -116,11 +116,6 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const 
     if (!grammar) return std::move(grammar).error();
     parts->grammar = std::move(*grammar);
     const GrammarStart& start = options.grammar_start;
-    try {
-      for (const Token token : start.behind) llama_sampler_accept(parts->grammar.get(), token);
-    } catch (const std::exception& error) {
-      return invalid(std::string("the grammar does not go with the prompt: ") + error.what());
-    }
     const bool words = start.trigger_words.size() == start.trigger_patterns.size();
     if (start.kind == GrammarStart::Kind::kOnTrigger && words) {
       parts->trigger.emplace(start.trigger_words, start.trigger_tokens);
