@@ -25,6 +25,8 @@ export function renamed(name) {
   return bytes;
 }
 
+const pad = 1023; // cria's last token, which it never learned to say
+
 // cria without an end: the tokens that stop a generation have other names, so they are tokens like all others. It
 // occupies a place for as many tokens as a request asks for.
 export function endless() {
@@ -40,7 +42,6 @@ export function endless() {
     }
     assert.ok(found > 0, `cria has no ${from}`);
   }
-  const pad = 1023; // cria's last token, which it never learned to say
   for (const name of ['bos', 'eos', 'eot']) {
     const key = `tokenizer.ggml.${name}_token_id`;
     const at = bytes.indexOf(key);
@@ -80,7 +81,10 @@ export function slow({ width = 512, layers = 8, feed_forward = 1408, context = 8
     block('ffn_down', feed_forward, width);
   }
   const head = Buffer.concat([header(tensors.length), ...tensor_infos(tensors)]);
-  return Buffer.concat([padded(head), ...tensors.map(weights)]);
+  const data = tensors.map((tensor) => weights(tensor));
+  // Random weights could say the token that ends an answer. With zeros it is never among the likelier half.
+  data[0].fill(0, pad * width * 2, (pad + 1) * width * 2);
+  return Buffer.concat([padded(head), ...data]);
 }
 
 // GGUF's head with some values replaced: a function of the number of tensors, and the size of the vocabulary.
