@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/descriptor.h"
+
 namespace drover::cli {
 namespace {
 
@@ -26,20 +28,6 @@ std::optional<std::uint64_t> number(const char* text) {
   if (error != std::errc() || stopped != end) return std::nullopt;
   return value;
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int value() const { return value_; }
-
- private:
-  int value_;
-};
 
 Error failure(std::string_view socket) {
   return internal(fmt::format("NOTIFY_SOCKET {}: {}", socket, std::strerror(errno)));

@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
+
 namespace drover {
 namespace {
 
@@ -18,21 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kTemporaryPrefix = ".drover-write-";
 constexpr int kCreateTriesMax = 16;
-
-// Closes a descriptor at the end of a scope.
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return value_; }
-
- private:
-  int value_;
-};
 
 // A file or folder that vanishes under a writer is nothing that a client asked for and did not get.
 Error write_error(const fs::path& path, int error_number) {
@@ -55,10 +42,10 @@ Error file_error(std::string_view action, const fs::path& path, int error_number
 Result<std::string> read_whole_file(const fs::path& path, std::uint64_t bytes_max) {
   // O_NONBLOCK keeps a FIFO that somebody put there from blocking the open.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.get() < 0 && errno == ELOOP) return invalid(fmt::format("{} is a symbolic link", path.string()));
-  if (file.get() < 0) return file_error("open", path, errno);
+  if (file.value() < 0 && errno == ELOOP) return invalid(fmt::format("{} is a symbolic link", path.string()));
+  if (file.value() < 0) return file_error("open", path, errno);
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return file_error("read", path, errno);
+  if (::fstat(file.value(), &status) != 0) return file_error("read", path, errno);
   if (!S_ISREG(status.st_mode)) return invalid(fmt::format("{} is not a regular file", path.string()));
   if (static_cast<std::uint64_t>(status.st_size) > bytes_max) {
     return Error{ErrorCode::kTooLarge,
@@ -67,7 +54,7 @@ Result<std::string> read_whole_file(const fs::path& path, std::uint64_t bytes_ma
   std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t count = ::read(file.get(), bytes.data() + done, bytes.size() - done);
+    const ssize_t count = ::read(file.value(), bytes.data() + done, bytes.size() - done);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return file_error("read", path, errno);
     if (count == 0) break;
@@ -79,9 +66,9 @@ Result<std::string> read_whole_file(const fs::path& path, std::uint64_t bytes_ma
 
 Result<void> sync_folder(const fs::path& folder) {
   const Descriptor file(::open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
-  if (file.get() < 0) return file_error("open", folder, errno);
+  if (file.value() < 0) return file_error("open", folder, errno);
   // File systems that cannot sync a folder say EINVAL; there is nothing more to be had from them.
-  if (::fsync(file.get()) != 0 && errno != EINVAL) return file_error("sync", folder, errno);
+  if (::fsync(file.value()) != 0 && errno != EINVAL) return file_error("sync", folder, errno);
   return {};
 }
 
@@ -157,7 +144,7 @@ void AtomicFile::sweep(const fs::path& folder) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (!entry->path().filename().string().starts_with(kTemporaryPrefix)) continue;
     const Descriptor file(::open(entry->path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) ::unlink(entry->path().c_str());
+    if (file.value() >= 0 && ::flock(file.value(), LOCK_EX | LOCK_NB) == 0) ::unlink(entry->path().c_str());
   }
 }
 

@@ -6,7 +6,9 @@ import { embed, embedMany, generateObject, generateText, jsonSchema, stepCountIs
 import { createOllama } from 'ai-sdk-ollama';
 
 import {
+  all,
   capital_answer,
+  capital_question,
   hold,
   json_answer,
   json_question,
@@ -19,13 +21,8 @@ import { endless } from './gguf.mjs';
 import { server_for_suite, server_for_test } from './harness.mjs';
 
 const temperature = 0;
-const capital = 'What is the capital of Japan?';
+const capital = capital_question[0].content;
 const first_20 = Array.from({ length: 20 }, (_, i) => i + 1).join(', ');
-const all = async (stream) => {
-  const items = [];
-  for await (const item of stream) items.push(item);
-  return items;
-};
 const tools_with = (execute) =>
   Object.fromEntries(
     cria_tools.map(({ name, description, schema }) => [name, tool({ description, inputSchema: jsonSchema(schema), execute })]),

@@ -10,6 +10,7 @@ import { ChatOllama, Ollama, OllamaEmbeddings } from '@langchain/ollama';
 import {
   all,
   capital_answer,
+  capital_question,
   hold,
   json_answer,
   json_question,
@@ -21,7 +22,7 @@ import {
 import { endless } from './gguf.mjs';
 import { server_for_suite, server_for_test } from './harness.mjs';
 
-const capital = 'What is the capital of Japan?';
+const capital = capital_question[0].content;
 const tools = cria_tools.map(({ name, description, schema }) => ({
   type: 'function',
   function: { name, description, parameters: schema },
