@@ -160,7 +160,8 @@ class Answer {
   std::string lines_;         // streaming: not yet written
 };
 
-// Headers that say how to queue. Error: kInvalidArgument.
+}  // namespace
+
 Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
   into.client = client_of(exchange);
   const std::string_view priority = exchange.header("X-Priority");
@@ -181,6 +182,8 @@ Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
   }
   return {};
 }
+
+namespace {
 
 // X-Heartbeat, if there is one: a duration, at least a second; 0: none. Error: kInvalidArgument.
 Result<Duration> read_heartbeat(const http::Exchange& exchange, const AnswerForm& form) {
@@ -220,7 +223,11 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   if (!model) return RequestError{model.error(), 500};  // what is broken is on our disk, not in the request
   Asked asked;
   asked.submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
-  if (auto error = read_generation(endpoint, body, **model, request.think_rule, asked.submission)) return *error;
+  // A model of any kind can be unloaded.
+  const bool unload = head->empty && head->keep_alive == Duration::zero();
+  if (!unload) {
+    if (auto error = read_generation(endpoint, body, **model, request.think_rule, asked.submission)) return *error;
+  }
   if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
   auto heartbeat = read_heartbeat(exchange, *request.form);
   if (!heartbeat) return RequestError{heartbeat.error(), 0};
@@ -266,6 +273,7 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   const std::string key = asked.submission.target.key;
   if (asked.head.empty && asked.head.keep_alive == Duration::zero()) {
     service.driver.unload(key);
+    service.driver.unload(embedding_key(key));
     const pb::Finished nothing;
     const Timing timing{arrived, {}};
     const Ending ending{"unload", nothing, timing};

@@ -47,6 +47,8 @@ void read_sampling(const Json& options, pb::Generate& work) {
   }
 }
 
+}  // namespace
+
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
   Json merged = model.parameters;
   if (const auto found = body.find("options"); found != body.end() && !found->is_null()) {
@@ -67,6 +69,8 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
   into.work.set_context_length(static_cast<std::uint32_t>(target.context_length));
   return std::nullopt;
 }
+
+namespace {
 
 std::optional<RequestError> read_format(const Json& body, pb::Generate& work) {
   const auto found = body.find("format");
@@ -347,6 +351,21 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
     return gguf->estimate_memory_bytes(static_cast<std::uint64_t>(context_length), std::min(parallel, 2));
   };
   return target;
+}
+
+ModelTarget embedding_target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
+                                const Settings& settings) {
+  ModelTarget target = target_of(model, shown_name, settings);
+  target.key = embedding_key(target.key);
+  target.embedding = true;
+  target.estimate = [gguf = model->gguf](int context_length) {
+    return gguf->estimate_memory_bytes(static_cast<std::uint64_t>(context_length), 1);
+  };
+  return target;
+}
+
+std::string embedding_key(const std::string& key) {
+  return key + " embedding";
 }
 
 }  // namespace drover::api

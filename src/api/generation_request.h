@@ -7,6 +7,7 @@
 #include "api/json.h"
 #include "base/settings.h"
 #include "dispatch/driver.h"
+#include "http/server.h"
 #include "store/model.h"
 
 namespace drover::api {
@@ -37,9 +38,21 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body);
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
                                             ThinkRule think_rule, Submission& into);
 
+// Reads `options`, and the model's own where they say nothing: the sampling of `work` and the wishes for the load.
+std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into);
+
+// Reads the headers that say who asks and how to queue. Error: kInvalidArgument.
+Result<void> read_queueing(const http::Exchange& exchange, Submission& into);
+
 // What a runner needs to load this model.
 ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
                       const Settings& settings);
+// The same for a runner that makes vectors: a model of its own for the dispatcher, whose weights in memory are the same
+// pages.
+ModelTarget embedding_target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
+                                const Settings& settings);
+// The key of the one to that of the other.
+std::string embedding_key(const std::string& key);
 
 // keep_alive: seconds, or a Go duration; negative: for ever. Error: Go's text.
 Result<std::optional<Duration>> read_keep_alive(const Json* value);

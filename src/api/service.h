@@ -72,5 +72,7 @@ void add_anthropic_routes(http::Router& router, Service& service);
 // Adds what shows and steers what happens now: GET /api/queue, DELETE /api/requests/:id; and GET /metrics.
 void add_queue_routes(http::Router& router, Service& service);
 void add_metrics_routes(http::Router& router, Service& service);
+// And its embeddings, OpenAI's face of them included.
+void add_embed_routes(http::Router& router, Service& service);
 
 }  // namespace drover::api

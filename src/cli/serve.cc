@@ -114,6 +114,7 @@ class ServerLife {
     api::add_registry_routes(router, service_, registry_);
     api::add_queue_routes(router, service_);
     api::add_metrics_routes(router, service_);
+    api::add_embed_routes(router, service_);
     return router;
   }
 

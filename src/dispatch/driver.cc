@@ -3,8 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include "base/check.h"
 #include "base/system_memory.h"
@@ -18,8 +16,6 @@ namespace asio = boost::asio;
 
 constexpr int kLoadedModelsOnCpu = 3;
 constexpr int kContextDefault = 4096;
-// Chunks that wait for a client one by one; beyond that they are put together.
-constexpr std::size_t kEventsMax = 1024;
 
 // Of the memory that is to be had, this much is left to the front and to everybody else.
 constexpr double kMemoryShare = 0.9;
@@ -42,11 +38,14 @@ int context_default(const Settings& settings) {
   return settings.context_length > 0 ? settings.context_length : kContextDefault;
 }
 
-void append(pb::Chunk& to, const pb::Chunk& chunk) {
-  to.mutable_content()->append(chunk.content());
-  to.mutable_thinking()->append(chunk.thinking());
-  to.mutable_tool_calls()->MergeFrom(chunk.tool_calls());
-  to.mutable_logprobs()->MergeFrom(chunk.logprobs());
+// What the operator allows one generation at most.
+void limit_generation(pb::Generate& work, const Settings& settings) {
+  if (const int most = settings.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {
+    work.set_predict_max(most);
+  }
+  using std::chrono::milliseconds;
+  work.set_generation_ms_max(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings.generation_max).count()));
 }
 
 const char* reason_text(StopReason reason) {
@@ -72,61 +71,6 @@ const char* reason_text(StopReason reason) {
 }
 
 }  // namespace
-
-// ---- Ticket
-
-Ticket::Ticket(DispatchDriver& driver, asio::io_context& io, RequestId request)
-    : driver_(driver), request_(request), wake_(io, asio::steady_timer::time_point::max()) {}
-
-Ticket::~Ticket() {
-  if (!ended_) driver_.cancel(request_);
-}
-
-void Ticket::cancel() {
-  if (ended_) return;
-  ended_ = true;
-  driver_.cancel(request_);
-  events_.clear();
-  events_.push_back(EventFailed{{ErrorCode::kCanceled, "request canceled"}, std::nullopt});
-  wake_.cancel();
-}
-
-void Ticket::deliver(RequestEvent event) {
-  if (ended_) return;
-  auto* chunk = std::get_if<pb::Chunk>(&event);
-  auto* last = events_.empty() ? nullptr : std::get_if<pb::Chunk>(&events_.back());
-  if (chunk != nullptr && last != nullptr && events_.size() >= kEventsMax) {
-    // The client reads much more slowly than the model writes: what waits for it grows by its text alone.
-    append(*last, *chunk);
-  } else {
-    events_.push_back(std::move(event));
-  }
-  wake_.cancel();
-}
-
-bool Ticket::has_loaded() const {
-  return ended_ && !events_.empty() && std::holds_alternative<EventLoaded>(events_.back());
-}
-
-asio::awaitable<bool> Ticket::wait(TimePoint deadline) {
-  while (events_.empty() && Clock::now() < deadline) {
-    wake_.expires_at(deadline);
-    boost::system::error_code ignored;
-    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  wake_.expires_at(asio::steady_timer::time_point::max());
-  co_return !events_.empty();
-}
-
-asio::awaitable<RequestEvent> Ticket::next() {
-  while (events_.empty()) {
-    boost::system::error_code ignored;
-    co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  RequestEvent event = std::move(events_.front());
-  events_.pop_front();
-  co_return event;
-}
 
 // ---- DispatchDriver
 
@@ -189,15 +133,14 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
     return std::move(admitted).error();
   }
 
-  *entry->frame.mutable_generate() = std::move(submission.work);
-  pb::Generate& work = *entry->frame.mutable_generate();
-  work.set_request(arrival.request.value);
-  if (const int most = settings_.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {
-    work.set_predict_max(most);
+  if (target.embedding) {
+    *entry->frame.mutable_embed() = std::move(submission.embed);
+    entry->frame.mutable_embed()->set_request(arrival.request.value);
+  } else {
+    *entry->frame.mutable_generate() = std::move(submission.work);
+    limit_generation(*entry->frame.mutable_generate(), settings_);
+    entry->frame.mutable_generate()->set_request(arrival.request.value);
   }
-  using std::chrono::milliseconds;
-  work.set_generation_ms_max(
-      static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings_.generation_max).count()));
   if (!submission.streams) entry->whole.emplace();
   std::unique_ptr<Ticket> ticket(new Ticket(*this, io_, arrival.request));
   entry->ticket = ticket.get();
@@ -307,6 +250,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   load.set_gpu_layers(target.gpu_layers);
   load.set_main_gpu(static_cast<std::uint32_t>(std::max(target.main_gpu, 0)));
   load.set_use_mmap(target.use_mmap);
+  load.set_embedding(target.embedding);
   load.set_kv_cache_type(settings_.kv_cache_type);
   load.set_flash_attention(settings_.flash_attention ? (*settings_.flash_attention ? 1 : 0) : -1);
   runner->process->send(frame);
@@ -448,6 +392,13 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
         deliver(request, std::move(*entry->second->whole));
       }
       end(request, std::move(*message.mutable_finished()));
+      break;
+    }
+    case pb::FromRunner::kEmbedded: {
+      const RequestId request{message.embedded().request()};
+      dispatcher_.progress(id, now);
+      dispatcher_.finished(request, now);
+      end(request, std::move(*message.mutable_embedded()));
       break;
     }
     case pb::FromRunner::kFailed:

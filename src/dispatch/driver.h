@@ -43,6 +43,7 @@ struct ModelTarget {
   int gpu_layers = -1;
   int main_gpu = 0;
   bool use_mmap = true;
+  bool embedding = false;  // for vectors instead of text: a runner of its own kind, and part of the key
 };
 
 struct Submission {
@@ -54,10 +55,12 @@ struct Submission {
   std::optional<Duration> keep_alive;  // unset: the server's default
   bool load_only = false;
   bool streams = true;  // false: the answer is wanted whole, so that it can be begun again until it is complete
-  pb::Generate work;    // the request number is filled in
+  // What the runner is sent, the request number filled in: `embed` if the target is for embedding, else `work`.
+  pb::Generate work;
+  pb::Embed embed;
 };
 
-// ---- what happens to a request: Dispatched, Started, Chunks…, then one of Finished, Loaded, Error
+// ---- what happens to a request: Dispatched, Started, Chunks…, then one of Finished, Embedded, Loaded, Failed
 
 struct EventDispatched {
   Duration waited;
@@ -67,7 +70,8 @@ struct EventFailed {
   Error error;
   std::optional<Duration> retry_after;
 };
-using RequestEvent = std::variant<EventDispatched, EventLoaded, EventFailed, pb::Started, pb::Chunk, pb::Finished>;
+using RequestEvent =
+    std::variant<EventDispatched, EventLoaded, EventFailed, pb::Started, pb::Chunk, pb::Finished, pb::Embedded>;
 
 class DispatchDriver;
 
@@ -119,6 +123,7 @@ struct LoadedModelView {
   std::uint64_t device_bytes = 0;
   KvView kv;
   std::uint32_t parked = 0;  // sequences that are parked now
+  std::string notice;        // what the runner wants known: why its places are fewer than asked for
 };
 
 // A request that has not ended, as /api/queue shows it.
@@ -129,7 +134,6 @@ struct RequestStatus {
   Duration age{};
   std::optional<Duration> wait;   // what is left of it, as estimated; unset: it does not wait, or nothing is known
   const RequestRecord* record{};  // valid until the I/O thread does something else
-  std::string notice;  // what the runner wants known: why its places are fewer than asked for
 };
 
 class DispatchDriver {

@@ -45,4 +45,7 @@ struct DispatchDriver::Entry {
   Outcome leaving = Outcome::kDisconnected;  // why, once the ticket is gone
 };
 
+// Adds what `chunk` holds to the end of `to`.
+void append(pb::Chunk& to, const pb::Chunk& chunk);
+
 }  // namespace drover

@@ -135,7 +135,7 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
     const std::string end = trimmed(prompt.text);
     prompt.syntax.starts_in_thinking =
         end.size() >= open.size() && end.compare(end.size() - open.size(), open.size(), open) == 0;
-    if (!prompt.grammar.empty()) prompt.grammar_start = {GrammarStart::Kind::kAfterText, close, {}, {}};
+    if (!prompt.grammar.empty()) prompt.grammar_start = {GrammarStart::Kind::kAfterText, close, {}, {}, {}};
   }
   return prompt;
 }
@@ -379,7 +379,7 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
   if (!grammar->empty() && !tools) {
     prompt.grammar = std::move(*grammar);
     if (prompt.syntax.kind == OutputSyntax::Kind::kThinking) {
-      prompt.grammar_start = {GrammarStart::Kind::kAfterText, prompt.syntax.thinking_end, {}, {}};
+      prompt.grammar_start = {GrammarStart::Kind::kAfterText, prompt.syntax.thinking_end, {}, {}, {}};
     }
   }
   return prompt;

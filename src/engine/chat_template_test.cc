@@ -255,7 +255,9 @@ TEST(OutputParser, ATokenCostsTheSameHoweverLongTheOutput) {
     }
     const std::size_t late = parser.parsed_bytes() - before;
     EXPECT_LE(late, known ? 0u : 256u * 4 * (kTokens / 2 + 1)) << source.name;
-    if (known) EXPECT_GT(content.size(), 4 * kTokens - 200) << source.name << ": it comes at once";
+    if (known) {
+      EXPECT_GT(content.size(), 4 * kTokens - 200) << source.name << ": it comes at once";
+    }
     OutputPiece rest;
     parser.finish(rest);
     EXPECT_GT(content.size() + rest.content.size() + rest.thinking.size(), 4 * kTokens - 100) << source.name;

@@ -1,7 +1,5 @@
 #include "engine/llama_engine.h"
 
-#include <ggml-backend.h>
-#include <llama-ext.h>
 #include <llama.h>
 #include <spdlog/spdlog.h>
 
@@ -10,6 +8,7 @@
 
 #include "base/check.h"
 #include "common.h"
+#include "engine/context_memory.h"
 
 namespace drover {
 namespace {
@@ -194,20 +193,11 @@ const float* LlamaEngine::logits(int index) {
 }
 
 std::uint64_t LlamaEngine::memory_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const auto& [type, part] : llama_get_memory_breakdown(context_)) bytes += part.total();
-  return bytes;
+  return context_memory(context_).total_bytes;
 }
 
 std::uint64_t LlamaEngine::device_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const auto& [type, part] : llama_get_memory_breakdown(context_)) {
-    if (!ggml_backend_buft_is_host(type)) {
-      const ggml_backend_dev_t device = ggml_backend_buft_get_device(type);
-      if (device != nullptr && ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU) bytes += part.total();
-    }
-  }
-  return bytes;
+  return context_memory(context_).device_bytes;
 }
 
 }  // namespace drover

@@ -329,7 +329,7 @@ INSTANTIATE_TEST_SUITE_P(All, MemoryKinds,
                                          TinyCase{"recurrent2", TinyKind::kRecurrent2, MemoryKind::kWhole},
                                          TinyCase{"hybrid", TinyKind::kHybrid, MemoryKind::kWhole},
                                          TinyCase{"convolution", TinyKind::kConvolution, MemoryKind::kWhole}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& named) { return std::string(named.param.name); });
 
 TEST(EngineBatch, CriaAnswersAsAlone) {
   LlamaModel::initialize_backends();

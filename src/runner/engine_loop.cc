@@ -242,8 +242,9 @@ void EngineLoop::publish_prompts(const Step& step) {
 
 void EngineLoop::count_places(const Step& step, Duration took) {
   const SchedulerView view = scheduler_.view();
-  if (view.parked > parked_) places_.observe_parked(view.running + 1);
-  parked_ = view.parked;
+  if (view.parked > static_cast<int>(parked_.load(std::memory_order_relaxed))) {
+    places_.observe_parked(view.running + 1);
+  }
   if (step.prompts_of.empty()) places_.observe(static_cast<int>(step.rows.size()), took);
 }
 

@@ -70,7 +70,6 @@ class EngineLoop {
   std::vector<std::pair<RequestId, std::string>> broken_;
   std::vector<RequestId> full_;  // sequences whose context is full
   int abandoned_ = 0;            // steps in a row
-  int parked_ = 0;               // sequences, when last looked
   bool open_ = true;
 
   // What health() tells, published once per step.

@@ -11,8 +11,10 @@
 #include <thread>
 
 #include "engine/chat_template.h"
+#include "engine/embedder.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_model.h"
+#include "runner/embed_loop.h"
 #include "runner/engine_loop.h"
 #include "runner/frame_channel.h"
 #include "runner/output_worker.h"
@@ -65,7 +67,7 @@ Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
   return {};
 }
 
-Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
+Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChannel& channel) {
   ModelOptions options;
   options.path = load.model_path();
   options.adapter_paths.assign(load.adapter_paths().begin(), load.adapter_paths().end());
@@ -82,8 +84,16 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
     }
     return true;
   };
+  return LlamaModel::load(options);
+}
+
+int context_length_of(const pb::Load& load, const LlamaModel& model) {
+  return std::max(std::min(static_cast<int>(load.context_length()), model.trained_context()), kContextMin);
+}
+
+Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
   LoadedModel loaded;
-  auto model = LlamaModel::load(options);
+  auto model = load_model(load, channel);
   if (!model) return std::move(model).error();
   loaded.model = std::move(*model);
   if (!loaded.model->can_generate()) return invalid("the model does not support generate");
@@ -91,8 +101,7 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
   if (!chat) return std::move(chat).error();
   loaded.chat = std::move(*chat);
 
-  const int asked = static_cast<int>(load.context_length());
-  loaded.context_length = std::max(std::min(asked, loaded.model->trained_context()), kContextMin);
+  loaded.context_length = context_length_of(load, *loaded.model);
   const int most = loaded.model->is_recurrent() ? kPlacesAutoMaxRecurrent : kPlacesAutoMax;
   loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
   loaded.places_max = load.parallel() > 0 ? loaded.places : most;
@@ -131,7 +140,8 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
 
 // Tells the front twice a second how it goes while there is work, and how it stands afterwards; a process that is
 // stopped tells nothing.
-[[noreturn]] void report_health(const EngineLoop& loop, FrameChannel& channel) {
+template <typename Loop>
+[[noreturn]] void report_health(const Loop& loop, FrameChannel& channel) {
   pb::Health told;
   while (true) {
     std::this_thread::sleep_for(kHealthInterval);
@@ -175,6 +185,63 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
   std::_Exit(0);
 }
 
+// ---- a runner for embeddings
+
+void report_loaded(const Embedder& embedder, FrameChannel& channel) {
+  pb::FromRunner frame;
+  pb::Loaded& message = *frame.mutable_loaded();
+  message.set_context_length(static_cast<std::uint32_t>(embedder.context_length()));
+  // Requests in flight are what batches are packed from, so as many as one batch can hold.
+  message.set_parallel(static_cast<std::uint32_t>(embedder.batch_inputs_max()));
+  message.set_memory_bytes(embedder.memory_bytes());
+  message.set_device_bytes(embedder.device_bytes());
+  channel.write(frame);
+}
+
+void serve_embeddings(const LlamaModel& model, Embedder& embedder, FrameChannel& channel) {
+  EmbedLoop loop(model, embedder, channel);
+  std::thread tokenize_thread([&] { loop.tokenize(); });
+  std::thread compute_thread([&] { loop.compute(); });
+  std::thread health_thread([&] { report_health(loop, channel); });
+
+  pb::ToRunner message;
+  while (channel.read(message)) {
+    switch (message.kind_case()) {
+      case pb::ToRunner::kEmbed:
+        loop.accept(std::move(*message.mutable_embed()));
+        break;
+      case pb::ToRunner::kCancel:
+        loop.cancel(RequestId{message.cancel().request()});
+        break;
+      default:
+        spdlog::warn("a message that an embedding runner does not know");
+    }
+    message.Clear();
+  }
+  std::_Exit(0);  // as in serve()
+}
+
+int run_for_embeddings(const pb::Load& load, FrameChannel& channel) {
+  auto model = load_model(load, channel);
+  if (!model) {
+    report_failed_load(model.error(), channel);
+    return 1;
+  }
+  EmbedderOptions options;
+  options.context_length = context_length_of(load, **model);
+  if (load.batch() > 0) options.batch_tokens = static_cast<int>(load.batch());
+  options.threads = static_cast<int>(load.threads());
+  options.flash_attention = load.flash_attention();
+  auto embedder = Embedder::create(**model, options);
+  if (!embedder) {
+    report_failed_load(embedder.error(), channel);
+    return 1;
+  }
+  report_loaded(**embedder, channel);
+  serve_embeddings(**model, **embedder, channel);
+  return 0;
+}
+
 }  // namespace
 
 int run_runner(int descriptor) {
@@ -188,6 +255,7 @@ int run_runner(int descriptor) {
   if (!channel.read(first) || !first.has_load()) return 1;
   ::prctl(PR_SET_NAME, "drover-runner");
   LlamaModel::initialize_backends();
+  if (first.load().embedding()) return run_for_embeddings(first.load(), channel);
   auto loaded = load(first.load(), channel);
   if (!loaded) {
     report_failed_load(loaded.error(), channel);

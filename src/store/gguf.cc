@@ -147,7 +147,9 @@ std::string Gguf::chat_template() const {
 }
 
 bool Gguf::is_embedding_model() const {
-  return find_in_architecture("pooling_type") != nullptr;
+  if (find_in_architecture("pooling_type") != nullptr) return true;
+  const ordered_json* causal = find_in_architecture("attention.causal");
+  return causal != nullptr && causal->is_boolean() && !causal->get<bool>();
 }
 
 bool Gguf::is_projector() const {

@@ -132,18 +132,18 @@ function with_values(source, replaced) {
   };
 }
 
-const text = (value) => Buffer.concat([uint64(Buffer.byteLength(value)), Buffer.from(value)]);
-const uint32 = (value) => Buffer.from(Uint32Array.of(value).buffer);
-const uint64 = (value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
+export const text = (value) => Buffer.concat([uint64(Buffer.byteLength(value)), Buffer.from(value)]);
+export const uint32 = (value) => Buffer.from(Uint32Array.of(value).buffer);
+export const uint64 = (value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
 const padded_size = (size) => Math.ceil(size / alignment) * alignment;
-const padded = (bytes) => Buffer.concat([bytes, Buffer.alloc(padded_size(bytes.length) - bytes.length)]);
+export const padded = (bytes) => Buffer.concat([bytes, Buffer.alloc(padded_size(bytes.length) - bytes.length)]);
 
-// Norms are vectors of 32-bit ones, all else are matrices of 16-bit floats.
+// Norms are vectors of 32-bit ones, biases of zeros, all else are matrices of 16-bit floats.
 const elements = ([, ...dimensions]) => dimensions.reduce((product, dimension) => product * dimension, 1);
 const is_norm = (tensor) => tensor.length === 2;
 const byte_size = (tensor) => elements(tensor) * (is_norm(tensor) ? 4 : 2);
 
-function tensor_infos(tensors) {
+export function tensor_infos(tensors) {
   let offset = 0;
   return tensors.map((tensor) => {
     const [name, ...dimensions] = tensor;
@@ -154,14 +154,16 @@ function tensor_infos(tensors) {
   });
 }
 
-function weights(tensor) {
-  if (is_norm(tensor)) return padded(Buffer.from(new Float32Array(elements(tensor)).fill(1).buffer));
-  // Half floats of about 0.01 to 0.03 and either sign, from a small generator of fixed seed.
+export function weights(tensor, least = 0x2100) {
+  const is_bias = tensor[0].endsWith('.bias');
+  if (is_norm(tensor)) return padded(Buffer.from(new Float32Array(elements(tensor)).fill(is_bias ? 0 : 1).buffer));
+  // Half floats of either sign, from a small generator of fixed seed: from `least`, which is about 0.01, to three times
+  // that.
   const values = new Uint16Array(padded_size(byte_size(tensor)) / 2);
   let state = elements(tensor);
   for (let i = 0; i < values.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    values[i] = ((state >>> 16) & 0x8000) | (0x2100 + (((state >>> 8) & 0x7ff) % 0x600));
+    values[i] = ((state >>> 16) & 0x8000) | (least + (((state >>> 8) & 0x7ff) % 0x600));
   }
   return Buffer.from(values.buffer);
 }

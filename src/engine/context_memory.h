@@ -1,0 +1,17 @@
+// What one llama.cpp context and its model's weights take.
+#pragma once
+
+#include <cstdint>
+
+struct llama_context;
+
+namespace drover {
+
+struct ContextMemory {
+  std::uint64_t total_bytes = 0;   // weights, KV and compute buffers
+  std::uint64_t device_bytes = 0;  // the part of it that is not in host memory
+};
+
+ContextMemory context_memory(const llama_context* context);
+
+}  // namespace drover
