@@ -19,7 +19,7 @@ import { report } from './versus/report.mjs';
 import { Drover, LlamaServer } from './versus/servers.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const root = path.dirname(path.dirname(here));
+const root = fileURLToPath(new URL('..', import.meta.url));
 const say = (text) => console.log(text);
 const die = (text) => {
   console.error(`bench: ${text}`);
