@@ -1,9 +1,10 @@
-// The one client that drives both servers: POST /v1/chat/completions on connections that are kept, with as little work
-// of its own as it can, since it runs on the processors that it measures.
+// The one client that drives both servers: POST /v1/chat/completions, or /v1/completions, on connections that are kept,
+// with as little work of its own as it can, since it runs on the processors that it measures.
 import { once } from 'node:events';
 import net from 'node:net';
 
 const silence_ms_max = 600_000;
+const idle_ms_max = 1000;
 
 export class Client {
   constructor(port, model) {
@@ -17,28 +18,38 @@ export class Client {
     const streams = fields.stream !== false;
     const body = { model: this.model, messages, stream: streams, temperature: 0.8, ...fields };
     if (streams) body.stream_options = { include_usage: true };
-    return new Chat(this, this.head_of(JSON.stringify(body)));
+    return new Chat(this, this.request('/v1/chat/completions', body));
   }
 
-  head_of(body) {
+  // Sends a text to be continued; its whole answer comes at once.
+  completion(prompt, fields = {}) {
+    const body = { model: this.model, prompt, stream: false, temperature: 0.8, ...fields };
+    return new Chat(this, this.request('/v1/completions', body));
+  }
+
+  request(path, fields) {
+    const body = JSON.stringify(fields);
     return (
-      'POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n' +
+      `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
     );
   }
 
   async connection() {
-    const kept = this.idle.pop();
-    if (kept !== undefined && !kept.destroyed) return kept;
+    // A server may close what has been idle for some seconds, just when it is to be used again.
+    const recent = performance.now() - idle_ms_max;
+    for (let kept = this.idle.pop(); kept !== undefined; kept = this.idle.pop()) {
+      if (!kept.socket.destroyed && kept.since > recent) return kept.socket;
+      kept.socket.destroy();
+    }
     const socket = net.connect({ host: '127.0.0.1', port: this.port, noDelay: true });
     await once(socket, 'connect');
     socket.on('error', () => {});
-    socket.on('close', () => (this.idle = this.idle.filter((one) => one !== socket)));
     return socket;
   }
 
   close() {
-    for (const socket of this.idle) socket.destroy();
+    for (const { socket } of this.idle) socket.destroy();
     this.idle = [];
   }
 }
@@ -71,7 +82,7 @@ class Chat {
       this.socket.write(request);
       await this.read();
       if (this.socket.destroyed) return;
-      client.idle.push(this.socket);
+      client.idle.push({ socket: this.socket, since: performance.now() });
     } catch (error) {
       this.error ??= String(error.message ?? error);
     } finally {
@@ -92,9 +103,8 @@ class Chat {
     const parser = new AnswerParser((data) => this.on_data(data));
     return new Promise((resolve, reject) => {
       const finish = (settle, value) => {
-        socket.removeAllListeners('data');
+        for (const event of ['data', 'timeout']) socket.removeAllListeners(event);
         socket.removeListener('close', on_close);
-        socket.setTimeout(0);
         settle(value);
       };
       const on_close = () => finish(this.closed ? resolve : reject, new Error('the connection was closed'));
@@ -117,7 +127,7 @@ class Chat {
   }
 
   on_object({ choices = [], usage }) {
-    const piece = choices[0]?.delta?.content ?? choices[0]?.message?.content;
+    const piece = choices[0]?.delta?.content ?? choices[0]?.message?.content ?? choices[0]?.text;
     if (piece) {
       this.times.push(performance.now());
       this.text += piece;
