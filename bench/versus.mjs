@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 
 import { cases, columns } from './versus/cases.mjs';
 import { chart } from './versus/chart.mjs';
+import { LoadWatch } from './versus/load.mjs';
 import { make_models } from './versus/models.mjs';
 import { report } from './versus/report.mjs';
 import { Drover, LlamaServer } from './versus/servers.mjs';
@@ -90,13 +91,37 @@ function words_of(name) {
 
 // ---- measuring
 
+const others_max = 0.05; // of all processors, used by others: more, and a measurement does not count
+const retries = 2;
+
 const warm_up = (server) =>
   server.client.chat([{ role: 'user', content: 'warm' }], { max_tokens: 8, stream: false }).done;
+
+// Measures once, and anew if others have used the processors meanwhile.
+async function undisturbed(one, servers, column, name, entry) {
+  for (let attempt = 0; ; attempt++) {
+    const watch = new LoadWatch();
+    let values;
+    try {
+      values = await one.measure(servers[column].client, words_of(`${name} ${attempt}`));
+    } catch (error) {
+      say(`  ${columns[column]}: ${error.message}`);
+      return undefined;
+    }
+    const others = watch.others();
+    if (others <= others_max) return values;
+    say(`  ${columns[column]}: others used ${(100 * others).toFixed(0)} % of the processors`);
+    if (attempt === retries) {
+      entry.disturbed = (entry.disturbed ?? 0) + 1;
+      return values;
+    }
+  }
+}
 
 async function measure(key, options, models, results) {
   const one = cases[key];
   const old = options.add ? results.cases[key] : undefined;
-  const entry = { rounds: old?.rounds ?? 0, values: old?.values ?? {} };
+  const entry = { rounds: old?.rounds ?? 0, values: old?.values ?? {}, disturbed: old?.disturbed ?? 0 };
   say(`\n-- ${key}: ${one.title}`);
   const servers = {};
   try {
@@ -110,13 +135,8 @@ async function measure(key, options, models, results) {
       const seed = entry.rounds;
       for (const column of order) {
         if (round > 0 && column.startsWith('ollama')) continue;
-        let values;
-        try {
-          values = await one.measure(servers[column].client, words_of(`${key} ${seed}`));
-        } catch (error) {
-          say(`  ${columns[column]}: ${error.message}`);
-          continue;
-        }
+        const values = await undisturbed(one, servers, column, `${key} ${seed}`, entry);
+        if (values === undefined) continue;
         for (const [row, value] of Object.entries(values)) {
           entry.values[row] ??= {};
           (entry.values[row][column] ??= []).push(value);

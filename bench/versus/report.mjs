@@ -65,6 +65,9 @@ function table(key, entry) {
   return lines.join('\n');
 }
 
+const disturbed = ({ disturbed: count = 0 }) =>
+  count > 0 ? `, ${count} measurements disturbed by others on the machine` : '';
+
 export function report({ about = {}, cases: measured }) {
   const parts = [
     `# Drover against the engine's own server
@@ -97,7 +100,7 @@ twentieth of its work for each token of a prompt, "tiny" next to none.
 
 ${table(key, entry)}
 
-Model ${one.model}; ${entry.rounds} rounds on ${entry.date}. Drover: OLLAMA_NUM_PARALLEL=${one.settings.drover.places},
+Model ${one.model}; ${entry.rounds} rounds on ${entry.date}${disturbed(entry)}. Drover: OLLAMA_NUM_PARALLEL=${one.settings.drover.places},
 OLLAMA_CONTEXT_LENGTH=${one.settings.drover.context}. llama-server: \`${one.settings.llama.join(' ')}\`.
 `,
     );
