@@ -18,13 +18,13 @@ export class Client {
     const streams = fields.stream !== false;
     const body = { model: this.model, messages, stream: streams, temperature: 0.8, ...fields };
     if (streams) body.stream_options = { include_usage: true };
-    return new Chat(this, this.request('/v1/chat/completions', body));
+    return new Chat(this, this.request('/v1/chat/completions', body), streams);
   }
 
   // Sends a text to be continued; its whole answer comes at once.
   completion(prompt, fields = {}) {
     const body = { model: this.model, prompt, stream: false, temperature: 0.8, ...fields };
-    return new Chat(this, this.request('/v1/completions', body));
+    return new Chat(this, this.request('/v1/completions', body), false);
   }
 
   request(path, fields) {
@@ -63,7 +63,8 @@ class Chat {
   usage = undefined; // {prompt, output, cached}: tokens
   error = undefined;
 
-  constructor(client, request) {
+  constructor(client, request, streams) {
+    this.streams = streams;
     this.first = new Promise((resolve) => (this.on_first = resolve)); // of the pieces; or the end
     this.done = this.run(client, request).then(() => this);
   }
@@ -82,7 +83,9 @@ class Chat {
       this.socket.write(request);
       await this.read();
       if (this.socket.destroyed) return;
-      client.idle.push({ socket: this.socket, since: performance.now() });
+      // After a stream a server may close the connection without a word.
+      if (this.streams) this.socket.destroy();
+      else client.idle.push({ socket: this.socket, since: performance.now() });
     } catch (error) {
       this.error ??= String(error.message ?? error);
     } finally {
