@@ -9,13 +9,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { bert } from '../tests/e2e/bert.mjs';
-import { cria_file } from '../tests/e2e/harness.mjs';
+import { cria_file, free_port } from '../tests/e2e/harness.mjs';
 
 const { values: asked } = parseArgs({
   options: {
@@ -41,15 +40,6 @@ function model_file() {
   const file = path.join(folder, 'minilm.gguf');
   fs.writeFileSync(file, bert(minilm));
   return file;
-}
-
-async function free_port() {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 function post(port, target, body, agent) {

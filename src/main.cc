@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/log.h"
 #include "cli/serve.h"
+#include "engine/quantize.h"
 #include "runner/runner.h"
 
 namespace {
@@ -38,6 +39,13 @@ int run(int argc, char** argv) {
     drover::cli::set_up_runner_log(debug != nullptr && *debug != '\0' && *debug != '0');
     exit_code = drover::run_runner(descriptor);
   });
+
+  CLI::App* quantize = app.add_subcommand("quantize", "Quantize a model, for the server")->group("");
+  drover::QuantizeArguments work;
+  quantize->add_option("--type", work.file_type)->required();
+  quantize->add_option("--target", work.target)->required();
+  quantize->add_option("sources", work.sources)->required();
+  quantize->callback([&] { exit_code = drover::run_quantize(work); });
 
   try {
     app.parse(argc, argv);

@@ -17,7 +17,8 @@ namespace drover::api {
 // Durations of one request as its client sees them.
 struct Timing {
   TimePoint arrived;
-  Duration load{};  // queue and load: until the request had its place
+  Duration load{};   // queue and load: until the request had its place
+  Duration queue{};  // the queue's part of that
 };
 
 struct Ending {

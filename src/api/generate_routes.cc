@@ -28,7 +28,7 @@ class Answer {
   };
 
   Answer(http::Exchange& exchange, AnswerForm& form, ErrorText error_text, Kind kind, TimePoint arrived)
-      : exchange_(exchange), form_(form), error_text_(error_text), kind_(kind), timing_{arrived, {}} {}
+      : exchange_(exchange), form_(form), error_text_(error_text), kind_(kind), timing_{arrived, {}, {}} {}
 
   asio::awaitable<void> run(Ticket& ticket) {
     exchange_.on_disconnect([&ticket] { ticket.cancel(); });
@@ -54,6 +54,7 @@ class Answer {
   asio::awaitable<bool> on_event(RequestEvent& event) {
     if (auto* dispatched = std::get_if<EventDispatched>(&event)) {
       timing_.load = dispatched->waited;
+      timing_.queue = dispatched->queued;
       co_return true;
     }
     if (auto* chunk = std::get_if<pb::Chunk>(&event)) {

@@ -198,9 +198,9 @@ std::optional<RequestError> read_tools(const Json& body, const Json& tools, cons
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
   const auto choice = body.find("tool_choice");
   if (choice != body.end() && *choice == "none") return std::nullopt;
-  // That a model calls a tool cannot be forced: "required" is a wish, and a function by name the only one offered.
   if (choice == body.end() || choice->is_null() || *choice == "auto" || *choice == "required") {
     chat.set_tools_json(tools.dump());
+    chat.set_tool_required(choice != body.end() && *choice == "required");
     return std::nullopt;
   }
   const Json* name = chosen_function(*choice);
@@ -209,7 +209,9 @@ std::optional<RequestError> read_tools(const Json& body, const Json& tools, cons
   }
   const Json chosen = tools_named(tools, *name);
   if (chosen.empty()) return bad(fmt::format("tool_choice names {}, which is not among the tools", to_text(*name)));
+  // A function by name is the only one that is offered, and has to be called.
   chat.set_tools_json(chosen.dump());
+  chat.set_tool_required(true);
   return std::nullopt;
 }
 
@@ -340,6 +342,10 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
   target.manifest_digest = model->digest.hex();
   target.model_path = model->model_path.string();
   target.key = model->model_digest.to_string();
+  for (const auto& path : model->shard_paths) {
+    target.shard_paths.push_back(path.string());
+    target.key += "," + path.filename().string();
+  }
   for (const auto& path : model->adapter_paths) {
     target.adapter_paths.push_back(path.string());
     target.key += "+" + path.filename().string();

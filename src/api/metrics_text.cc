@@ -152,6 +152,8 @@ void write_requests(Writer& writer) {
                    &ModelMetrics::total);
   writer.histogram("drover_prompt_tokens", "Tokens in a request's prompt.", &ModelMetrics::prompt_tokens);
   writer.histogram("drover_output_tokens", "Tokens that a request's answer took.", &ModelMetrics::output_tokens);
+  writer.counter("drover_generated_tokens_total", "Tokens of answers so far, those of running requests included.",
+                 [](const ModelMetrics& metrics) { return metrics.generated_tokens; });
   writer.counter("drover_cached_prompt_tokens_total", "Prompt tokens that were found in the cache.",
                  [](const ModelMetrics& metrics) { return metrics.cached_tokens; });
 }

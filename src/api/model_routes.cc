@@ -1,31 +1,20 @@
-// The model library's routes: tags, ps, show, create, blobs, copy, delete; and the server's greeting and version.
+// The model library's routes: tags, ps, show, blobs, copy, delete; and the server's greeting and version.
 #include <fmt/format.h>
-
-#include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <deque>
 
 #include "api/error_status.h"
 #include "api/service.h"
-#include "store/parameters.h"
-#include "template/template.h"
 
 namespace drover::api {
 namespace {
 
 constexpr std::size_t kUploadPieceBytes = 256u << 10;
+// The Ollama whose API this is: clients refuse servers that are older than what they need.
+constexpr const char* kOllamaVersion = "0.20.0";
 
 using ModelPointer = std::shared_ptr<const Model>;
 
 std::string modified_at(const Model& model) {
   return timestamp(std::chrono::duration_cast<std::chrono::nanoseconds>(model.modified_at.time_since_epoch()).count());
-}
-
-// The model's name in a request: `model`, or `name` as older clients call it.
-std::string model_field(Fields& fields) {
-  std::string name = fields.text("model");
-  return name.empty() ? fields.text("name") : name;
 }
 
 asio::awaitable<void> send_text(http::Exchange& exchange, std::string text, int status = 200) {
@@ -166,7 +155,7 @@ asio::awaitable<void> show(Service& service, http::Exchange& exchange) {
     Model model = **found;
     if (!system.empty()) model.system = system;
     if (!verbose) return show_answer(model, *model.gguf, false);
-    auto gguf = Gguf::read(model.model_path, GgufArrays::kAll);
+    auto gguf = read_gguf(model, GgufArrays::kAll);
     if (!gguf) return std::move(gguf).error();
     return show_answer(model, *gguf, true);
   };
@@ -176,142 +165,6 @@ asio::awaitable<void> show(Service& service, http::Exchange& exchange) {
   } else {
     co_await send_error(exchange, answer.error());
   }
-}
-
-// ---- create
-
-using FileList = std::vector<std::pair<std::string, std::string>>;
-
-FileList read_files(Fields& fields, const char* field) {
-  FileList files;
-  const Json* object = fields.object(field);
-  if (object == nullptr) return files;
-  for (const auto& [name, digest] : object->items()) {
-    if (!digest.is_string()) {
-      fields.fail(
-          fmt::format("json: cannot unmarshal a digest into Go struct field CreateRequest.{} of type string", field));
-      return {};
-    }
-    files.emplace_back(name, digest.get<std::string>());
-  }
-  return files;
-}
-
-Result<CreateSpec> read_create(const Json& body) {
-  Fields fields(body, "CreateRequest");
-  const std::string text = model_field(fields);
-  auto name = ModelName::parse(text);
-  if (fields.error()) return *fields.error();
-  if (!name) return name.error();
-  CreateSpec spec(*name);
-  if (const std::string from = fields.text("from"); !from.empty()) {
-    auto parsed = ModelName::parse(from);
-    if (!parsed) return parsed.error();
-    spec.from = *parsed;
-  }
-  spec.files = read_files(fields, "files");
-  spec.adapters = read_files(fields, "adapters");
-  spec.template_text = fields.optional_text("template");
-  spec.system = fields.optional_text("system");
-  if (const Json* parameters = fields.object("parameters")) spec.parameters = *parameters;
-  if (const Json* messages = fields.array("messages")) spec.messages = *messages;
-  spec.licenses = fields.text_or_texts("license");
-  spec.renderer = fields.text("renderer");
-  spec.parser = fields.text("parser");
-  spec.requires_version = fields.text("requires");
-  spec.quantize = fields.text("quantize");
-  if (spec.quantize.empty()) spec.quantize = fields.text("quantization");
-  if (fields.error()) return *fields.error();
-  if (spec.template_text) {
-    if (auto parsed = go_template::Template::parse(*spec.template_text); !parsed) {
-      return invalid("template error: " + parsed.error().message);
-    }
-  }
-  return spec;
-}
-
-// The statuses of a running create, posted by a disk thread and read on the I/O thread.
-struct CreateProgress {
-  explicit CreateProgress(asio::any_io_executor executor) : wake(executor, asio::steady_timer::time_point::max()) {}
-  asio::steady_timer wake;  // never expires; cancelled when something has happened
-  std::deque<std::string> statuses;
-  std::optional<Result<void>> result;
-};
-
-asio::awaitable<void> stream_progress(http::Exchange& exchange, std::shared_ptr<CreateProgress> progress) {
-  while (true) {
-    while (!progress->statuses.empty()) {
-      if (!exchange.begun()) {
-        const bool begun = co_await exchange.begin(200, kNdjsonType);
-        if (!begun) co_return;
-      }
-      std::string line = "{\"status\":";
-      append_json_string(line, progress->statuses.front());
-      line += "}\n";
-      progress->statuses.pop_front();
-      const bool written = co_await exchange.write(line);
-      if (!written) co_return;
-    }
-    if (progress->result) break;
-    boost::system::error_code ignored;
-    co_await progress->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  const Result<void>& result = *progress->result;
-  if (!result && !exchange.begun()) {
-    co_await send_error(exchange, result.error());
-    co_return;
-  }
-  if (!result) {
-    std::string line = "{\"error\":";
-    append_json_string(line, result.error().message);
-    line += "}\n";
-    co_await exchange.write(line);
-  }
-  co_await exchange.finish();
-}
-
-asio::awaitable<void> create(Service& service, http::Exchange& exchange) {
-  const std::optional<Json> body = co_await read_json(service, exchange);
-  if (!body) co_return;
-  auto spec = read_create(*body);
-  const bool stream = Fields(*body, "CreateRequest").flag("stream").value_or(true);
-  if (!spec) {
-    co_await send_error(exchange, spec.error());
-    co_return;
-  }
-  const auto executor = co_await asio::this_coro::executor;
-  const auto progress = std::make_shared<CreateProgress>(executor);
-  asio::post(service.disk, [&service, spec = std::move(*spec), progress, executor] {
-    const auto report = [&](const std::string& status) {
-      asio::post(executor, [progress, status] {
-        progress->statuses.push_back(status);
-        progress->wake.cancel();
-      });
-    };
-    Result<void> result = service.store.create(spec, report);
-    if (!result && result.error().code == ErrorCode::kNotFound && spec.from) {
-      result = model_not_found(spec.from->display_shortest());
-    }
-    asio::post(executor, [progress, result = std::move(result)]() mutable {
-      progress->result = std::move(result);
-      progress->wake.cancel();
-    });
-  });
-  if (stream) {
-    co_await stream_progress(exchange, progress);
-    co_return;
-  }
-  while (!progress->result) {
-    boost::system::error_code ignored;
-    co_await progress->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-  if (!*progress->result) {
-    co_await send_error(exchange, progress->result->error());
-    co_return;
-  }
-  Json answer = Json::object();
-  answer["status"] = "success";
-  co_await send_json(exchange, answer);
 }
 
 // ---- blobs
@@ -420,7 +273,8 @@ void add_model_routes(http::Router& router, Service& service) {
   add("GET", "/", [](Service&, http::Exchange& exchange) { return send_text(exchange, "Ollama is running"); });
   add("GET", "/api/version", [](Service&, http::Exchange& exchange) -> asio::awaitable<void> {
     Json body = Json::object();
-    body["version"] = DROVER_VERSION;
+    body["version"] = kOllamaVersion;
+    body["drover"] = DROVER_VERSION;
     co_await send_json(exchange, body);
   });
   // The process lives; and: it can take a request now. Neither touches the disk or a runner.
@@ -429,7 +283,6 @@ void add_model_routes(http::Router& router, Service& service) {
   add("GET", "/api/tags", tags);
   add("GET", "/api/ps", ps);
   add("POST", "/api/show", show);
-  add("POST", "/api/create", create);
   add("HEAD", "/api/blobs/:digest", blob_head);
   add("POST", "/api/blobs/:digest", blob_post);
   add("POST", "/api/copy", copy);

@@ -10,7 +10,7 @@ namespace {
 
 // Spaces fill the metrics up to this many bytes, so that equal answers have equal lengths whatever their durations:
 // load generators such as ab take an answer of another length for a failed one.
-constexpr std::size_t kMetricsBytes = 224;
+constexpr std::size_t kMetricsBytes = 256;
 
 std::uint64_t nanoseconds(Duration duration) {
   const auto count = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
@@ -24,6 +24,7 @@ void append_metrics(std::string& out, const Timing& timing, const pb::Finished& 
   };
   field("total_duration", nanoseconds(Clock::now() - timing.arrived));
   field("load_duration", nanoseconds(timing.load));
+  field("queue_duration", nanoseconds(timing.queue));
   field("prompt_eval_count", finished.prompt_tokens());
   field("prompt_eval_cached_count", finished.cached_tokens());
   field("prompt_eval_duration", finished.prompt_ns());

@@ -38,6 +38,11 @@ asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, i
   co_return co_await exchange.send(code, kJsonType, std::move(text), std::move(headers));
 }
 
+std::string model_field(Fields& fields) {
+  std::string name = fields.text("model");
+  return name.empty() ? fields.text("name") : name;
+}
+
 Json model_details(const Model& model) {
   Json families = model.config.families.empty() ? Json(nullptr) : Json(model.config.families);
   Json details = Json::object();

@@ -56,6 +56,9 @@ asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, i
                                  std::optional<Duration> retry_after = std::nullopt,
                                  ErrorText error_text = ollama_error_text);
 
+// The model's name in a request: `model`, or `name` as older clients call it.
+std::string model_field(Fields& fields);
+
 inline Error model_not_found(std::string_view name) {
   return not_found("model '" + std::string(name) + "' not found");
 }
@@ -74,5 +77,7 @@ void add_queue_routes(http::Router& router, Service& service);
 void add_metrics_routes(http::Router& router, Service& service);
 // And its embeddings, OpenAI's face of them included.
 void add_embed_routes(http::Router& router, Service& service);
+// Adds the dashboard, a page that uses the routes above: GET /ui.
+void add_ui_routes(http::Router& router);
 
 }  // namespace drover::api

@@ -31,7 +31,7 @@ TEST(Host, AllForms) {
   const std::map<std::string, std::string> cases = {
       {"", "http://127.0.0.1:11434"},
       {"0.0.0.0", "http://0.0.0.0:11434"},
-      {":8080", "http://127.0.0.1:8080"},
+      {":8080", "http://0.0.0.0:8080"},
       {"localhost:1234", "http://localhost:1234"},
       {"[::1]:99", "http://[::1]:99"},
       {"[::]", "http://[::]:11434"},
@@ -66,16 +66,23 @@ TEST(Settings, DefaultsAndTrimming) {
   EXPECT_EQ(settings->request_timeout, 10min);
   EXPECT_EQ(settings->models, "/home/ana/.ollama/models");
   EXPECT_EQ(with({{"OLLAMA_NUM_PARALLEL", "auto"}})->parallel, 0);
+  const std::map<std::string, double> weights{{"id:a=b", 0.5}, {"10.0.0.7", 4}};
+  EXPECT_EQ(with({{"DROVER_CLIENT_WEIGHTS", "id:a=b=0.5, 10.0.0.7=4"}})->client_weights, weights);
   EXPECT_EQ(settings->itl_target_ms, 0);
   EXPECT_EQ(with({{"DROVER_ITL_TARGET_MS", "250"}})->itl_target_ms, 250);
 }
 
 TEST(Settings, NamesTheVariableThatIsWrong) {
+  for (const char* weights :
+       {"id:web", "=2", "id:web=", "id:web=2x", "id:web=nan", "id:web=-1", "id:web=1e9", "a=1,b"}) {
+    EXPECT_FALSE(with({{"DROVER_CLIENT_WEIGHTS", weights}}).ok()) << weights;
+  }
   for (const auto& [name, value] : std::map<std::string, std::string>{{"OLLAMA_NUM_PARALLEL", "many"},
                                                                       {"OLLAMA_MAX_QUEUE", "-3"},
                                                                       {"OLLAMA_KEEP_ALIVE", "soon"},
                                                                       {"DROVER_ITL_TARGET_MS", "-1"},
                                                                       {"OLLAMA_KV_CACHE_TYPE", "q3"},
+                                                                      {"DROVER_CLIENT_WEIGHTS", "id:web=0"},
                                                                       {"OLLAMA_FLASH_ATTENTION", "maybe"},
                                                                       {"OLLAMA_HOST", "x:y"}}) {
     const auto settings = with({{name, value}});

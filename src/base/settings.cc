@@ -1,6 +1,7 @@
 #include "base/settings.h"
 
 #include <charconv>
+#include <system_error>
 
 #include "base/go_duration.h"
 
@@ -68,6 +69,8 @@ class Reader {
 
 constexpr long long kParallelMax = 64;
 constexpr int kItlTargetMsMax = 60'000;
+constexpr double kClientWeightMin = 0.01;
+constexpr double kClientWeightMax = 100;
 constexpr long long kLoadedModelsMax = 64;
 constexpr long long kQueueMax = 1'000'000;
 constexpr long long kContextMax = 16'777'216;
@@ -82,6 +85,24 @@ std::vector<std::string> split_commas(const std::string& text) {
     start = end + 1;
   }
   return parts;
+}
+
+// DROVER_CLIENT_WEIGHTS: "id:batch=0.5,key:1a2b3c4d=4". The weight follows the last "=", as an id may hold one.
+void read_weights(Reader& reader, std::map<std::string, double>& weights) {
+  constexpr const char* kName = "DROVER_CLIENT_WEIGHTS";
+  for (const std::string& part : split_commas(reader.text(kName))) {
+    const auto equals = part.rfind('=');
+    double weight = 0;
+    if (equals != std::string::npos && equals > 0) {
+      const char* end = part.data() + part.size();
+      const auto parsed = std::from_chars(part.data() + equals + 1, end, weight);
+      if (parsed.ec != std::errc() || parsed.ptr != end) weight = 0;
+    }
+    if (!(weight >= kClientWeightMin && weight <= kClientWeightMax)) {
+      return reader.fail(kName, part, "client=weight with a weight from 0.01 to 100");
+    }
+    weights[part.substr(0, equals)] = weight;
+  }
 }
 
 }  // namespace
@@ -122,7 +143,8 @@ Result<HostAddress> parse_host(std::string_view text) {
     if (!rest.empty()) port = rest.substr(1);
   } else if (const auto colon = rest.find(':');
              colon != std::string_view::npos && rest.find(':', colon + 1) == std::string_view::npos) {
-    if (colon > 0) address.host = std::string(rest.substr(0, colon));
+    // A port alone means every address that this machine has.
+    address.host = colon > 0 ? std::string(rest.substr(0, colon)) : "0.0.0.0";
     port = rest.substr(colon + 1);
   } else if (!rest.empty()) {
     address.host = std::string(rest);
@@ -176,6 +198,7 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
     reader.fail("DROVER_LOG_FORMAT", format, "text or json");
   }
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
+  read_weights(reader, settings.client_weights);
   reader.integer("DROVER_ITL_TARGET_MS", settings.itl_target_ms, 0, kItlTargetMsMax);
   reader.integer("DROVER_MAX_TOKENS", settings.output_tokens_max, 0, 1ll << 30);
   reader.duration("DROVER_MAX_GENERATION_TIME", settings.generation_max);

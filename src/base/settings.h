@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,9 +39,11 @@ struct Settings {
   std::chrono::nanoseconds load_timeout = std::chrono::minutes(5);     // OLLAMA_LOAD_TIMEOUT, without progress; 0: none
   int context_length = 0;                                              // OLLAMA_CONTEXT_LENGTH; 0: chosen by the server
   std::string kv_cache_type;                                           // OLLAMA_KV_CACHE_TYPE: "", f16, q8_0, q4_0
-  std::optional<bool> flash_attention;         // OLLAMA_FLASH_ATTENTION; unset: the engine decides
-  std::vector<std::string> origins;            // OLLAMA_ORIGINS, beside the ones that are always allowed
-  std::vector<std::string> pinned;             // DROVER_PIN: models loaded at start and never unloaded
+  std::optional<bool> flash_attention;  // OLLAMA_FLASH_ATTENTION; unset: the engine decides
+  std::vector<std::string> origins;     // OLLAMA_ORIGINS, beside the ones that are always allowed
+  std::vector<std::string> pinned;      // DROVER_PIN: models loaded at start and never unloaded
+  // DROVER_CLIENT_WEIGHTS: clients as lists and logs show them, and their share beside others; by default 1.
+  std::map<std::string, double> client_weights;
   int itl_target_ms = 0;                       // DROVER_ITL_TARGET_MS: aim between two tokens; 0: adapts
   int output_tokens_max = 0;                   // DROVER_MAX_TOKENS per request; 0: no limit
   std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit

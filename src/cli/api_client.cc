@@ -1,6 +1,5 @@
 #include "cli/api_client.h"
 
-#include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "base/curl_handles.h"
 #include "cli/terminal.h"
 
 namespace drover::cli {
@@ -19,15 +19,6 @@ namespace {
 constexpr int kTickMilliseconds = 50;
 constexpr long kConnectSecondsMax = 30;
 
-struct CloseEasy {
-  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
-};
-struct CloseMulti {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
 struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };

@@ -321,7 +321,7 @@ class Bench {
     const auto version = ask(target.url + "/api/version", kDetectTimeout);
     if (!version.ok()) return version.error();
     if (version->status == 200) {
-      target.version = text_field(Json::parse(version->body, nullptr, false), "version");
+      target.version = server_version(Json::parse(version->body, nullptr, false));
       if (!target.version.empty()) return {};
     }
     const auto models = ask(target.url + "/v1/models", kDetectTimeout);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/terminal.h"
 
 namespace drover::cli {
@@ -9,6 +11,7 @@ namespace {
 
 constexpr std::size_t kAnswerBufferMax = 16u << 20;  // bytes of one line, or of one answer that is not streamed
 constexpr int kErrorColumnsMax = 200;
+constexpr auto kNanosecondsMax = static_cast<std::uint64_t>(std::chrono::nanoseconds::max().count());
 
 // The text of {"error": "…"} and of OpenAI's {"error": {"message": "…"}}.
 std::string error_in(const Json& object) {
@@ -134,7 +137,10 @@ std::uint64_t AnswerReader::take_ollama(const Json& object) {
     output_tokens_ = optional_count(object, "eval_count");
     prompt_tokens_ = optional_count(object, "prompt_eval_count");
     const auto total = optional_count(object, "total_duration");
-    if (total) {
+    if (const auto queue = optional_count(object, "queue_duration")) {
+      queue_wait_ = std::chrono::nanoseconds(static_cast<std::int64_t>(std::min(*queue, kNanosecondsMax)));
+      queue_wait_is_told_ = true;
+    } else if (total) {
       const std::uint64_t busy = count_field(object, "prompt_eval_duration") + count_field(object, "eval_duration");
       queue_wait_ = std::chrono::nanoseconds(static_cast<std::int64_t>(*total > busy ? *total - busy : 0));
     }

@@ -37,8 +37,10 @@ class AnswerReader {
   const std::string& error_text() const { return error_text_; }
   std::optional<std::uint64_t> output_tokens() const { return output_tokens_; }
   std::optional<std::uint64_t> prompt_tokens() const { return prompt_tokens_; }
-  // The time in which the server neither read the prompt nor generated: queue and load. Only Ollama's API says so.
+  // How long the request waited for its turn, as Drover tells it; of Ollama's answers, the time in which the server
+  // neither read the prompt nor generated: queue and load. OpenAI's say nothing.
   std::optional<std::chrono::nanoseconds> queue_wait() const { return queue_wait_; }
+  bool queue_wait_is_told() const { return queue_wait_is_told_; }
 
  private:
   std::uint64_t take_line(std::string_view line);
@@ -56,6 +58,7 @@ class AnswerReader {
   std::optional<std::uint64_t> output_tokens_;
   std::optional<std::uint64_t> prompt_tokens_;
   std::optional<std::chrono::nanoseconds> queue_wait_;
+  bool queue_wait_is_told_ = false;
 };
 
 }  // namespace drover::cli

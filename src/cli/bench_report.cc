@@ -160,6 +160,7 @@ Json level_json(const LevelResult& level) {
   json["inter_token"] = latency_json(stats.between());
   json["total"] = latency_json(stats.total());
   json["queue_wait"] = latency_json(stats.queue_wait());
+  json["queue_wait_by"] = stats.queue_wait_is_told() ? "server" : "durations";
   json["errors"] = Json::object();
   for (const auto& [kind, error] : stats.errors()) {
     json["errors"][kind] = {{"count", error.count}, {"example", error.example}};
@@ -254,7 +255,12 @@ std::vector<std::string> report_notes(const BenchWork& work, const std::vector<L
   }
   if (std::all_of(levels.begin(), levels.end(),
                   [](const auto& level) { return level.stats.queue_wait().count() > 0; })) {
-    counted += " Waiting is what an answer's durations leave: neither reading the prompt nor generating.";
+    const bool told =
+        std::all_of(levels.begin(), levels.end(), [](const auto& level) { return level.stats.queue_wait_is_told(); });
+    counted += told ? " Waiting is what the server says that a request waited for its turn."
+                    : " Waiting is what an answer's durations leave: neither reading the prompt nor generating.";
+  } else {
+    counted += " The server does not say how long requests wait.";
   }
   notes.push_back(std::move(counted));
   double cpu = 0;

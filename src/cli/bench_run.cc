@@ -129,6 +129,7 @@ class Level {
         outcome_.tokens = reader_.output_tokens();
         outcome_.prompt_tokens = reader_.prompt_tokens();
         outcome_.queue_wait = reader_.queue_wait();
+        outcome_.queue_wait_is_told = reader_.queue_wait_is_told();
       } else {
         outcome_.error = kind_of(end.failure);
         outcome_.error_text = end.text;

@@ -75,6 +75,7 @@ void LevelStats::add(const RequestOutcome& outcome) {
   total_.add(outcome.end - outcome.intended);
   if (outcome.first_piece) first_token_.add(*outcome.first_piece - outcome.intended);
   if (outcome.queue_wait) queue_wait_.add(*outcome.queue_wait);
+  if (!outcome.queue_wait_is_told) queue_wait_is_told_ = false;
   if (!outcome.tokens) tokens_are_exact_ = false;
   const std::uint64_t tokens = outcome.tokens.value_or(outcome.pieces);
   output_tokens_ += tokens;
@@ -112,6 +113,7 @@ void LevelStats::merge(const LevelStats& other) {
   measured_tokens_ += other.measured_tokens_;
   measured_seconds_ += other.measured_seconds_;
   tokens_are_exact_ = tokens_are_exact_ && other.tokens_are_exact_;
+  queue_wait_is_told_ = queue_wait_is_told_ && other.queue_wait_is_told_;
   for (const auto& [kind, error] : other.errors_) {
     ErrorCount& own = errors_[kind];
     if (own.count == 0) own.example = error.example;

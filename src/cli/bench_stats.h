@@ -43,8 +43,9 @@ struct RequestOutcome {
   std::optional<std::uint64_t> tokens;     // as the server counted them
   std::optional<std::uint64_t> prompt_tokens;
   std::optional<Nanoseconds> queue_wait;
-  std::string error;       // the kind, such as "HTTP 503"; empty: it succeeded
-  std::string error_text;  // what the server said
+  bool queue_wait_is_told = false;  // by the server; else it is what its durations leave
+  std::string error;                // the kind, such as "HTTP 503"; empty: it succeeded
+  std::string error_text;           // what the server said
 };
 
 struct ErrorCount {
@@ -83,6 +84,8 @@ class LevelStats {
   const LatencyHistogram& between() const { return between_; }
   const LatencyHistogram& total() const { return total_; }  // from the intended start
   const LatencyHistogram& queue_wait() const { return queue_wait_; }
+  // Whether the server said how long each request waited; else it is what its durations leave.
+  bool queue_wait_is_told() const { return queue_wait_is_told_; }
 
  private:
   std::optional<Nanoseconds> window_;
@@ -96,6 +99,7 @@ class LevelStats {
   double measured_tokens_ = 0;
   double measured_seconds_ = 0;
   bool tokens_are_exact_ = true;
+  bool queue_wait_is_told_ = true;
   std::map<std::string, ErrorCount> errors_;
   LatencyHistogram first_token_;
   LatencyHistogram between_;

@@ -210,12 +210,23 @@ TEST(AnswerReader, ReadsStreamsHoweverTheyAreCut) {
     EXPECT_EQ(ollama.output_tokens(), 7u);
     EXPECT_EQ(ollama.prompt_tokens(), 9u);
     EXPECT_EQ(ollama.queue_wait(), std::chrono::nanoseconds(200));
+    EXPECT_FALSE(ollama.queue_wait_is_told());
     AnswerReader openai(BenchApi::kOpenAi, AnswerMode::kStream);
     EXPECT_EQ(take_all(openai, kOpenAiStream, at_a_time), 2u);
     EXPECT_EQ(openai.error(), "");
     EXPECT_EQ(openai.output_tokens(), 7u);
     EXPECT_EQ(openai.queue_wait(), std::nullopt);
   }
+}
+
+TEST(AnswerReader, BelievesAServerThatTellsHowLongARequestWaited) {
+  AnswerReader drover(BenchApi::kOllama, AnswerMode::kWhole);
+  take_all(drover, R"({"response":"a","done":true,"total_duration":1000,"eval_duration":5,"queue_duration":40})", 5);
+  EXPECT_EQ(drover.queue_wait(), std::chrono::nanoseconds(40));
+  EXPECT_TRUE(drover.queue_wait_is_told());
+  AnswerReader liar(BenchApi::kOllama, AnswerMode::kWhole);
+  take_all(liar, R"({"response":"a","done":true,"queue_duration":18446744073709551615})", 5);
+  EXPECT_EQ(liar.queue_wait(), std::chrono::nanoseconds::max());
 }
 
 TEST(AnswerReader, ReadsWholeAnswers) {

@@ -336,17 +336,17 @@ void add_client_commands(CLI::App& app, int& exit_code) {
 }
 
 void print_version(const std::string& own_version) {
-  std::string server_version;
+  std::string server;
   if (const auto address = server_address(); address.ok()) {
     ApiClient client(*address);
-    if (const auto answer = client.get("/api/version"); answer.ok()) server_version = text_field(*answer, "version");
+    if (const auto answer = client.get("/api/version"); answer.ok()) server = server_version(*answer);
   }
-  if (server_version.empty()) {
+  if (server.empty()) {
     print("Warning: could not connect to a running Drover instance\n");
   } else {
-    print(fmt::format("drover version is {}\n", printable(server_version)));
+    print(fmt::format("drover version is {}\n", printable(server)));
   }
-  if (server_version != own_version) print(fmt::format("Warning: client version is {}\n", own_version));
+  if (server != own_version) print(fmt::format("Warning: client version is {}\n", own_version));
 }
 
 Result<void> list_models(ApiClient& client, const std::string& prefix) {

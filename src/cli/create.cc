@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <regex>
 #include <set>
 #include <system_error>
 
@@ -43,10 +44,27 @@ fs::path expand(const std::string& text, const fs::path& folder) {
   return folder / text;  // An absolute text stays as it is.
 }
 
-// The GGUF files that a path stands for: itself, or those of the folder that it is.
+// The files beside it that llama.cpp splits a model into, itself among them, if it is called as one of those.
+std::vector<fs::path> parts_of_model(const fs::path& path) {
+  static const std::regex kPart(R"((.*)-\d{5}-of-(\d{5})\.gguf)");
+  std::smatch match;
+  const std::string name = path.filename().string();
+  if (!std::regex_match(name, match, kPart)) return {path};
+  std::vector<fs::path> parts;
+  const int count = std::stoi(match[2]);
+  for (int number = 1; number <= count; ++number) {
+    const fs::path part =
+        path.parent_path() / fmt::format("{}-{:05}-of-{}.gguf", match[1].str(), number, match[2].str());
+    std::error_code failure;
+    if (part == path || fs::is_regular_file(part, failure)) parts.push_back(part);  // the server says what is missing
+  }
+  return parts;
+}
+
+// The GGUF files that a path stands for: itself, with what it is a part of; or those of the folder that it is.
 Result<std::vector<fs::path>> model_files(const fs::path& path) {
   std::error_code failure;
-  if (!fs::is_directory(path, failure)) return std::vector<fs::path>{path};
+  if (!fs::is_directory(path, failure)) return parts_of_model(path);
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(path, failure)) {
     if (entry.path().extension() == ".gguf" && entry.is_regular_file(failure)) files.push_back(entry.path());
@@ -60,7 +78,12 @@ Result<std::vector<fs::path>> model_files(const fs::path& path) {
 Result<void> add_files(CreatePlan& plan, const fs::path& path, LocalFile::Use use) {
   auto files = model_files(path);
   if (!files.ok()) return files.error();
-  for (const fs::path& file : *files) plan.files.push_back({file, file.filename().string(), use});
+  for (const fs::path& file : *files) {
+    const auto same = [&](const LocalFile& other) { return other.path == file && other.use == use; };
+    if (std::none_of(plan.files.begin(), plan.files.end(), same)) {
+      plan.files.push_back({file, file.filename().string(), use});
+    }
+  }
   return {};
 }
 

@@ -1,6 +1,5 @@
 #include "cli/http_loop.h"
 
-#include <curl/curl.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "base/curl_handles.h"
 
 namespace drover::cli {
 namespace {
@@ -21,15 +21,6 @@ constexpr long kConnectSecondsMax = 30;
 constexpr long kIdleConnectionsMax = 8192;
 constexpr auto kFetchTick = std::chrono::milliseconds(100);
 
-struct CloseEasy {
-  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
-};
-struct CloseMulti {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
 using Easy = std::unique_ptr<CURL, CloseEasy>;
 using HeaderList = std::unique_ptr<curl_slist, FreeList>;
 

@@ -21,6 +21,12 @@ inline std::string text_field(const Json& object, std::string_view name) {
   return field != nullptr && field->is_string() ? field->get<std::string>() : std::string();
 }
 
+// What /api/version says: Drover's own version where it is one, else Ollama's.
+inline std::string server_version(const Json& answer) {
+  const std::string own = text_field(answer, "drover");
+  return own.empty() ? text_field(answer, "version") : own;
+}
+
 // 0 if it is missing, negative or no number. Fractions are cut off.
 inline std::uint64_t count_field(const Json& object, std::string_view name) {
   const Json* field = find_field(object, name);

@@ -14,12 +14,14 @@
 #include <optional>
 #include <utility>
 
+#include "api/create_routes.h"
 #include "api/generation_request.h"
 #include "api/guard.h"
 #include "api/registry_routes.h"
 #include "api/service.h"
 #include "base/settings.h"
 #include "cli/log.h"
+#include "cli/service_manager.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "registry/registry.h"
@@ -34,6 +36,9 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr int kDiskThreads = 4;
+
+// How often it is looked whether the pinned models are loaded, while a service manager waits for that.
+constexpr auto kReadinessInterval = std::chrono::milliseconds(50);
 
 // Descriptors that connections leave to runners (two each), the files of models, and downloads.
 constexpr std::size_t kDescriptorsKept = 256;
@@ -74,16 +79,22 @@ void offer_builtin_model(ModelStore& store) {
 // The life of a server, in the order in which it happens.
 class ServerLife {
  public:
-  ServerLife(const Settings& settings, ModelStore& store, const std::string& executable, http::ServerLimits limits)
+  ServerLife(const Settings& settings, ModelStore& store, const std::string& executable, http::ServerLimits limits,
+             ServiceManager manager)
       : settings_(settings),
+        manager_(std::move(manager)),
         io_(1),
         disk_(kDiskThreads),
+        quantize_thread_(1),
         driver_(io_, settings, executable),
         registry_(store, "drover/" DROVER_VERSION, std::chrono::ceil<std::chrono::seconds>(settings.registry_timeout)),
         service_{settings_, store, driver_, disk_},
+        quantizer_(executable),
+        create_tools_{registry_, quantizer_, quantize_thread_},
         server_(io_, routes(), limits, api::make_guard(settings_)),
         signals_(io_, SIGINT, SIGTERM),
-        deadline_(io_) {}
+        deadline_(io_),
+        manager_timer_(io_) {}
 
   int run() {
     const HostAddress& host = settings_.host;
@@ -93,14 +104,16 @@ class ServerLife {
       fmt::print(stderr, "Error: {}\n", listening.error().message);
       return 1;
     }
-    spdlog::info("listening on {} (drover {}), models in {}, {} at a time per model",
-                 HostAddress{settings_.host.scheme, settings_.host.host, server_.port()}.url(), DROVER_VERSION,
+    url_ = HostAddress{settings_.host.scheme, settings_.host.host, server_.port()}.url();
+    spdlog::info("listening on {} (drover {}), models in {}, {} at a time per model", url_, DROVER_VERSION,
                  settings_.models.string(),
                  settings_.parallel == 0 ? std::string("auto") : std::to_string(settings_.parallel));
     pin_models();
+    tell_readiness({});
     wait_for_signal();
     io_.run();
     disk_.join();
+    quantize_thread_.join();
     return 0;
   }
 
@@ -112,9 +125,11 @@ class ServerLife {
     api::add_openai_routes(router, service_);
     api::add_anthropic_routes(router, service_);
     api::add_registry_routes(router, service_, registry_);
+    api::add_create_routes(router, service_, create_tools_);
     api::add_queue_routes(router, service_);
     api::add_metrics_routes(router, service_);
     api::add_embed_routes(router, service_);
+    api::add_ui_routes(router);
     return router;
   }
 
@@ -131,15 +146,50 @@ class ServerLife {
     }
   }
 
+  // A service that was started counts as such once it serves: it listens, and its pinned models are loaded.
+  void tell_readiness(const std::string& said) {
+    if (!manager_.listens() || stopping_) return;
+    const std::string why_not = driver_.why_not_ready();
+    if (why_not.empty()) {
+      tell_manager("READY=1\nSTATUS=listening on " + url_);
+      keep_watchdog_quiet();
+      return;
+    }
+    if (why_not != said) tell_manager("STATUS=" + why_not);
+    manager_timer_.expires_after(kReadinessInterval);
+    manager_timer_.async_wait([this, why_not](boost::system::error_code error) {
+      if (!error) tell_readiness(why_not);
+    });
+  }
+
+  // The thread that serves everybody says so itself: if it hangs, the service manager starts us anew.
+  void keep_watchdog_quiet() {
+    const auto interval = manager_.watchdog_interval();
+    if (!interval) return;
+    manager_timer_.expires_after(*interval);
+    manager_timer_.async_wait([this](boost::system::error_code error) {
+      if (error) return;
+      tell_manager("WATCHDOG=1");
+      keep_watchdog_quiet();
+    });
+  }
+
+  void tell_manager(const std::string& state) {
+    const auto told = manager_.tell(state);
+    if (!told) spdlog::warn("the service manager cannot be told: {}", told.error().message);
+  }
+
   void wait_for_signal() {
     signals_.async_wait([this](boost::system::error_code error, int) {
       if (error) return;
       if (stopping_) return finish();
       stopping_ = true;
       spdlog::info("stopping: {} requests in flight", driver_.in_flight());
+      tell_manager("STOPPING=1\nSTATUS=letting requests finish");
       wait_for_signal();  // a second one ends at once
       // Connections are still accepted, so that /readyz can say that this server takes no more work.
       registry_.stop();
+      quantizer_.stop();
       deadline_.expires_after(settings_.shutdown_timeout);
       deadline_.async_wait([this](boost::system::error_code stopped) {
         if (stopped) return;
@@ -164,14 +214,20 @@ class ServerLife {
   }
 
   const Settings settings_;
+  const ServiceManager manager_;
   asio::io_context io_;
   asio::thread_pool disk_;
+  asio::thread_pool quantize_thread_;
   DispatchDriver driver_;
   registry::Registry registry_;
   api::Service service_;
+  QuantizerProcess quantizer_;
+  api::CreateTools create_tools_;
   http::Server server_;
   asio::signal_set signals_;
   asio::steady_timer deadline_;
+  asio::steady_timer manager_timer_;
+  std::string url_;
   bool stopping_ = false;
   bool finishing_ = false;
 };
@@ -186,6 +242,7 @@ int serve(const std::string& executable) {
   }
   set_up_server_log(settings->log_format, settings->debug);
   ::signal(SIGPIPE, SIG_IGN);
+  ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
   const http::ServerLimits limits = server_limits(raise_descriptor_limit());
   auto store = ModelStore::open(settings->models);
   if (!store) {
@@ -196,7 +253,7 @@ int serve(const std::string& executable) {
   if (settings->prune) {
     if (const auto pruned = (*store)->prune(); pruned && *pruned > 0) spdlog::info("removed {} unused blobs", *pruned);
   }
-  return ServerLife(*settings, **store, executable, limits).run();
+  return ServerLife(*settings, **store, executable, limits, std::move(manager)).run();
 }
 
 }  // namespace drover::cli

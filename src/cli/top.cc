@@ -305,9 +305,7 @@ class Top {
 
   void on_metrics(const HttpEnd& end, const std::string& body) {
     if (end.failure != HttpFailure::kNone) return;
-    auto counters = read_counter(body, "drover_output_tokens_total");
-    // Nearly the same: the times between tokens, counted.
-    if (counters.empty()) counters = read_counter(body, "drover_inter_token_seconds_count");
+    auto counters = read_counter(body, "drover_generated_tokens_total");
     // Before the first token there may be no counter yet, and yet these are metrics.
     state_.has_rates = end.status == 200 && body.find("drover_") != std::string::npos;
     rates_ = meter_.update(std::move(counters), Clock::now());
@@ -466,7 +464,7 @@ class Top {
   Question queue_{loop_, [this](const auto& end, const auto& body) { on_queue(end, body); }};
   Question metrics_{loop_, [this](const auto& end, const auto& body) { on_metrics(end, body); }};
   Question version_{loop_, [this](const auto&, const auto& body) {
-                      state_.version = text_field(Json::parse(body, nullptr, false), "version");
+                      state_.version = server_version(Json::parse(body, nullptr, false));
                     }};
   Question action_{loop_, [this](const auto& end, const auto& body) { on_done(end, body); }};
 };

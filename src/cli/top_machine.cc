@@ -2,18 +2,20 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <system_error>
 
 namespace drover::cli {
 namespace {
 
 constexpr unsigned kGpusMax = 16;
 
-std::string read_file(const char* path) {
+std::string read_file(const std::filesystem::path& path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
@@ -51,7 +53,31 @@ std::optional<std::uint64_t> kilobytes_of(std::string_view meminfo, std::string_
   return found;
 }
 
+std::optional<std::uint64_t> read_number(const std::filesystem::path& path) {
+  const std::string text = read_file(path);
+  std::string_view rest = text;
+  return next_number(rest);
+}
+
 }  // namespace
+
+std::vector<TopGpu> read_drm_gpus(const std::filesystem::path& folder) {
+  std::vector<TopGpu> gpus;
+  for (unsigned i = 0; i < kGpusMax; ++i) {
+    const std::filesystem::path device = folder / ("card" + std::to_string(i)) / "device";
+    const auto total = read_number(device / "mem_info_vram_total");
+    const auto used = read_number(device / "mem_info_vram_used");
+    if (!total || !used) continue;
+    TopGpu gpu;
+    gpu.memory_total = *total;
+    gpu.memory_used = *used;
+    if (const auto busy = read_number(device / "gpu_busy_percent")) {
+      gpu.use_percent = static_cast<int>(std::min<std::uint64_t>(*busy, 100));
+    }
+    gpus.push_back(std::move(gpu));
+  }
+  return gpus;
+}
 
 std::optional<CpuTimes> parse_cpu_times(std::string_view stat) {
   CpuTimes times;
@@ -179,6 +205,7 @@ TopMachine MachineMeter::read() {
     machine.memory_used = memory->total - std::min(memory->total, memory->available);
   }
   if (nvidia_ != nullptr) machine.gpus = nvidia_->read();
+  for (TopGpu& gpu : read_drm_gpus("/sys/class/drm")) machine.gpus.push_back(std::move(gpu));
   return machine;
 }
 

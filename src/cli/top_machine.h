@@ -1,11 +1,13 @@
 // How busy this machine is: its processors and memory from /proc, NVIDIA GPUs from the driver's library if there is
-// one.
+// one, AMD GPUs from what their driver shows in /sys.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "cli/top_state.h"
 
@@ -24,6 +26,8 @@ struct MemorySizes {
   std::uint64_t available = 0;  // bytes
 };
 std::optional<MemorySizes> parse_memory(std::string_view meminfo);
+// The cards in /sys/class/drm whose driver tells their memory, as AMD's does.
+std::vector<TopGpu> read_drm_gpus(const std::filesystem::path& folder);
 
 class MachineMeter {
  public:

@@ -1,6 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 #include "cli/top_machine.h"
 #include "cli/top_screen.h"
@@ -93,6 +98,29 @@ TEST(ParseMachine, ReadsProc) {
   EXPECT_EQ(memory->total, 1'024'000u);
   EXPECT_EQ(memory->available, 256'000u);
   EXPECT_FALSE(parse_memory("MemTotal: 5 kB\n"));
+}
+
+TEST(DrmGpus, AreThoseWhoseDriverTells) {
+  const std::filesystem::path folder = ::testing::TempDir() + "drm-" + std::to_string(::getpid());
+  const auto write = [&](const char* card, const char* file, const char* text) {
+    std::filesystem::create_directories(folder / card / "device");
+    std::ofstream(folder / card / "device" / file) << text;
+  };
+  write("card0", "vendor", "0x8086\n");
+  write("card1", "mem_info_vram_total", "17163091968\n");
+  write("card1", "mem_info_vram_used", "1000000\n");
+  write("card1", "gpu_busy_percent", "37\n");
+  write("card2", "mem_info_vram_total", "1000\n");
+  write("card2", "mem_info_vram_used", "500\n");
+  write("card3", "mem_info_vram_total", "soon\n");
+  const auto gpus = read_drm_gpus(folder);
+  std::filesystem::remove_all(folder);
+  ASSERT_EQ(gpus.size(), 2u);
+  EXPECT_EQ(gpus[0].memory_total, 17'163'091'968u);
+  EXPECT_EQ(gpus[0].memory_used, 1'000'000u);
+  EXPECT_EQ(gpus[0].use_percent, 37);
+  EXPECT_EQ(gpus[1].use_percent, std::nullopt);
+  EXPECT_TRUE(read_drm_gpus(folder).empty());
 }
 
 // ---- drawing

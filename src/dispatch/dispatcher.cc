@@ -63,6 +63,7 @@ Result<void> Dispatcher::Impl::admit(const Arrival& arrival, TimePoint now) {
   Request& request = requests_[arrival.request];
   request.ticket.request = arrival.request;
   request.ticket.client = arrival.client;
+  request.ticket.weight = arrival.client_weight;
   request.ticket.priority = arrival.priority;
   request.ticket.sequence = ++arrivals_;
   request.ticket.arrived = now;

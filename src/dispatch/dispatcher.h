@@ -62,7 +62,8 @@ struct ModelNeeds {
 struct Arrival {
   RequestId request;
   ModelId model;
-  std::string client;  // who shares: API key, else X-Client-Id, else address
+  std::string client;        // who shares: API key, else X-Client-Id, else address
+  double client_weight = 1;  // its share beside other clients; above 0 and the same in all its requests
   Priority priority = Priority::kNormal;
   ModelNeeds needs;
   std::optional<Duration> timeout;                // replaces request_timeout when it is shorter

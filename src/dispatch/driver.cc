@@ -109,6 +109,10 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   arrival.request = RequestId{++last_request_};
   arrival.model = model.id;
   arrival.client = submission.client;
+  if (const auto weight = settings_.client_weights.find(submission.identity.client);
+      weight != settings_.client_weights.end()) {
+    arrival.client_weight = weight->second;
+  }
   arrival.priority = submission.priority;
   arrival.needs.memory_bytes = target.estimate ? target.estimate(context_loaded) : 0;
   arrival.needs.context_length = target.context_length;
@@ -240,6 +244,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   pb::Load& load = *frame.mutable_load();
   load.set_name(target.name);
   load.set_model_path(target.model_path);
+  for (const std::string& path : target.shard_paths) load.add_shard_paths(path);
   for (const std::string& path : target.adapter_paths) load.add_adapter_paths(path);
   const int context = action.context_length > 0 ? action.context_length : context_default(settings_);
   load.set_context_length(static_cast<std::uint32_t>(context));
@@ -288,9 +293,11 @@ void DispatchDriver::perform(const Dispatch& action) {
   } else {  // a replay begins anew
     record.first_output = {};
     record.output_tokens = 0;
+    record.tokens_noted = 0;
     if (entry.whole) entry.whole->Clear();
   }
-  deliver(action.request, EventDispatched{entry.placed - record.arrived});
+  const Duration waited = entry.placed - record.arrived;
+  deliver(action.request, EventDispatched{waited, std::max(waited - record.load, Duration::zero())});
   runner.process->send(entry.frame);
 }
 

@@ -33,6 +33,7 @@ struct ModelTarget {
   std::string name;             // for people: the name that the request used
   std::string manifest_digest;  // of the model with that name
   std::string model_path;
+  std::vector<std::string> shard_paths;  // the other files of a model that is split
   std::vector<std::string> adapter_paths;
   int trained_context = 0;                                    // tokens; 0: unknown
   std::function<std::uint64_t(int context_length)> estimate;  // memory in bytes for a context of so many tokens
@@ -64,6 +65,7 @@ struct Submission {
 
 struct EventDispatched {
   Duration waited;
+  Duration queued;  // the part of it that was no load
 };
 struct EventLoaded {};
 struct EventFailed {

@@ -23,6 +23,11 @@ int level_of(Priority priority) {
   return 2;
 }
 
+// What service costs a flow of this weight, on the virtual clock.
+std::int64_t cost_of(Duration service, double weight) {
+  return static_cast<std::int64_t>(static_cast<double>(service.count()) / weight);
+}
+
 }  // namespace
 
 void FairQueue::push(Ticket& ticket, TimePoint now) {
@@ -78,7 +83,7 @@ void FairQueue::charge(Flow& flow, Ticket& ticket, TimePoint now) {
   flow.last_start = ++starts_;
   ticket.started = now;
   ticket.charged = std::max(mean_service_, Duration(1));  // so that a turn always costs something
-  flow.virtual_time = std::max(flow.virtual_time, virtual_now_[flow.base_level]) + ticket.charged.count();
+  flow.virtual_time = std::max(flow.virtual_time, virtual_now_[flow.base_level]) + cost_of(ticket.charged, flow.weight);
   list(flow, now);
 }
 
@@ -89,7 +94,7 @@ void FairQueue::end(Ticket& ticket, Ending ending, TimePoint now) {
     mean_service_ = measured_ ? mean_service_ + (service - mean_service_) / kMeanWeight : service;
     measured_ = true;
   }
-  flow.virtual_time += (service - ticket.charged).count();
+  flow.virtual_time += cost_of(service - ticket.charged, flow.weight);
   flow.last_end = now;
   release(ticket);
   list(flow, now);
@@ -98,7 +103,7 @@ void FairQueue::end(Ticket& ticket, Ending ending, TimePoint now) {
 
 void FairQueue::put_back(Ticket& ticket, TimePoint now) {
   Flow& flow = *ticket.flow;
-  flow.virtual_time -= ticket.charged.count();
+  flow.virtual_time -= cost_of(ticket.charged, flow.weight);
   release(ticket);
   ++size_;
   ticket.replay = true;
@@ -122,6 +127,7 @@ FairQueue::Flow& FairQueue::flow_of(const Ticket& ticket) {
     flow.id = ++flows_made_;
     flow.client = ticket.client;
     flow.base_level = level;
+    flow.weight = ticket.weight;
     flow.virtual_time = virtual_now_[level];
   }
   return flow;
@@ -220,7 +226,8 @@ std::vector<const FairQueue::Ticket*> FairQueue::order() const {
     order.push_back(*cursor.at);
     if (++cursor.at == cursor.flow->waiting.end()) continue;
     const int level = cursor.flow->base_level;
-    cursor.virtual_time = std::max(cursor.virtual_time, virtual_now_[level]) + mean_service_.count();
+    cursor.virtual_time =
+        std::max(cursor.virtual_time, virtual_now_[level]) + cost_of(mean_service_, cursor.flow->weight);
     ready.emplace(Key(level, cursor.virtual_time, ++starts, (*cursor.at)->sequence), cursor);
   }
   return order;

@@ -1,9 +1,10 @@
 // The requests that wait for one model's places, and whose turn is next. Pure; the dispatcher owns one per model.
 //
 // Clients share the places by start-time fair queueing: each flow (a client at one priority) has a virtual time, the
-// service it has had; the flow that has had least goes next, and one that comes back from idleness starts where the
-// others are, so that it neither waits behind a backlog nor saves up for a burst. Cost is measured service time: it is
-// charged as the mean when a request starts and corrected when it ends. Within a flow the order is that of arrival.
+// service it has had, divided by its client's weight; the flow that has had least goes next, and one that comes back
+// from idleness starts where the others are, so that it neither waits behind a backlog nor saves up for a burst. Cost
+// is measured service time: it is charged as the mean when a request starts and corrected when it ends. Within a flow
+// the order is that of arrival.
 //
 // Priorities are strict, with ageing: a flow that has had no service for `ageing` is raised by one level, and above
 // the highest there is one more level, which is served in order of need; so nothing starves. What counts is that the
@@ -37,6 +38,7 @@ class FairQueue {
   struct Ticket {
     RequestId request;
     std::string client;
+    double weight = 1;  // of the client: its share of the places beside others; above 0
     Priority priority = Priority::kNormal;
     std::uint64_t sequence = 0;  // order of arrival over all requests
     TimePoint arrived;
@@ -90,9 +92,10 @@ class FairQueue {
     std::uint64_t id = 0;  // makes orders independent of addresses
     std::string client;
     int base_level = 0;
+    double weight = 1;
     std::list<Ticket*> waiting;
     int running = 0;
-    std::int64_t virtual_time = 0;  // nanoseconds of service, on the clock of its base level
+    std::int64_t virtual_time = 0;  // nanoseconds of service divided by the weight, on the clock of its base level
     std::uint64_t last_start = 0;   // counts starts; 0: never
     TimePoint last_end{};
     bool listed = false;  // in ready_ (and ageing_)

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 
 namespace drover {
@@ -12,11 +13,12 @@ using namespace std::chrono_literals;
 
 class FairQueueTest : public ::testing::Test {
  protected:
-  FairQueue::Ticket& push(const std::string& client, Priority priority = Priority::kNormal) {
+  FairQueue::Ticket& push(const std::string& client, Priority priority = Priority::kNormal, double weight = 1) {
     auto ticket = std::make_unique<FairQueue::Ticket>();
     ticket->request = RequestId{tickets_.size() + 1};
     ticket->client = client;
     ticket->priority = priority;
+    ticket->weight = weight;
     ticket->sequence = tickets_.size() + 1;
     ticket->arrived = now_;
     tickets_.push_back(std::move(ticket));
@@ -63,6 +65,21 @@ TEST_F(FairQueueTest, LongServiceIsPaidForAfterwards) {
   std::string order;
   for (int i = 0; i < 8; ++i) order += serve(queue_.next(now_)->client == "long" ? 4s : 1s)[0];
   EXPECT_EQ(order, "lsssslss");
+}
+
+TEST_F(FairQueueTest, WeightsAreShares) {
+  for (int i = 0; i < 40; ++i) {
+    push("heavy", Priority::kNormal, 3);
+    push("light");
+  }
+  std::string expected;
+  for (const FairQueue::Ticket* ticket : queue_.order()) expected += ticket->client[0];
+  std::string order;
+  for (int i = 0; i < 40; ++i) order += serve(1s)[0];
+  EXPECT_EQ(std::count(order.begin(), order.end(), 'h'), 30) << order;
+  EXPECT_EQ(order, expected.substr(0, order.size())) << "it is what order() foretells";
+  push("new");
+  EXPECT_EQ(serve(1s), "new") << "no weight lets anybody pass a newcomer";
 }
 
 TEST_F(FairQueueTest, PutBackComesFirstInOrderOfArrivalAndIsNotCharged) {

@@ -17,12 +17,16 @@ void ModelMetrics::on_output(RequestRecord& record, TimePoint now) {
   }
   record.last_output = now;
   ++record.output_tokens;
+  ++record.tokens_noted;
+  ++generated_tokens;
 }
 
 void ModelMetrics::on_ended(const RequestRecord& record) {
   ++outcomes[static_cast<std::size_t>(record.outcome)];
   cached_tokens += record.cached_tokens;
   parked += record.parked;
+  // A piece may have held more than one token.
+  if (record.output_tokens > record.tokens_noted) generated_tokens += record.output_tokens - record.tokens_noted;
   if (record.dispatched == TimePoint{}) return;
   total.observe(record.ended - record.arrived);
   prompt_tokens.observe(static_cast<double>(record.prompt_tokens));

@@ -39,6 +39,7 @@ struct ModelMetrics {
   std::uint64_t crashes = 0;   // runners that ended by themselves
   std::uint64_t restarts = 0;  // runners started because the one before them crashed or hung
   std::uint64_t cached_tokens = 0;
+  std::uint64_t generated_tokens = 0;  // in answers that run too: a token for each piece until the end tells how many
   std::uint64_t parked = 0;
 
   // The events of a request, in their order; `record` says what is known by then.

@@ -60,7 +60,20 @@ TEST(Metrics, ARequestFromItsPlaceToItsEnd) {
   EXPECT_DOUBLE_EQ(metrics.total.sum(), 8);
   EXPECT_DOUBLE_EQ(metrics.prompt_tokens.sum(), 10);
   EXPECT_EQ(metrics.cached_tokens, 7u);
+  EXPECT_EQ(metrics.generated_tokens, 3u);
   EXPECT_EQ(metrics.outcomes[static_cast<std::size_t>(Outcome::kLength)], 1u);
+}
+
+TEST(Metrics, GeneratedTokensGrowWithEachPieceAndEndAsTheRunnerCountedThem) {
+  ModelMetrics metrics;
+  RequestRecord request = record();
+  metrics.on_output(request, at(6s));
+  metrics.on_output(request, at(7s));
+  EXPECT_EQ(metrics.generated_tokens, 2u);
+  request.output_tokens = 5;
+  metrics.on_ended(request);
+  EXPECT_EQ(metrics.generated_tokens, 5u);
+  EXPECT_DOUBLE_EQ(metrics.output_tokens.sum(), 5);
 }
 
 TEST(Metrics, ARequestWithoutAPlaceHasAnOutcomeAlone) {

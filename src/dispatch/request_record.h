@@ -49,6 +49,7 @@ struct RequestRecord {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t cached_tokens = 0;  // of the prompt
   std::uint32_t output_tokens = 0;  // while it runs: pieces of output so far
+  std::uint32_t tokens_noted = 0;   // of these: those that the metrics know of
   std::uint32_t parked = 0;         // how often it was parked
   Outcome outcome = Outcome::kFailed;
   std::string error;  // empty: none

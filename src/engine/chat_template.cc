@@ -323,6 +323,16 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   }
 }
 
+// Makes the call, which the model may begin when it likes, what it has to begin with. llama.cpp's own grammar for this
+// lets any text stand in front, and a model that does not want to call anything writes that text without an end.
+void require_call(bool think, RenderedPrompt& prompt) {
+  if (prompt.grammar_start.kind != GrammarStart::Kind::kOnTrigger) return;
+  prompt.grammar_start = {};
+  if (!think || prompt.syntax.thinking_end.empty()) return;
+  prompt.grammar_start.kind = GrammarStart::Kind::kAfterText;
+  prompt.grammar_start.text = prompt.syntax.thinking_end;
+}
+
 // Where the analysis says that plain content comes before the calls, and what a call begins with, the output can be
 // taken apart without the parser up to there.
 void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_params& params, OutputSyntax& syntax) {
@@ -372,6 +382,7 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
     if (!plain) {
       read_syntax(parts_->model, params, tools || variant.specialized, prompt);
       if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
+      if (chat.tool_required()) require_call(think, prompt);
     }
   } catch (const std::exception& error) {
     return invalid(error.what());

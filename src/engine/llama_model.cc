@@ -72,7 +72,13 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options
     params.progress_callback_user_data = const_cast<std::function<bool(float)>*>(&options.on_progress);
   }
   std::unique_ptr<LlamaModel> model(new LlamaModel);
-  model->model_ = llama_model_load_from_file(options.path.c_str(), params);
+  if (options.shard_paths.empty()) {
+    model->model_ = llama_model_load_from_file(options.path.c_str(), params);
+  } else {
+    std::vector<const char*> paths = {options.path.c_str()};
+    for (const std::string& path : options.shard_paths) paths.push_back(path.c_str());
+    model->model_ = llama_model_load_from_splits(paths.data(), paths.size(), params);
+  }
   if (model->model_ == nullptr) {
     const std::string reason = take_last_error();
     return internal("unable to load model: " + (reason.empty() ? options.path : reason));

@@ -20,12 +20,13 @@ struct llama_adapter_lora;
 namespace drover {
 
 struct ModelOptions {
-  std::string path;                        // a GGUF file
-  std::vector<std::string> adapter_paths;  // GGUF LoRA files
-  int gpu_layers = -1;                     // -1: as many as fit
+  std::string path;                             // a GGUF file
+  std::vector<std::string> shard_paths = {};    // the other files, in order, of a model that is split
+  std::vector<std::string> adapter_paths = {};  // GGUF LoRA files
+  int gpu_layers = -1;                          // -1: as many as fit
   int main_gpu = 0;
   bool use_mmap = true;
-  std::function<bool(float)> on_progress;  // 0 to 1; false stops the load
+  std::function<bool(float)> on_progress = {};  // 0 to 1; false stops the load
 };
 
 // The tokens a model was taught for filling in the middle; -1 where it has none.

@@ -1,7 +1,6 @@
 #include "registry/session.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -15,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
+#include "base/curl_handles.h"
 
 namespace drover::registry {
 namespace {
@@ -25,16 +25,6 @@ constexpr long kBufferBytes = 256 << 10;
 // The one realm on another host that is known to belong to a registry.
 constexpr std::string_view kOllamaRegistry = "registry.ollama.ai";
 constexpr std::string_view kOllamaSite = "ollama.com";
-
-struct CloseEasy {
-  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
-};
-struct CloseMulti {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
 
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;

@@ -71,6 +71,7 @@ Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
 Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChannel& channel) {
   ModelOptions options;
   options.path = load.model_path();
+  options.shard_paths.assign(load.shard_paths().begin(), load.shard_paths().end());
   options.adapter_paths.assign(load.adapter_paths().begin(), load.adapter_paths().end());
   options.gpu_layers = load.gpu_layers();
   options.main_gpu = static_cast<int>(load.main_gpu());

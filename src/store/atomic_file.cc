@@ -136,6 +136,14 @@ Result<void> AtomicFile::write(std::string_view bytes) {
   return {};
 }
 
+Result<std::size_t> AtomicFile::read(std::uint64_t offset, std::span<char> into) const {
+  while (true) {
+    const ssize_t count = ::pread(descriptor_, into.data(), into.size(), static_cast<off_t>(offset));
+    if (count >= 0) return static_cast<std::size_t>(count);
+    if (errno != EINTR) return file_error("read", temporary_, errno);
+  }
+}
+
 Result<void> AtomicFile::commit(const fs::path& path) {
   if (::fchmod(descriptor_, 0644) != 0 || ::fsync(descriptor_) != 0) return write_error(path, errno);
   if (::rename(temporary_.c_str(), path.c_str()) != 0) return write_error(path, errno);

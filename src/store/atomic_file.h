@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,10 @@ class AtomicFile {
   AtomicFile& operator=(AtomicFile&&) = delete;
 
   Result<void> write(std::string_view bytes);
+  // Where the file is until commit(), for other programs that write into it.
+  const std::filesystem::path& temporary() const { return temporary_; }
+  // Reads what is at `offset` in it, no matter who wrote it. 0 bytes: its end.
+  Result<std::size_t> read(std::uint64_t offset, std::span<char> into) const;
   // Makes what was written durable and moves it to `path`, replacing what is there. To be called once, at the end.
   Result<void> commit(const std::filesystem::path& path);
 

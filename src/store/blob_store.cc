@@ -6,14 +6,31 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <vector>
 
 namespace drover {
+namespace {
+
+constexpr std::size_t kReadBytes = 1u << 20;
+
+}  // namespace
 
 Result<void> BlobWriter::write(std::string_view bytes) {
   if (Result<void> written = file_.write(bytes); !written) return written;
   hash_.update(bytes);
   bytes_written_ += bytes.size();
   return {};
+}
+
+Result<void> BlobWriter::take_in() {
+  std::vector<char> piece(kReadBytes);
+  while (true) {
+    const Result<std::size_t> count = file_.read(bytes_written_, piece);
+    if (!count) return count.error();
+    if (*count == 0) return {};
+    hash_.update(std::string_view(piece.data(), *count));
+    bytes_written_ += *count;
+  }
 }
 
 Result<Digest> BlobWriter::finish(const std::optional<Digest>& expected) {

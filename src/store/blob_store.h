@@ -18,6 +18,9 @@ namespace drover {
 class BlobWriter {
  public:
   Result<void> write(std::string_view bytes);
+  // The file itself, for another program that fills it instead of write(); and what takes in what that has written.
+  const std::filesystem::path& file() const { return file_.temporary(); }
+  Result<void> take_in();
   std::uint64_t bytes_written() const { return bytes_written_; }
 
   // Makes the blob durable and visible, and returns its digest. With `expected`, anything else is refused:

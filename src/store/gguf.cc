@@ -10,6 +10,8 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "store/atomic_file.h"
 #include "store/gguf_reader.h"
@@ -69,6 +71,46 @@ Result<Gguf> Gguf::read(const std::filesystem::path& path, GgufArrays arrays) {
   }
   ::close(file);
   return result;
+}
+
+Result<Gguf> Gguf::join(std::span<const std::shared_ptr<const Gguf>> parts) {
+  const auto wrong = [](const std::string& why) { return invalid("invalid split GGUF: " + why); };
+  if (parts.empty()) return wrong("it has no parts");
+  const std::uint64_t count = parts.front()->split_count();
+  std::vector<const Gguf*> sorted(std::min<std::uint64_t>(count, kGgufSplitsMax), nullptr);
+  for (const auto& part : parts) {
+    if (part->split_count() != count) {
+      return wrong(fmt::format("one file is of a model of {} parts, another of one of {}", count, part->split_count()));
+    }
+    if (part->split_number() >= sorted.size())
+      return wrong(fmt::format("there is no part {}", part->split_number() + 1));
+    if (std::exchange(sorted[part->split_number()], part.get()) != nullptr) {
+      return wrong(fmt::format("part {} is there twice", part->split_number() + 1));
+    }
+  }
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] == nullptr) return wrong(fmt::format("part {} of {} is missing", i + 1, count));
+  }
+  Gguf whole = *sorted.front();
+  std::set<std::string_view> names;
+  for (const Gguf* part : sorted) {
+    const std::string architecture = part->architecture();
+    if (!architecture.empty() && architecture != whole.architecture())
+      return wrong("its parts are of different models");
+    for (const GgufTensor& tensor : part->tensors_) {
+      if (!names.insert(tensor.name).second) return wrong(fmt::format("two parts have the tensor \"{}\"", tensor.name));
+    }
+    if (part == sorted.front()) continue;
+    whole.tensors_.insert(whole.tensors_.end(), part->tensors_.begin(), part->tensors_.end());
+    whole.tensor_bytes_ = saturating_add(whole.tensor_bytes_, part->tensor_bytes_);
+    whole.file_bytes_ = saturating_add(whole.file_bytes_, part->file_bytes_);
+  }
+  const ordered_json* tensors = whole.find("split.tensors.count");
+  if (tensors != nullptr && to_count(tensors) != whole.tensors_.size()) {
+    return wrong(
+        fmt::format("it should have {} tensors, and its parts have {}", to_count(tensors), whole.tensors_.size()));
+  }
+  return whole;
 }
 
 const ordered_json* Gguf::find(std::string_view key) const {
@@ -162,6 +204,14 @@ bool Gguf::is_projector() const {
 
 bool Gguf::is_adapter() const {
   return type() == "adapter";
+}
+
+std::uint64_t Gguf::split_count() const {
+  return std::max<std::uint64_t>(to_count(find("split.count")), 1);
+}
+
+std::uint64_t Gguf::split_number() const {
+  return to_count(find("split.no"));
 }
 
 bool Gguf::has_fill_in_the_middle() const {

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +21,7 @@ inline constexpr std::uint64_t kGgufNameBytesMax = 1u << 12;
 inline constexpr std::uint64_t kGgufStringBytesMax = 16u << 20;
 inline constexpr std::uint64_t kGgufArrayElementsMax = 1u << 24;
 inline constexpr std::uint64_t kGgufHeaderBytesMax = 256u << 20;  // everything in front of the weights
+inline constexpr std::uint64_t kGgufSplitsMax = 1024;             // files of one model
 inline constexpr std::uint64_t kGgufSmallArrayMax = 4096;         // elements; per-layer arrays are smaller than this
 
 struct GgufTensor {
@@ -40,6 +43,11 @@ class Gguf {
   // Errors: kNotFound (no file); kInvalidArgument: "supplied file was not in GGUF format", "GGUF file is cut short: …",
   // or what else is wrong with it, such as a count over a limit.
   static Result<Gguf> read(const std::filesystem::path& path, GgufArrays arrays = GgufArrays::kSmall);
+
+  // One model from the files that it is split into, in any order: the metadata of the first and the tensors of all.
+  // Offsets stay those in their own files. Error: kInvalidArgument, "invalid split GGUF: …", if they are not all parts
+  // of one model.
+  static Result<Gguf> join(std::span<const std::shared_ptr<const Gguf>> parts);
 
   std::uint32_t version() const { return version_; }
   std::uint64_t file_bytes() const { return file_bytes_; }
@@ -70,6 +78,8 @@ class Gguf {
   bool is_embedding_model() const;    // it pools its outputs instead of generating
   bool is_projector() const;          // a vision or audio encoder that goes with another file
   bool is_adapter() const;
+  std::uint64_t split_count() const;    // files that the model is split into; 1: it is whole
+  std::uint64_t split_number() const;   // which of them this is, from 0
   bool has_fill_in_the_middle() const;  // the vocabulary has FIM prefix and suffix tokens
   bool template_has_tools() const;
   bool template_has_thinking() const;

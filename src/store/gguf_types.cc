@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <iterator>
 
 namespace drover {
@@ -27,6 +28,11 @@ constexpr std::string_view kFileTypes[] = {
     "",       "",        "",       "TQ1_0",  "TQ2_0",  "MXFP4",  "NVFP4",  "Q1_0",  "Q2_0",
 };
 
+constexpr std::uint32_t kQuantizations[] = {0,  1,  32, 2,  3,  8,  9,  7,  10, 11, 12, 13,
+                                            14, 15, 16, 17, 18, 26, 27, 30, 25, 36, 37, 38};
+// Names without a size stand for the middle one.
+constexpr std::string_view kMiddleSized[] = {"Q3_K", "Q4_K", "Q5_K"};
+
 }  // namespace
 
 const GgufTensorType* find_gguf_tensor_type(std::uint32_t id) {
@@ -38,6 +44,25 @@ const GgufTensorType* find_gguf_tensor_type(std::uint32_t id) {
 std::string_view gguf_file_type_name(std::uint64_t file_type) {
   if (file_type >= std::size(kFileTypes) || kFileTypes[file_type].empty()) return "unknown";
   return kFileTypes[file_type];
+}
+
+std::optional<std::uint32_t> find_quantization(std::string_view name) {
+  std::string wanted(name);
+  for (char& c : wanted) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (std::find(std::begin(kMiddleSized), std::end(kMiddleSized), wanted) != std::end(kMiddleSized)) wanted += "_M";
+  for (const std::uint32_t type : kQuantizations) {
+    if (kFileTypes[type] == wanted) return type;
+  }
+  return std::nullopt;
+}
+
+std::string quantization_names() {
+  std::string names;
+  for (const std::uint32_t type : kQuantizations) {
+    if (!names.empty()) names += ", ";
+    names += kFileTypes[type];
+  }
+  return names;
 }
 
 }  // namespace drover

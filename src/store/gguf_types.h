@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace drover {
@@ -19,5 +21,11 @@ const GgufTensorType* find_gguf_tensor_type(std::uint32_t id);
 
 // The quantization that a whole file is said to have (general.file_type): "F16", "Q4_K_M" …; "unknown".
 std::string_view gguf_file_type_name(std::uint64_t file_type);
+
+// The file type that a model can be quantized to by this name, in either case: "q4_K_M", "Q4_K" (the same), "BF16".
+// nullopt: there is none, or it needs an importance matrix to be of any use.
+std::optional<std::uint32_t> find_quantization(std::string_view name);
+// All names that it finds, "F32, F16, Q4_0, …".
+std::string quantization_names();
 
 }  // namespace drover

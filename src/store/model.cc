@@ -118,6 +118,7 @@ std::string show_modelfile(const Model& model) {
     modelfile.commands.push_back({std::move(name), std::move(arguments)});
   };
   add("model", to_valid_utf8(model.model_path.string()));
+  for (const auto& path : model.shard_paths) add("model", to_valid_utf8(path.string()));
   for (const auto& path : model.adapter_paths) add("adapter", to_valid_utf8(path.string()));
   for (const auto& path : model.projector_paths) add("model", to_valid_utf8(path.string()));
   if (model.template_text) add("template", *model.template_text);
@@ -144,6 +145,18 @@ std::string show_parameters(const Model& model) {
     text += fmt::format("{:<30} {}", name, quoted(value));
   });
   return text;
+}
+
+Result<Gguf> read_gguf(const Model& model, GgufArrays arrays) {
+  Result<Gguf> first = Gguf::read(model.model_path, arrays);
+  if (!first || model.shard_paths.empty()) return first;
+  std::vector<std::shared_ptr<const Gguf>> parts = {std::make_shared<const Gguf>(std::move(*first))};
+  for (const std::filesystem::path& path : model.shard_paths) {
+    Result<Gguf> part = Gguf::read(path, arrays);
+    if (!part) return part;
+    parts.push_back(std::make_shared<const Gguf>(std::move(*part)));
+  }
+  return Gguf::join(parts);
 }
 
 ordered_json show_tensors(const Gguf& gguf) {

@@ -53,8 +53,9 @@ struct Model {
 
   ModelConfig config;
   std::string parent_model;          // the name or path it was made from, if known
-  std::filesystem::path model_path;  // the GGUF
+  std::filesystem::path model_path;  // the GGUF, or the first of those that it is split into
   Digest model_digest;
+  std::vector<std::filesystem::path> shard_paths;  // the others, in order
   std::vector<std::filesystem::path> adapter_paths;
   std::vector<std::filesystem::path> projector_paths;
   std::optional<std::string> template_text;  // TEMPLATE, in Go's text/template; unset: the GGUF's jinja
@@ -73,6 +74,8 @@ struct Model {
 // line ("stop                           "<end>"").
 std::string show_modelfile(const Model& model);
 std::string show_parameters(const Model& model);
+// The model's GGUF, from all files that it is split into, with the arrays that are wanted. Errors: as Gguf::read.
+Result<Gguf> read_gguf(const Model& model, GgufArrays arrays);
 // As /api/show's "tensors": [{"name", "type", "shape"}].
 nlohmann::ordered_json show_tensors(const Gguf& gguf);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "store/gguf_types.h"
 #include "store/model_store.h"
 #include "store/parameters.h"
 #include "store/untrusted_text.h"
@@ -11,6 +12,11 @@ namespace drover {
 namespace {
 
 using nlohmann::ordered_json;
+
+// The first version of Ollama that reads a manifest with a model in several files.
+constexpr std::string_view kSplitsRequire = "0.35.0";
+// What stands for the file that is being made in the progress of quantizing: Ollama's clients show a bar by it.
+constexpr std::string_view kQuantizeDigest = "0000000000000000000";
 
 // A file name of a request: relative, and without a way up.
 bool is_relative_path(std::string_view path) {
@@ -29,14 +35,14 @@ bool is_relative_path(std::string_view path) {
 // One call of ModelStore::create, from what is asked for to the manifest.
 class ModelCreation {
  public:
-  ModelCreation(ModelStore& store, const CreateSpec& spec, const StatusCallback& status)
-      : store_(store), spec_(spec), status_(status), pins_(store.pins_) {}
+  ModelCreation(ModelStore& store, const CreateSpec& spec, const StatusCallback& status, const Quantizer& quantizer)
+      : store_(store), spec_(spec), status_(status), quantizer_(quantizer), pins_(store.pins_) {}
 
   Result<void> run() {
     using Step = Result<void> (ModelCreation::*)();
-    for (const Step step :
-         {&ModelCreation::check, &ModelCreation::take_base, &ModelCreation::take_adapters, &ModelCreation::apply_texts,
-          &ModelCreation::apply_parameters, &ModelCreation::apply_messages, &ModelCreation::write}) {
+    for (const Step step : {&ModelCreation::check, &ModelCreation::take_base, &ModelCreation::take_adapters,
+                            &ModelCreation::quantize, &ModelCreation::apply_texts, &ModelCreation::apply_parameters,
+                            &ModelCreation::apply_messages, &ModelCreation::write}) {
       if (Result<void> done = (this->*step)(); !done) return done;
     }
     return {};
@@ -44,7 +50,7 @@ class ModelCreation {
 
  private:
   void report(std::string text) {
-    if (status_) status_(text);
+    if (status_) status_({std::move(text), "", 0, 0});
   }
 
   Result<void> check() {
@@ -52,6 +58,10 @@ class ModelCreation {
     if (spec_.adapters.size() > 1) return invalid("only one adapter is currently supported");
     if (spec_.files.size() > kCreateFilesMax) {
       return invalid(fmt::format("too many files: {} exceeds maximum {}", spec_.files.size(), kCreateFilesMax));
+    }
+    if (!spec_.quantize.empty() && !find_quantization(spec_.quantize)) {
+      return invalid(fmt::format("unsupported quantization type {} - supported types are {}", spec_.quantize,
+                                 quantization_names()));
     }
     for (const auto* files : {&spec_.files, &spec_.adapters}) {
       for (const auto& [path, digest] : *files) {
@@ -76,12 +86,7 @@ class ModelCreation {
     if (!spec_.renderer.empty()) config_.renderer = spec_.renderer;
     if (!spec_.parser.empty()) config_.parser = spec_.parser;
     if (!spec_.requires_version.empty()) config_.requires_version = spec_.requires_version;
-    if (spec_.quantize.empty()) return {};
-    const std::string& have = config_.quantization;
-    if (have != "F16" && have != "BF16" && have != "F32") {
-      return invalid("quantization is only supported for F16, BF16 and F32 models");
-    }
-    return invalid("quantization while creating is not supported; quantize the GGUF file first");
+    return {};
   }
 
   Result<void> take_model() {
@@ -106,20 +111,30 @@ class ModelCreation {
   Result<void> take_files() {
     std::vector<std::pair<std::string, std::string>> files = spec_.files;
     std::sort(files.begin(), files.end());
-    bool has_model = false;
+    std::vector<std::shared_ptr<const Gguf>> parts;
+    std::vector<Layer> part_layers;
     for (const auto& [path, digest] : files) {
       const Result<std::shared_ptr<const Gguf>> gguf = take_gguf(path, digest);
       if (!gguf) return gguf.error();
       if (layers_.back().media_type != kModelMediaType) continue;
-      if ((*gguf)->find("split.count") != nullptr && *(*gguf)->find("split.count") != 1) {
-        return invalid("split GGUF files are not supported; merge them first");
-      }
-      if (has_model) return invalid("several models were given; a model is made from one");
-      if ((*gguf)->tensors().empty()) return invalid(fmt::format("{} has no weights", path));
-      has_model = true;
-      describe(**gguf);
+      // The files of a split model may be called anything; they stand in the order that they tell themselves.
+      const auto at =
+          std::upper_bound(parts.begin(), parts.end(), (*gguf)->split_number(),
+                           [](std::uint64_t number, const auto& part) { return number < part->split_number(); });
+      part_layers.insert(part_layers.begin() + (at - parts.begin()), std::move(layers_.back()));
+      layers_.pop_back();
+      parts.insert(at, *gguf);
     }
-    if (!has_model) return invalid("no model among the files: they hold only adapters or projectors");
+    layers_.insert(layers_.begin(), part_layers.begin(), part_layers.end());
+    if (parts.empty()) return invalid("no model among the files: they hold only adapters or projectors");
+    if (parts.front()->split_count() == 1 && parts.size() > 1) {
+      return invalid("several models were given; a model is made from one");
+    }
+    const Result<Gguf> whole = Gguf::join(parts);
+    if (!whole) return whole.error();
+    if (whole->tensors().empty()) return invalid(fmt::format("{} has no weights", files.front().first));
+    describe(*whole);
+    if (parts.size() > 1) config_.requires_version = kSplitsRequire;
     return {};
   }
 
@@ -128,6 +143,11 @@ class ModelCreation {
       const Result<std::shared_ptr<const Gguf>> gguf = take_gguf(path, digest);
       if (!gguf) return gguf.error();
       if (!(*gguf)->is_adapter()) return invalid(fmt::format("{} is not an adapter", path));
+      const std::string architecture = (*gguf)->architecture();
+      if (!architecture.empty() && architecture != config_.family) {
+        return invalid(
+            fmt::format("{} is an adapter for {} models, and this is a {} model", path, architecture, config_.family));
+      }
       const Layer adapter = std::move(layers_.back());
       layers_.pop_back();
       drop_layers(kAdapterMediaType);
@@ -159,6 +179,58 @@ class ModelCreation {
     config_.families = {gguf.architecture()};
     config_.parameter_size = gguf.parameter_size();
     config_.quantization = gguf.quantization();
+  }
+
+  // Puts a quantized copy in the place of the model's file.
+  Result<void> quantize() {
+    if (spec_.quantize.empty()) return {};
+    const std::string have = config_.quantization;
+    if (have != "F16" && have != "BF16" && have != "F32") {
+      return invalid("quantization is only supported for F16, BF16 and F32 models");
+    }
+    QuantizeWork work;
+    work.file_type = *find_quantization(spec_.quantize);
+    const std::string wanted(gguf_file_type_name(work.file_type));
+    if (have == wanted) return {};
+    if (!quantizer_) return invalid("there is nothing here that can quantize");
+    CreateStatus status{fmt::format("quantizing {} model to {}", have, wanted), std::string(kQuantizeDigest), 0, 0};
+    for (const Layer& layer : layers_) {
+      if (layer.media_type != kModelMediaType) continue;
+      work.sources.push_back(store_.blobs_.path(layer.digest));
+      status.total += layer.size;
+    }
+    Result<BlobWriter> writer = store_.blobs_.create();
+    if (!writer) return std::move(writer).error();
+    work.target = writer->file();
+    if (status_) status_(status);
+    const auto progress = [&](double fraction) {
+      status.completed = static_cast<std::uint64_t>(static_cast<double>(status.total) * fraction);
+      if (status_) status_(status);
+    };
+    if (Result<void> done = quantizer_(work, progress); !done) return done;
+    progress(1);
+    return take_quantized(*writer);
+  }
+
+  Result<void> take_quantized(BlobWriter& writer) {
+    if (Result<void> taken = writer.take_in(); !taken) return taken;
+    const Result<Digest> digest = writer.finish();
+    if (!digest) return digest.error();
+    pins_.pin(*digest);
+    // A model that is deleted just now may have had the same file.
+    const Result<std::uint64_t> size = store_.blobs_.size(*digest);
+    if (!size) return internal(size.error().message);
+    const Result<std::shared_ptr<const Gguf>> gguf = store_.loader_.read_gguf(*digest);
+    if (!gguf) return internal(gguf.error().message);
+    if (gguf->get()->tensors().empty()) return internal("the quantized model has no weights");
+    const auto is_model = [](const Layer& layer) { return layer.media_type == kModelMediaType; };
+    const auto first = std::find_if(layers_.begin(), layers_.end(), is_model);
+    *first = {std::string(kModelMediaType), *digest, *size, first->from, ""};
+    layers_.erase(std::remove_if(first + 1, layers_.end(), is_model), layers_.end());
+    new_.insert(*digest);
+    if (config_.requires_version == kSplitsRequire) config_.requires_version.clear();
+    describe(**gguf);
+    return {};
   }
 
   Result<void> apply_texts() {
@@ -249,14 +321,15 @@ class ModelCreation {
   ModelStore& store_;
   const CreateSpec& spec_;
   const StatusCallback& status_;
+  const Quantizer& quantizer_;
   BlobPins::Holder pins_;
   std::vector<Layer> layers_;
   std::set<Digest> new_;  // Blobs that this creation wrote.
   ModelConfig config_;
 };
 
-Result<void> ModelStore::create(const CreateSpec& spec, const StatusCallback& status) {
-  return ModelCreation(*this, spec, status).run();
+Result<void> ModelStore::create(const CreateSpec& spec, const StatusCallback& status, const Quantizer& quantizer) {
+  return ModelCreation(*this, spec, status, quantizer).run();
 }
 
 Result<void> ModelStore::import_gguf(const ModelName& name, std::string_view bytes) {

@@ -78,10 +78,7 @@ Result<std::shared_ptr<const Model>> ModelLoader::load(const ModelName& name, st
   for (const Layer& layer : manifest->layers) {
     if (Result<void> loaded = load_layer(layer, *model); !loaded) return broken(loaded.error());
   }
-  if (model->model_path.empty()) return broken(invalid("it has no model file"));
-  Result<std::shared_ptr<const Gguf>> gguf = read_gguf(model->model_digest);
-  if (!gguf) return broken(gguf.error());
-  model->gguf = std::move(*gguf);
+  if (Result<void> loaded = load_weights(*manifest, *model); !loaded) return broken(loaded.error());
   if (Result<void> found = find_capabilities(*manifest, *model); !found) return broken(found.error());
   return std::shared_ptr<const Model>(std::move(model));
 }
@@ -94,16 +91,36 @@ Result<void> ModelLoader::check_size(const Layer& layer) const {
       fmt::format("blob \"{}\" has {} bytes, and its manifest says {}", layer.digest.to_string(), *size, layer.size));
 }
 
+Result<void> ModelLoader::load_weights(const Manifest& manifest, Model& model) {
+  std::vector<const Layer*> layers;
+  std::vector<std::shared_ptr<const Gguf>> parts;
+  for (const Layer& layer : manifest.layers) {
+    if (layer.media_type != kModelMediaType) continue;
+    Result<std::shared_ptr<const Gguf>> gguf = read_gguf(layer.digest);
+    if (!gguf) return std::move(gguf).error();
+    // They stand in order already, unless somebody else has written the manifest.
+    std::size_t at = parts.size();
+    while (at > 0 && parts[at - 1]->split_number() > (*gguf)->split_number()) --at;
+    layers.insert(layers.begin() + static_cast<std::ptrdiff_t>(at), &layer);
+    parts.insert(parts.begin() + static_cast<std::ptrdiff_t>(at), std::move(*gguf));
+  }
+  if (layers.empty()) return invalid("it has no model file");
+  model.model_path = blobs_.path(layers.front()->digest);
+  model.model_digest = layers.front()->digest;
+  model.parent_model = layers.front()->from;
+  model.gguf = parts.front();
+  if (layers.size() == 1 && model.gguf->split_count() == 1) return {};
+  if (model.gguf->split_count() == 1) return invalid("it has several model files");
+  Result<Gguf> whole = Gguf::join(parts);
+  if (!whole) return std::move(whole).error();
+  model.gguf = std::make_shared<const Gguf>(std::move(*whole));
+  for (std::size_t i = 1; i < layers.size(); ++i) model.shard_paths.push_back(blobs_.path(layers[i]->digest));
+  return {};
+}
+
 Result<void> ModelLoader::load_layer(const Layer& layer, Model& model) {
   if (Result<void> checked = check_size(layer); !checked) return checked;
   const std::filesystem::path path = blobs_.path(layer.digest);
-  if (layer.media_type == kModelMediaType) {
-    if (!model.model_path.empty()) return invalid("it is split over several files, which is not supported");
-    model.model_path = path;
-    model.model_digest = layer.digest;
-    model.parent_model = layer.from;
-    return {};
-  }
   if (layer.media_type == kAdapterMediaType) return model.adapter_paths.push_back(path), Result<void>();
   if (layer.media_type == kProjectorMediaType) return model.projector_paths.push_back(path), Result<void>();
 

@@ -29,6 +29,7 @@ class ModelLoader {
 
  private:
   Result<void> check_size(const Layer& layer) const;
+  Result<void> load_weights(const Manifest& manifest, Model& model);
   Result<void> load_layer(const Layer& layer, Model& model);
   Result<void> find_capabilities(const Manifest& manifest, Model& model);
 

@@ -46,12 +46,30 @@ struct CreateSpec {
   std::string renderer;
   std::string parser;
   std::string requires_version;
-  std::string quantize;  // not supported: an error if set
+  std::string quantize;  // a type of quantizations(), in either case; "": as it is
 };
 
-// Told each status while a model is made: "parsing GGUF", "using existing layer sha256:…", "creating new layer
-// sha256:…", "writing manifest", "success". Called on the thread that called create().
-using StatusCallback = std::function<void(const std::string& status)>;
+// A step of making a model: "parsing GGUF", "quantizing F16 model to Q8_0", "using existing layer sha256:…", "creating
+// new layer sha256:…", "writing manifest", "success".
+struct CreateStatus {
+  std::string status;
+  std::string digest;           // of what is worked on, or what stands for it; "": the step has no measure
+  std::uint64_t total = 0;      // bytes
+  std::uint64_t completed = 0;  // bytes
+};
+
+// Called on the thread that called create().
+using StatusCallback = std::function<void(const CreateStatus& status)>;
+
+struct QuantizeWork {
+  std::vector<std::filesystem::path> sources;  // a GGUF file, or in order all that the model is split into
+  std::filesystem::path target;                // an empty file, to be filled
+  std::uint32_t file_type = 0;                 // wanted, as general.file_type has it
+};
+
+// Fills `target` while create() waits for it, and tells how much of the sources' weights is done, 0 to 1. What it
+// leaves behind when it fails is removed. Errors: kNoSpace, kCanceled, kInternal.
+using Quantizer = std::function<Result<void>(const QuantizeWork& work, const std::function<void(double)>& progress)>;
 
 // Any thread may call any function at any time. Everything that is written becomes visible whole or not at all, also
 // if the machine stops: temporary file, fsync, rename, fsync of the folder. All functions block on the disk; find() of
@@ -78,8 +96,9 @@ class ModelStore {
   // Removes the model and those of its blobs that nothing else refers to. Works for broken models too.
   // Errors: kNotFound.
   Result<void> remove(const ModelName& name);
+  // `quantizer` is needed if the spec wants it used.
   // Errors: kNotFound: no such `from`; kInvalidArgument: everything that is wrong with the spec or its files.
-  Result<void> create(const CreateSpec& spec, const StatusCallback& status);
+  Result<void> create(const CreateSpec& spec, const StatusCallback& status, const Quantizer& quantizer = nullptr);
   // Makes `name` from the bytes of a GGUF file, unless it exists with just these. For the built-in model.
   Result<void> import_gguf(const ModelName& name, std::string_view bytes);
 

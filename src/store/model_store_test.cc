@@ -10,61 +10,16 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <thread>
 
-#include "store/gguf_builder.h"
-#include "store/temporary_folder.h"
+#include "store/model_store_fixture.h"
 
 namespace drover {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-ModelName name_of(std::string_view text) {
-  return *ModelName::parse(text);
-}
-
-class ModelStoreTest : public testing::Test {
- protected:
-  void SetUp() override { open(); }
-  void open() {
-    Result<std::unique_ptr<ModelStore>> store = ModelStore::open(folder_.path());
-    ASSERT_TRUE(store.ok()) << store.error().message;
-    store_ = std::move(*store);
-  }
-
-  Digest put(std::string_view bytes) { return *store_->blobs().put(bytes); }
-  Result<void> create(const CreateSpec& spec) {
-    statuses_.clear();
-    return store_->create(spec, [this](const std::string& status) { statuses_.push_back(status); });
-  }
-  void import(std::string_view name, std::string_view label = "Tiny") {
-    const Result<void> imported = store_->import_gguf(name_of(name), tiny_model(label).build());
-    ASSERT_TRUE(imported.ok()) << imported.error().message;
-  }
-  std::shared_ptr<const Model> find(std::string_view name) {
-    Result<std::shared_ptr<const Model>> model = store_->find(name_of(name));
-    EXPECT_TRUE(model.ok()) << model.error().message;
-    return model.ok() ? *model : nullptr;
-  }
-  std::string create_error(const CreateSpec& spec) {
-    const Result<void> created = create(spec);
-    if (created.ok()) return "";
-    EXPECT_EQ(created.error().code, ErrorCode::kInvalidArgument);
-    EXPECT_FALSE(store_->exists(spec.name));
-    return created.error().message;
-  }
-  std::size_t count_blobs() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_.path() / "blobs"), {}));
-  }
-  // Writes a manifest as somebody else might have.
-  void write_manifest(const std::string& place, const std::string& text) { folder_.write("manifests/" + place, text); }
-
-  TemporaryFolder folder_;
-  std::unique_ptr<ModelStore> store_;
-  std::vector<std::string> statuses_;
-};
 
 // ---- blobs
 
@@ -146,144 +101,6 @@ TEST_F(ModelStoreTest, AFullDiskIsSaidToBeFull) {
 }
 
 // ---- create
-
-TEST_F(ModelStoreTest, CreateRefusesWhatMakesNoModel) {
-  const std::string good = put(tiny_model().build()).to_string();
-  CreateSpec spec(name_of("m"));
-  EXPECT_EQ(create_error(spec), "neither 'from' or 'files' was specified");
-  for (const char* path : {"/etc/passwd", "../x.gguf", "a/../../x", "", "a//b", ".", "a\\b", "C:x"}) {
-    spec.files = {{path, good}};
-    EXPECT_EQ(create_error(spec), "file path must be relative") << path;
-  }
-  spec.files = {{"m.gguf", "sha256:../../etc/passwd"}};
-  EXPECT_EQ(create_error(spec), "invalid digest format");
-  spec.files = {{"m.gguf", Digest::of("nothing").to_string()}};
-  EXPECT_TRUE(create_error(spec).starts_with("blob not found for m.gguf"));
-  spec.files = {{"m.gguf", put("{}").to_string()}};
-  EXPECT_EQ(create_error(spec), "supplied file was not in GGUF format");
-  spec.files = {{"m.gguf", put(tiny_model().build().substr(0, 2000)).to_string()}};
-  EXPECT_TRUE(create_error(spec).starts_with("GGUF file is cut short"));
-  spec.files = {{"m.gguf", put(GgufBuilder().text("general.architecture", "llama").build()).to_string()}};
-  EXPECT_EQ(create_error(spec), "m.gguf has no weights");
-  spec.files = {{"a.gguf", put(GgufBuilder().text("general.type", "adapter").build()).to_string()}};
-  EXPECT_NE(create_error(spec).find("only adapters"), std::string::npos);
-  spec.files = {{"a.gguf", good}, {"b.gguf", good}};
-  EXPECT_NE(create_error(spec).find("several models"), std::string::npos);
-
-  spec.files = {{"m.gguf", good}};
-  spec.adapters = {{"a", good}, {"b", good}};
-  EXPECT_EQ(create_error(spec), "only one adapter is currently supported");
-  spec.adapters = {{"a", good}};
-  EXPECT_EQ(create_error(spec), "a is not an adapter");
-  spec.adapters.clear();
-  spec.parameters = {{"num_ctx", "big"}};
-  EXPECT_EQ(create_error(spec), "option \"num_ctx\" must be of type integer");
-  spec.parameters = nullptr;
-  spec.messages = {{{"content", "x"}}};
-  EXPECT_EQ(create_error(spec), "a message must have a role");
-  spec.messages = nullptr;
-  spec.quantize = "q4_0";
-  EXPECT_NE(create_error(spec).find("quantize"), std::string::npos);
-  spec.quantize.clear();
-  EXPECT_EQ(create_error(CreateSpec(spec)), "");
-  EXPECT_TRUE(store_->exists(name_of("m")));
-
-  CreateSpec missing(name_of("n"));
-  missing.from = name_of("missing");
-  EXPECT_EQ(create(missing).error().code, ErrorCode::kNotFound);
-}
-
-TEST_F(ModelStoreTest, CreatesFromAFile) {
-  const std::string bytes = tiny_model().build();
-  CreateSpec spec(name_of("ana/Mine:1"));
-  spec.files = {{"tiny.gguf", put(bytes).to_string()}};
-  spec.system = "Be brief.";
-  spec.parameters = {{"temperature", 0}, {"stop", {"<|im_end|>"}}};
-  spec.messages = {{{"role", "user"}, {"content", "hi"}}};
-  spec.licenses = {"MIT", "Apache"};
-  ASSERT_TRUE(create(spec).ok());
-
-  ASSERT_EQ(statuses_.size(), 9u);
-  EXPECT_EQ(statuses_[0], "parsing GGUF");
-  EXPECT_EQ(statuses_[1], "using existing layer " + Digest::of(bytes).to_string());
-  EXPECT_EQ(statuses_[2], "creating new layer " + Digest::of("Be brief.").to_string());
-  EXPECT_EQ(statuses_[7], "writing manifest");
-  EXPECT_EQ(statuses_[8], "success");
-
-  const std::string manifest = folder_.read("manifests/registry.ollama.ai/ana/Mine/1");
-  const auto model = find("ana/mine:1");
-  ASSERT_NE(model, nullptr);
-  EXPECT_EQ(model->name.display_shortest(), "ana/Mine:1");
-  EXPECT_EQ(model->digest, Digest::of(manifest));
-  EXPECT_EQ(model->model_path, folder_.path() / "blobs" / Digest::of(bytes).file_name());
-  EXPECT_EQ(model->system, "Be brief.");
-  EXPECT_EQ(model->parameters.dump(), R"({"temperature":0.0,"stop":["<|im_end|>"]})");
-  EXPECT_EQ(model->messages.dump(), R"([{"role":"user","content":"hi"}])");
-  EXPECT_EQ(model->licenses, (std::vector<std::string>{"MIT", "Apache"}));
-  EXPECT_FALSE(model->template_text.has_value());
-  EXPECT_EQ(model->config.format, "gguf");
-  EXPECT_EQ(model->config.family, "llama");
-  EXPECT_EQ(model->config.families, std::vector<std::string>{"llama"});
-  EXPECT_EQ(model->config.parameter_size, "2K");
-  EXPECT_EQ(model->config.quantization, "F16");
-  EXPECT_EQ(model->config.json.at("architecture"), "amd64");
-  EXPECT_EQ(model->config.json.at("rootfs").at("diff_ids").size(), 6u);
-  EXPECT_GT(model->size, bytes.size());
-  EXPECT_TRUE(model->can(Capability::kCompletion));
-  EXPECT_TRUE(model->can(Capability::kTools));
-  EXPECT_TRUE(model->can(Capability::kThinking));
-  EXPECT_TRUE(model->can(Capability::kInsert));
-  EXPECT_FALSE(model->can(Capability::kVision));
-  struct stat status {};
-  ASSERT_EQ(::stat(model->model_path.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0644u);
-}
-
-TEST_F(ModelStoreTest, CreatesFromAnotherModel) {
-  import("base");
-  CreateSpec first(name_of("first"));
-  first.from = name_of("base");
-  first.system = "one";
-  first.template_text = "{{ .Prompt }}";
-  first.parameters = {{"temperature", 0.5}, {"top_k", 3}};
-  first.licenses = {"MIT"};
-  ASSERT_TRUE(create(first).ok());
-  CreateSpec second(name_of("second"));
-  second.from = name_of("FIRST");
-  second.system = "two";
-  second.parameters = {{"temperature", 1.5}};
-  second.licenses = {"more"};
-  second.requires_version = "0.14.0";
-  ASSERT_TRUE(create(second).ok());
-
-  const auto model = find("second");
-  EXPECT_EQ(model->system, "two");
-  EXPECT_EQ(model->template_text, "{{ .Prompt }}");
-  EXPECT_EQ(model->parameters.dump(), R"({"temperature":1.5,"top_k":3})");
-  EXPECT_EQ(model->licenses, (std::vector<std::string>{"MIT", "more"}));
-  EXPECT_EQ(model->config.requires_version, "0.14.0");
-  EXPECT_EQ(model->parent_model, "FIRST:latest");
-  EXPECT_EQ(model->model_path, find("base")->model_path);
-  EXPECT_EQ(model->gguf, find("base")->gguf) << "one file is read once";
-
-  // A model made again from itself keeps its weights.
-  CreateSpec again(name_of("second"));
-  again.from = name_of("second");
-  again.system = "three";
-  ASSERT_TRUE(create(again).ok());
-  EXPECT_EQ(find("second")->system, "three");
-  EXPECT_FALSE(store_->blobs().has(Digest::of("two")));
-  EXPECT_TRUE(store_->blobs().has(Digest::of("one")));
-}
-
-TEST_F(ModelStoreTest, TakesAnAdapter) {
-  import("base");
-  CreateSpec spec(name_of("tuned"));
-  spec.from = name_of("base");
-  spec.adapters = {{"lora.gguf", put(GgufBuilder().text("general.type", "adapter").build()).to_string()}};
-  ASSERT_TRUE(create(spec).ok());
-  EXPECT_EQ(find("tuned")->adapter_paths.size(), 1u);
-}
 
 TEST_F(ModelStoreTest, ImportsOnce) {
   import("cria");

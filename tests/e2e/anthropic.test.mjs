@@ -123,6 +123,11 @@ describe('messages', () => {
     }
     const none = await create({ messages, tools, tool_choice: { type: 'none' } });
     assert.equal(blocks(none, 'tool_use').length, 0);
+    for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'get_time' }]) {
+      const forced = await create({ messages: say('Hello'), tools, tool_choice, max_tokens: 500 });
+      assert.equal(forced.stop_reason, 'tool_use');
+      assert.match(blocks(forced, 'tool_use')[0].name, tool_choice.name ? /^get_time$/ : /^get_/);
+    }
     for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'get_weather' }]) {
       assert.equal(blocks(await create({ messages, tools, tool_choice }), 'tool_use')[0].name, 'get_weather');
     }

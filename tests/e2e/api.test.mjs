@@ -16,15 +16,17 @@ const sky =
   'The sky is blue because air scatters the blue part of sunlight more than the red part. ' +
   'This is called Rayleigh scattering, and it sends blue light to us from every side.';
 
-// What an answer holds, but for what says how much of the prompt did not have to be computed.
+// What an answer holds, but for what says more than Ollama does: how much of the prompt did not have to be computed,
+// and which part of load_duration was the queue's.
 const fields_of = (answer) =>
   Object.keys(answer)
-    .filter((name) => name !== 'prompt_eval_cached_count')
+    .filter((name) => !['prompt_eval_cached_count', 'queue_duration'].includes(name))
     .sort();
 
 function check_metrics(answer) {
   for (const name of metrics) assert.ok(Number.isInteger(answer[name]) && answer[name] > 0, `${name}: ${answer[name]}`);
-  const { total_duration, load_duration, prompt_eval_duration, eval_duration } = answer;
+  const { total_duration, load_duration, queue_duration, prompt_eval_duration, eval_duration } = answer;
+  assert.ok(queue_duration > 0 && queue_duration <= load_duration, JSON.stringify(answer));
   assert.ok(total_duration >= load_duration + prompt_eval_duration + eval_duration, JSON.stringify(answer));
 }
 

@@ -73,6 +73,7 @@ describe('bench', () => {
       assert.equal(level.time_to_first_token.count, 12);
       assert.equal(level.total.count, 12);
       assert.equal(level.queue_wait.count, 12);
+      assert.equal(level.queue_wait_by, 'server');
       for (const kind of ['time_to_first_token', 'inter_token', 'total', 'queue_wait']) {
         const { p50_ms, p90_ms, p99_ms, max_ms } = level[kind];
         assert.ok(p50_ms <= p90_ms && p90_ms <= p99_ms && p99_ms <= max_ms, JSON.stringify(level[kind]));

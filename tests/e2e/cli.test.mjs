@@ -140,7 +140,7 @@ describe('models', () => {
   test('version', async () => {
     for (const flag of ['--version', '-v']) {
       const { stdout } = await succeeds(server, [flag]);
-      assert.ok(stdout.includes((await server.get('/api/version')).json.version), stdout);
+      assert.ok(stdout.includes((await server.get('/api/version')).json.drover), stdout);
     }
   });
 

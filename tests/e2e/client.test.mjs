@@ -48,6 +48,24 @@ describe('the ollama npm client', () => {
     assert.deepEqual(JSON.parse(response), { age: 22, available: false });
   });
 
+  test('tool_choice forces a call, with thinking and in a stream too', async () => {
+    const messages = [{ role: 'user', content: 'What is the capital of Japan?' }];
+    const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+    const tools = ['get_weather', 'get_time'].map((name) => ({ type: 'function', function: { name, parameters } }));
+    const plain = await client().chat({ model, messages, tools, options });
+    assert.equal(plain.message.tool_calls, undefined);
+    for (const extra of [{}, { think: true }]) {
+      const { message } = await client().chat({ model, messages, tools, options, tool_choice: 'required', ...extra });
+      assert.match(message.tool_calls[0].function.name, /^get_(weather|time)$/);
+      assert.equal(typeof message.tool_calls[0].function.arguments.city, 'string');
+      const calls = [];
+      const body = { model, messages, tools, options, tool_choice: { type: 'function', function: { name: 'get_time' } } };
+      for await (const part of await client().chat({ ...body, ...extra, stream: true }))
+        calls.push(...(part.message.tool_calls ?? []));
+      assert.equal(calls[0].function.name, 'get_time');
+    }
+  });
+
   test('abort ends one stream and frees its place', async () => {
     const own = client();
     const stream = await own.generate({

@@ -66,6 +66,23 @@ describe('clients share a place', () => {
     assert.ok(served >= 7, `${served} of the second client's ten were served before the first one's last`);
   });
 
+  test('DROVER_CLIENT_WEIGHTS: a share of its own', async (t) => {
+    const server = await server_for_test(t, { env: { DROVER_CLIENT_WEIGHTS: 'id:heavy=3' } });
+    await create_endless(server);
+    const holder = await holder_of(server);
+    const streams = { heavy: [], light: [] };
+    for (const client of ['light', 'heavy']) {
+      for (let i = 0; i < 12; i++) streams[client].push(ask(server, { 'x-client-id': client }));
+      await until_waiting(server, streams.light.length + streams.heavy.length);
+    }
+    holder.close();
+    await all([...streams.heavy, ...streams.light]);
+    const last_of_heavy = Math.max(...streams.heavy.map(end_of));
+    const served = streams.light.filter((one) => end_of(one) < last_of_heavy).length;
+    t.diagnostic(`${served} of the light client's were served before the twelfth of the heavy one`);
+    assert.ok(served >= 2 && served <= 6, `${served}`);
+  });
+
   test('an API key says who is asking, before X-Client-Id', async () => {
     const holder = await holder_of(server);
     const same = (id) => ({ authorization: 'Bearer same', 'x-client-id': id });

@@ -191,7 +191,8 @@ export const text_of = (items) => items.map((item) => item.response ?? item.mess
 
 // ---- the server
 
-async function free_port() {
+// A port of loopback that was free a moment ago.
+export async function free_port() {
   const probe = net.createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address();
@@ -203,7 +204,8 @@ async function free_port() {
 export class Server {
   // env: settings beside the defaults. models: a folder to use (and to keep) instead of a fresh one. wrapper: a command
   // that becomes the server, given its command line.
-  constructor({ env = {}, models, wrapper = [] } = {}) {
+  constructor({ env = {}, models, wrapper = [], port } = {}) {
+    this.wanted_port = port; // of a server that takes the place of another
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-e2e-'));
     this.models = models ?? path.join(this.folder, 'models');
     this.settings = env;
@@ -229,7 +231,7 @@ export class Server {
   }
 
   async start() {
-    this.port = await free_port();
+    this.port = this.wanted_port ?? (await free_port());
     const [program, ...args] = this.command;
     this.process = spawn(program, args, { env: this.environment, stdio: ['ignore', 'ignore', 'pipe'] });
     this.process.stderr.setEncoding('utf8').on('data', (text) => (this.stderr += text));

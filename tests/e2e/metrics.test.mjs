@@ -124,6 +124,7 @@ describe('the figures', () => {
     assert.equal(of('drover_cached_prompt_tokens_total'), sum('prompt_eval_cached_count'));
     assert.ok(of('drover_cached_prompt_tokens_total') > 0, 'a prompt that comes again is found in the cache');
     assert.equal(of('drover_output_tokens_sum'), sum('eval_count'));
+    assert.equal(of('drover_generated_tokens_total'), sum('eval_count'));
     for (const name of ['queue_wait_seconds', 'time_to_first_token_seconds', 'request_seconds', 'output_tokens'])
       assert.equal(of(`drover_${name}_count`), 4, name);
     // Of an answer's tokens, each but the first has one before it; a piece may hold more than one.

@@ -32,8 +32,10 @@ describe('the server', () => {
 
   test('has a version', async () => {
     const { json } = await server.get('/api/version');
-    assert.deepEqual(Object.keys(json), ['version']);
-    assert.match(json.version, /^\d+\.\d+\.\d+/);
+    assert.deepEqual(Object.keys(json), ['version', 'drover']);
+    for (const version of Object.values(json)) assert.match(version, /^\d+\.\d+\.\d+$/);
+    // Clients refuse servers that are older than what they need of Ollama's API.
+    assert.ok(Number(json.version.split('.')[1]) >= 20, json.version);
   });
 
   test('knows which methods a path has', async () => {

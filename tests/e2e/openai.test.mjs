@@ -206,6 +206,28 @@ describe('chat completions', () => {
     assert.doesNotMatch(rendered_template, /get_time/);
   });
 
+  test('tool_choice forces a call of one that would not have called', async () => {
+    const messages = capital_question;
+    for (const body of [{}, { stream: true }, { reasoning_effort: 'high' }, { temperature: 1, seed: 7 }]) {
+      for (const [tool_choice, name] of [
+        ['required', /^get_(weather|time)$/],
+        [{ type: 'function', function: { name: 'get_time' } }, /^get_time$/],
+      ]) {
+        const asked = { messages, tools, tool_choice, ...body };
+        const answer = body.stream
+          ? await client_of(server).chat.completions.stream({ model, temperature, ...asked }).finalChatCompletion()
+          : await chat(asked);
+        const [{ message, finish_reason }] = answer.choices;
+        assert.equal(finish_reason, 'tool_calls', JSON.stringify(message));
+        assert.match(message.tool_calls[0].function.name, name);
+        assert.equal(typeof JSON.parse(message.tool_calls[0].function.arguments).city, 'string');
+      }
+    }
+    const forced = { model, input: 'What is the capital of Japan?', tools: response_tools, tool_choice: 'required' };
+    const { output } = await client_of(server).responses.create(forced);
+    assert.ok(output.some(({ type }) => type === 'function_call'), JSON.stringify(output));
+  });
+
   test('abort in mid-stream frees the place', async () => {
     const stream = await chat({ model: 'endless', messages: say('Hello'), stream: true });
     let parts = 0;

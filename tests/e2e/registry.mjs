@@ -5,27 +5,17 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { randomBytes } from 'node:crypto';
 
-import { sha256, wait_until } from './harness.mjs';
+import { free_port, sha256, wait_until } from './harness.mjs';
 
 export const media = {
   manifest: 'application/vnd.docker.distribution.manifest.v2+json',
   config: 'application/vnd.docker.container.image.v1+json',
   model: 'application/vnd.ollama.image.model',
 };
-
-async function free_port() {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
 
 // Debian's docker-registry on loopback, with its content in a folder of its own.
 export class DockerRegistry {

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 
 namespace drover::sim {
 
@@ -24,6 +25,7 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   Scenario s;
   const bool calm = seed % 4 == 0;
   s.requests = requests;
+  s.weighted = seed % 3 == 0;
   const int models = 1 + static_cast<int>(random.below(6));
   std::uint64_t largest = 0;
   for (int i = 0; i < models; ++i) {
@@ -208,9 +210,13 @@ Arrival World::make_arrival() {
   const std::size_t model = random_.chance(0.5) ? 0 : random_.below(scenario_.models.size());
   const Scenario::Model& traits = scenario_.models[model];
   arrival.model = ModelId{static_cast<std::uint32_t>(model)};
-  arrival.client = random_.chance(scenario_.visitor)
-                       ? fmt::format("visitor {}", requests_made_)
-                       : fmt::format("client {}", random_.below(random_.below(scenario_.clients) + 1));
+  if (random_.chance(scenario_.visitor)) {
+    arrival.client = fmt::format("visitor {}", requests_made_);
+  } else {
+    const auto number = random_.below(random_.below(scenario_.clients) + 1);
+    arrival.client = fmt::format("client {}", number);
+    if (scenario_.weighted) arrival.client_weight = std::array{0.01, 0.5, 3.0, 100.0}[number % 4];
+  }
   if (random_.chance(scenario_.other_priority)) arrival.priority = random_.one_of({Priority::kHigh, Priority::kLow});
   if (random_.chance(scenario_.larger_context))
     arrival.needs.context_length = random_.one_of({2048, 8192, 16384, 65536});

@@ -51,6 +51,7 @@ struct Scenario {
   int requests = 0;
   int places_max = 1;
   int clients = 1;
+  bool weighted = false;  // clients have weights
   Duration gap_mean{};
   Duration service_max{};
   double burst = 0, visitor = 0, leaves = 0, load_only = 0, larger_context = 0, own_timeout = 0, other_priority = 0;

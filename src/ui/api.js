@@ -1,0 +1,121 @@
+// The server's public HTTP API, as far as this page uses it.
+
+// This file lies in /ui/, whatever is before that.
+const root = new URL('../', import.meta.url);
+const answer_ms_max = 5000;
+const cut_short = 'the connection ended before the answer did';
+
+export const server_name = root.host + (root.pathname === '/' ? '' : root.pathname.replace(/\/$/, ''));
+
+// What went wrong, in words. `status` is 0 if there was no answer.
+export class ApiError extends Error {
+  constructor(message, status = 0, retry_after = undefined) {
+    super(message);
+    this.status = status;
+    this.retry_after = retry_after;
+  }
+
+  // For people: what happened, and what may help.
+  get advice() {
+    if (this.status === 0) return 'The server does not answer.';
+    const message = this.message.replace(/\.?\s*$/, '.').replace(/\s+/g, ' ');
+    if (this.status === 503) {
+      const again = this.retry_after ? `, try again in ${this.retry_after} s` : '';
+      return `Refused (503${again}): ${message}`;
+    }
+    if (this.status === 404 && /^model /.test(message)) return `There is no such model: ${message}`;
+    if (this.status === 499) return 'Canceled.';
+    if (this.status === 502) return `No whole answer: ${message}`;
+    return `Error ${this.status}: ${message}`;
+  }
+}
+
+async function call(method, path, { body, headers, signal } = {}) {
+  const options = { method, headers: { ...headers }, signal, cache: 'no-store' };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers['content-type'] = 'application/json';
+  }
+  let response;
+  try {
+    response = await fetch(new URL(path, root), options);
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError('no answer');
+  }
+  if (response.ok) return response;
+  const text = await response.text().catch(() => '');
+  let message = text || response.statusText;
+  try {
+    message = JSON.parse(text).error ?? message;
+  } catch {
+    // A proxy's page, perhaps: its text has to do.
+  }
+  throw new ApiError(`${message}`.slice(0, 500), response.status, response.headers.get('retry-after') ?? undefined);
+}
+
+async function read(path, form) {
+  try {
+    const response = await call('GET', path, { signal: AbortSignal.timeout(answer_ms_max) });
+    return await response[form]();
+  } catch (error) {
+    throw error instanceof ApiError ? error : new ApiError('no answer');
+  }
+}
+
+export const models_in_memory = async () => (await read('api/ps', 'json')).models;
+export const models_on_disk = async () => (await read('api/tags', 'json')).models;
+export const queue = () => read('api/queue', 'json');
+export const metrics = () => read('metrics', 'text');
+// Drover's own; `version` is Ollama's that it is compatible with.
+export const version = async () => (await read('api/version', 'json')).drover ?? '';
+
+// Loads a model, or with `keep_alive: 0` unloads it: a request that asks for nothing else.
+async function ask_for(body) {
+  try {
+    await call('POST', 'api/generate', { body: { ...body, stream: false } });
+  } catch (error) {
+    if (error.status !== 400 || !/does not support generate/.test(error.message)) throw error;
+    await call('POST', 'api/embed', { body });
+  }
+}
+
+export const load = (model) => ask_for({ model });
+export const unload = (model) => ask_for({ model, keep_alive: 0 });
+export const cancel = (id) => call('DELETE', `api/requests/${encodeURIComponent(id)}`);
+
+// The objects of a stream, a line each, as they come.
+async function* items_of(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  while (true) {
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === 'AbortError' ? error : new ApiError(cut_short, 502);
+    });
+    if (done) return;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+}
+const words_of = (error) => (error.name === 'AbortError' ? 'Stopped.' : (error.advice ?? `${error}`));
+
+// Sends `body` once for each run, all at the same time, and tells each run what comes and how it ended. A browser has
+// six connections for one server; this way all of them take one.
+export async function generate_all(body, runs, signal) {
+  const end = (run, problem) => run.ended ?? run.note_end(performance.now(), problem);
+  try {
+    const many = { ids: runs.map(({ id }) => id), request: body };
+    const response = await call('POST', 'ui/many', { body: many, signal });
+    for await (const { index, item, status = 500, retry_after, end: at_end } of items_of(response)) {
+      const run = runs[index];
+      if (item?.error === 'request canceled') end(run, words_of(new ApiError(item.error, 499)));
+      else if (item?.error) end(run, words_of(new ApiError(item.error, status, retry_after)));
+      else if (item) run.note_item(item, performance.now());
+      if (at_end) end(run, run.last ? undefined : words_of(new ApiError(cut_short, 502)));
+    }
+    for (const run of runs) end(run, words_of(new ApiError(cut_short, 502)));
+  } catch (error) {
+    for (const run of runs) end(run, words_of(error));
+  }
+}

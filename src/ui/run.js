@@ -1,0 +1,85 @@
+// One request of the playground: what came of it so far, and when. Times are milliseconds of performance.now().
+export class Run {
+  text = '';
+  thinking = '';
+  pieces = 0;
+  phase = 'queued';
+  position = 0;
+
+  constructor(index, id, started) {
+    Object.assign(this, { index, id, started });
+  }
+
+  // As GET /api/queue has it: too coarse for what is quick, good enough for what waits.
+  note_phase({ phase, position }, now) {
+    if (this.ended) return;
+    this.phase = phase;
+    this.position = position;
+    if (position === 0 && this.placed === undefined) this.placed = now;
+  }
+
+  note_item(item, now) {
+    this.text += item.response ?? '';
+    this.thinking += item.thinking ?? '';
+    if (item.response || item.thinking) {
+      this.first ??= now;
+      this.pieces++;
+    }
+    this.phase = 'generating';
+    this.position = 0;
+    if (!item.done) return;
+    this.last = item;
+    // What the server measured is exact.
+    this.placed = this.started + (item.load_duration ?? 0) / 1e6;
+  }
+
+  note_end(now, problem) {
+    this.ended = now;
+    this.problem = problem;
+  }
+
+  // wait: until it had a place; prefill: from there to the first token; generation: from there on.
+  times(now) {
+    const end = this.ended ?? now;
+    // The queue is looked at once a second, and may say later than the first token that the wait was over.
+    const placed = this.first < (this.placed ?? Infinity) ? this.first : this.placed;
+    const times = { total: end - this.started };
+    if (placed !== undefined) times.wait = placed - this.started;
+    if (placed !== undefined) times.prefill = (this.first ?? end) - placed;
+    if (this.first !== undefined) {
+      times.first = this.first - this.started;
+      times.generation = end - this.first;
+    }
+    return times;
+  }
+
+  get tokens() {
+    return this.last?.eval_count ?? this.pieces;
+  }
+
+  tokens_per_second(now) {
+    const { eval_count, eval_duration } = this.last ?? {};
+    if (eval_duration > 0) return (eval_count * 1e9) / eval_duration;
+    const { generation } = this.times(now);
+    return generation > 0 && this.pieces > 1 ? ((this.pieces - 1) * 1000) / generation : undefined;
+  }
+
+  get outcome() {
+    if (!this.ended) return 'going';
+    return this.problem ? 'failed' : 'done';
+  }
+
+  // For a row: nothing to say once it has ended well.
+  get word() {
+    if (this.problem) return this.problem;
+    if (this.ended || this.first !== undefined) return '';
+    return this.position > 0 ? `${this.phase}, ${this.position} in line` : this.phase;
+  }
+
+  get waiting_words() {
+    if (this.ended) return 'The answer is empty.';
+    if (this.phase === 'loading') return 'The model is loading…';
+    if (this.position > 0) return `Waits for its turn: ${this.position} in line…`;
+    return this.placed === undefined ? 'Sent…' : 'Reads the prompt…';
+  }
+}

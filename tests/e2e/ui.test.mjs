@@ -1,0 +1,531 @@
+// The dashboard in a real browser, against the real server.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { chromium } from 'playwright-core';
+
+import { bert } from './bert.mjs';
+import { endless } from './gguf.mjs';
+import { root, Server, server_for_suite, server_for_test, sleep, Stream, wait_until } from './harness.mjs';
+
+const wait_ms_max = 30_000;
+const poll_ms = 1000;
+const desktop = { width: 1280, height: 900 };
+const phone = { width: 390, height: 844 };
+
+let browser;
+before(async () => {
+  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+  // Chromium's sandbox is not for root, who runs CI.
+  const args = process.getuid() === 0 ? ['--no-sandbox'] : [];
+  browser = await chromium.launch({ executablePath, args });
+});
+after(() => browser.close());
+
+// The page, with all that must hold whatever a test does: nothing leaves for another host, and no script fails.
+async function open(t, server, { target = '/ui', ...options } = {}) {
+  const context = await browser.newContext({ viewport: desktop, ...options });
+  const foreign = [];
+  const failures = [];
+  const own_host = new URL(server.url).host;
+  await context.route(
+    (url) => url.host !== own_host,
+    (route) => {
+      foreign.push(route.request().url());
+      return route.abort();
+    },
+  );
+  const page = await context.newPage();
+  page.setDefaultTimeout(wait_ms_max);
+  page.on('pageerror', (error) => failures.push(error.message));
+  page.on('console', (message) => {
+    // What the browser itself says of an answer that is an error, or is none, is expected where a test asks for it.
+    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text())) failures.push(message.text());
+  });
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(foreign, [], 'nothing is asked of another host');
+    assert.deepEqual(failures, []);
+  });
+  await page.goto(server.url + target);
+  await shows(page, '#live', /^Live$/);
+  return page;
+}
+
+// A text that matches, in what a user sees.
+async function shows(page, selector, pattern) {
+  const text = () => page.locator(selector).first().innerText();
+  let last;
+  await wait_until(async () => pattern.test((last = await text())), wait_ms_max, `${selector} shows ${pattern}`).catch(
+    (error) => assert.fail(`${error.message}; it shows ${JSON.stringify(last)}`),
+  );
+  return last;
+}
+
+const until_rows = (page, selector, wanted) =>
+  wait_until(async () => (await page.locator(selector).count()) === wanted, wait_ms_max, `${wanted} of ${selector}`);
+
+const occupant = (server, id) =>
+  new Stream(
+    server.call(
+      'POST',
+      '/api/generate',
+      { model: 'endless', prompt: 'Tell me a story.', options: { num_predict: 50_000 } },
+      { 'x-request-id': id },
+    ),
+  );
+
+async function occupy(t, server, ids) {
+  const streams = ids.map((id) => occupant(server, id));
+  t.after(() => streams.forEach((stream) => stream.close()));
+  await streams[0].more();
+  return streams;
+}
+
+const until_idle = (server) =>
+  wait_until(async () => (await server.get('/api/queue')).json.requests.length === 0, wait_ms_max, 'nobody asks');
+
+async function fill(page, values) {
+  for (const [name, value] of Object.entries(values)) await page.fill(`#playground [name=${name}]`, `${value}`);
+}
+
+const send = (page) => page.getByRole('button', { name: 'Send' }).click();
+const model_row = (page, name) => page.locator('#models tbody', { has: page.getByText(name, { exact: true }) });
+
+describe('the files', () => {
+  const server = server_for_suite();
+
+  test('of src/ui are all there, with their types and the policy', async () => {
+    const types = { html: 'text/html', css: 'text/css', js: 'text/javascript', svg: 'image/svg+xml' };
+    const files = fs.readdirSync(path.join(root, 'src/ui')).filter((name) => name !== 'index.html');
+    for (const name of ['', ...files]) {
+      const { status, headers, text } = await server.get(`/ui/${name}`);
+      const type = types[name === '' ? 'html' : name.split('.').pop()];
+      assert.equal(status, 200, name);
+      assert.ok(headers['content-type'].startsWith(type), `${name}: ${headers['content-type']}`);
+      assert.match(headers['content-security-policy'], /^default-src 'self';.*frame-ancestors 'none'/);
+      assert.equal(headers['x-content-type-options'], 'nosniff');
+      if (name !== '') assert.equal(text, fs.readFileSync(path.join(root, 'src/ui', name), 'utf8'));
+    }
+  });
+
+  test('are sent once: whoever has them is told so', async () => {
+    const { headers } = await server.get('/ui/app.js');
+    assert.equal(headers['cache-control'], 'no-cache');
+    const again = (tag) => server.send('GET', '/ui/app.js', undefined, { 'if-none-match': tag });
+    for (const tag of [headers.etag, `"other", W/${headers.etag}`, '*']) {
+      const answer = await again(tag);
+      assert.deepEqual([answer.status, answer.text, answer.headers.etag], [304, '', headers.etag]);
+    }
+    assert.equal((await again('"other"')).status, 200);
+  });
+
+  test('HEAD, other methods, other names', async () => {
+    for (const target of ['/ui', '/ui/', '/ui/style.css']) {
+      const { status, text, headers } = await server.send('HEAD', target);
+      assert.deepEqual([status, text], [200, '']);
+      assert.equal(Number(headers['content-length']), Buffer.byteLength((await server.get(target)).text));
+      const post = await server.post(target, {});
+      assert.deepEqual([post.status, post.headers.allow], [405, 'GET, HEAD']);
+    }
+    for (const target of ['/ui/nothing.js', '/ui/index.html', '/ui/../ui/x', '/uix'])
+      assert.equal((await server.get(target)).status, 404, target);
+  });
+
+  test('the page works with and without a slash at its end', async (t) => {
+    const { drover } = (await server.get('/api/version')).json;
+    for (const target of ['/ui', '/ui/']) {
+      const page = await open(t, server, { target });
+      await wait_until(async () => (await page.innerText('#version')) === drover, wait_ms_max, `it shows ${drover}`);
+    }
+  });
+});
+
+describe('many at once over one connection', () => {
+  const env = { OLLAMA_MAX_QUEUE: '2' };
+  const server = server_for_suite({ env }, (started) => started.create('endless', endless()));
+  const request = { model: 'cria', prompt: 'Count to 3', options: { temperature: 0 } };
+  const long = { ...request, model: 'endless', options: { num_predict: 50_000 } };
+  const collect = async (call, items) => {
+    for await (const item of call.lines()) items.push(item);
+  };
+  const many = (body, at = server) => at.call('POST', '/ui/many', body, { 'x-client-id': 'page' });
+
+  test('what is no list of one to 64', async () => {
+    const ids = Array.from({ length: 65 }, (_, i) => `id-${i}`);
+    const lists = [{ request }, ...[[], [1], 'a', ids].map((wrong) => ({ ids: wrong, request }))];
+    for (const body of ['{', [], {}, { ids: ['a'] }, { ids: ['a'], request: 'x' }, ...lists]) {
+      const answer = await server.post('/ui/many', body);
+      assert.equal(answer.status, 400, JSON.stringify(body));
+      assert.ok(answer.json.error.length > 0);
+    }
+  });
+
+  test('each has its own answer, or its own refusal', async (t) => {
+    const [holder] = await occupy(t, server, ['holder']);
+    const items = [];
+    const short = { ...request, model: 'endless', options: { num_predict: 3 } };
+    const ended = collect(many({ ids: ['a', 'b', 'c', 'd'], request: short }), items);
+    await wait_until(() => items.filter(({ status }) => status === 503).length === 2, wait_ms_max, 'two are refused');
+    const refused = items.filter(({ status }) => status === 503);
+    assert.deepEqual(refused.map(({ index }) => index), [2, 3]);
+    for (const { item, retry_after } of refused) assert.ok(/server busy/.test(item.error) && retry_after > 0);
+    const waits = (await server.get('/api/queue')).json.requests.filter(({ id }) => id !== 'holder');
+    const common = ['id:page', '/api/generate'];
+    assert.deepEqual(waits.map(({ id, client, route }) => [id, client, route]), [['a', ...common], ['b', ...common]]);
+    holder.close();
+    await ended;
+    for (const index of [0, 1]) assert.ok(items.some((one) => one.index === index && one.item?.done), `${index}`);
+    assert.deepEqual(items.filter(({ end }) => end).map(({ index }) => index).sort(), [0, 1, 2, 3]);
+  });
+
+  test('a client that goes away ends all of them', async (t) => {
+    await until_idle(server);
+    const call = many({ ids: ['a', 'b', 'c'], request: long });
+    t.after(() => call.close());
+    await call.lines().next();
+    assert.equal((await server.get('/api/queue')).json.requests.length, 3);
+    call.close();
+    await until_idle(server);
+  });
+
+  test('a server that stops ends each of them', async (t) => {
+    const stopping = await server_for_test(t);
+    await stopping.create('endless', endless());
+    const items = [];
+    const ended = collect(many({ ids: ['a', 'b', 'c'], request: long }, stopping), items);
+    await wait_until(() => items.length > 0, wait_ms_max, 'one runs');
+    await stopping.stop();
+    await ended;
+    const failed = items.filter(({ item }) => item?.error).map(({ index }) => index);
+    assert.deepEqual(failed.sort(), [0, 1, 2]);
+    assert.equal(items.filter(({ end }) => end).length, 3);
+  });
+});
+
+describe('the playground', () => {
+  const env = { OLLAMA_NUM_PARALLEL: '2', OLLAMA_MAX_QUEUE: '12' };
+  const server = server_for_suite({ env }, (started) => started.create('endless', endless()));
+
+  test('streams an answer, and Stop ends it', async (t) => {
+    const page = await open(t, server);
+    await fill(page, { model: 'endless', prompt: 'Tell me a story.', tokens: 50_000 });
+    await send(page);
+    const length = () => page.locator('#answer').evaluate((node) => node.textContent.length);
+    await shows(page, '#timings', /Output\n[1-9]/);
+    const first = await length();
+    await wait_until(async () => (await length()) > first, wait_ms_max, 'the text grows');
+    assert.equal((await server.get('/api/queue')).json.running, 1);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await shows(page, '#answer-problem', /^Stopped\.$/);
+    await until_idle(server);
+  });
+
+  test('shows a whole answer and its timings', async (t) => {
+    const page = await open(t, server);
+    await fill(page, { model: 'cria', prompt: 'Count to 3', temperature: 0 });
+    await send(page);
+    await shows(page, '#answer', /^1, 2, 3$/);
+    const timings = await shows(page, '#timings', /Prompt\n\d+.*\nOutput\n\d+\nTotal/s);
+    assert.match(timings, /^Wait\n[\d.]+ m?s\nFirst token\n[\d.]+ m?s\nTokens\/s\n[\d.,]+\n/);
+  });
+
+  test('sends many at once, shows how they wait, and everyone ends', async (t) => {
+    const holders = await occupy(t, server, ['one', 'two']);
+    const page = await open(t, server);
+    const all = 12; // more than a browser has connections
+    await fill(page, { model: 'endless', tokens: 30, count: all });
+    await send(page);
+    await until_rows(page, '#crowd-rows tr', all);
+    await shows(page, '#crowd-rows tr:last-child', /queued, 12 in line/);
+    await shows(page, '#requests-summary', /^2 running, 12 waiting of at most 12$/);
+    await shows(page, '#charts figure:first-child strong', /^12$/);
+    for (const holder of holders) holder.close();
+    await shows(page, '#summary', /^12 of 12 ended · [\d.:]+/);
+    const rows = await page.locator('#crowd-rows tr').evaluateAll((nodes) => {
+      const figures = (node) => [...node.querySelectorAll('td.number')].map((cell) => cell.textContent);
+      return nodes.map((node) => [node.dataset.outcome, ...figures(node)]);
+    });
+    for (const [outcome, wait, first, rate] of rows) {
+      assert.equal(outcome, 'done');
+      for (const figure of [wait, first, rate]) assert.match(figure, /^\d/);
+    }
+    await page.getByRole('button', { name: 'Show answer 12:' }).click();
+    await shows(page, '#answer-title', /^Answer 12$/);
+    await shows(page, '#answer', /\S/);
+  });
+
+  test('says which were refused, and why', async (t) => {
+    await until_idle(server);
+    const holders = await occupy(t, server, ['one', 'two']);
+    const page = await open(t, server);
+    await fill(page, { model: 'endless', tokens: 5, count: 14 });
+    await send(page);
+    await wait_until(
+      async () => (await page.locator('#crowd-rows tr[data-outcome=failed]').count()) === 2,
+      wait_ms_max,
+      'two are refused',
+    );
+    await shows(page, '#crowd-rows tr:last-child', /^14\s+Refused \(503, try again in \d+ s\): server busy/);
+    for (const holder of holders) holder.close();
+    await shows(page, '#summary', /^14 of 14 ended · 2 without an answer/);
+  });
+
+  test('says that there is no such model', async (t) => {
+    const page = await open(t, server);
+    await fill(page, { model: 'nobody' });
+    await send(page);
+    await shows(page, '#answer-problem', /^There is no such model: model 'nobody' not found\.$/);
+    await shows(page, '#playground', /Send/);
+    await fill(page, { model: 'cria', prompt: 'Count to 3', temperature: 0 });
+    await send(page);
+    await shows(page, '#answer', /^1, 2, 3$/);
+    assert.ok(await page.locator('#answer-problem').isHidden());
+  });
+});
+
+describe('the lists', () => {
+  const server = server_for_suite({}, async (started) => {
+    await started.create('endless', endless());
+    await started.create('bert', bert());
+  });
+
+  test('a click cancels what runs and what waits; the focus goes on to the next', async (t) => {
+    const [first, second, third] = await occupy(t, server, ['first', 'second', 'third']);
+    const page = await open(t, server);
+    await until_rows(page, '#requests tr', 3);
+    const focused = () =>
+      page.evaluate(() => {
+        const { activeElement } = document;
+        return activeElement.getAttribute('aria-label') ?? activeElement.id;
+      });
+    await page.getByRole('button', { name: 'Cancel request first' }).click();
+    await first.ended;
+    assert.deepEqual(first.items.at(-1), { error: 'request canceled' });
+    await until_rows(page, '#requests tr', 2);
+    await wait_until(async () => /^Cancel request (second|third)$/.test(await focused()), wait_ms_max, 'it is the next');
+    await page.getByRole('button', { name: 'Cancel request second' }).click();
+    await page.getByRole('button', { name: 'Cancel request third' }).click();
+    await Promise.allSettled([second.ended, third.ended]);
+    await until_rows(page, '#requests tr', 0);
+    await shows(page, '#requests-empty', /Nothing runs/);
+    assert.equal(await focused(), 'requests-title');
+  });
+
+  test('what clients say of themselves stays text', async (t) => {
+    const id = '<img/src=x/onerror=alert(1)>';
+    await occupy(t, server, [id]);
+    const page = await open(t, server);
+    await shows(page, '#requests', /<img\/src=x\/onerror=alert\(1\)>/);
+    assert.equal(await page.locator('#requests img').count(), 0);
+  });
+
+  for (const model of ['cria:latest', 'bert:latest']) {
+    test(`${model} is loaded and unloaded`, async (t) => {
+      await until_idle(server);
+      const page = await open(t, server);
+      await shows(page, '#models', new RegExp(model));
+      const row = model_row(page, model);
+      const is = (state) => async () => (await row.locator('.state').innerText()) === state;
+      await page.getByRole('button', { name: `Load ${model}`, exact: true }).click();
+      await wait_until(is('loaded'), wait_ms_max, 'it is loaded');
+      assert.ok((await server.loaded_models()).some(({ name }) => name === model));
+      assert.match(await row.innerText(), /0 \/ \d+\s+0\s+[\d.]+ MB\s+(0 %\s+)?in [45]:/);
+      await page.getByRole('button', { name: `Unload ${model}` }).click();
+      await wait_until(is('on disk'), wait_ms_max, 'it is unloaded');
+      assert.ok(!(await server.loaded_models()).some(({ name }) => name === model));
+    });
+  }
+
+  test('a load that fails says why, beside its model', async (t) => {
+    await server.ok('/api/copy', { source: 'cria', destination: 'going' });
+    const page = await open(t, server);
+    await shows(page, '#models', /going:latest/);
+    await server.send('DELETE', '/api/delete', { model: 'going' });
+    await page.getByRole('button', { name: 'Load going:latest' }).click();
+    const problem = model_row(page, 'going:latest').locator('.problem');
+    await wait_until(() => problem.isVisible(), wait_ms_max, 'the problem is shown');
+    assert.match(await problem.innerText(), /^There is no such model: model 'going:latest' not found\.$/);
+  });
+});
+
+test('a server that is gone, and comes back', async (t) => {
+  const server = await server_for_test(t);
+  const page = await open(t, server);
+  server.kill();
+  await shows(page, '#banner', /has not answered since \d\d:\d\d:\d\d\. Trying again every second/);
+  await shows(page, '#live', /^No answer$/);
+  await send(page);
+  await shows(page, '#answer-problem', /^The server does not answer\.$/);
+  const next = new Server({ port: server.port });
+  t.after(() => next.stop());
+  await next.start();
+  await shows(page, '#live', /^Live$/);
+  assert.ok(await page.locator('#banner').isHidden());
+  await fill(page, { prompt: 'Count to 3', temperature: 0 });
+  await send(page);
+  await shows(page, '#answer', /^1, 2, 3$/);
+});
+
+test('an answer that is cut short says so', async (t) => {
+  const server = await server_for_test(t);
+  await server.create('endless', endless());
+  const page = await open(t, server);
+  await fill(page, { model: 'endless', tokens: 50_000 });
+  await send(page);
+  await shows(page, '#timings', /Output\n[1-9]/);
+  server.kill();
+  await shows(page, '#answer-problem', /^No whole answer: the connection ended before the answer did\.$/);
+});
+
+describe('for everybody', () => {
+  const server = server_for_suite({}, async (started) => {
+    await started.create('endless', endless());
+    await started.ok('/api/copy', { source: 'cria', destination: `long/${'name-of-a-model-'.repeat(4)}end:latest` });
+  });
+
+  test('on a phone nothing is wider than the screen', async (t) => {
+    await occupy(t, server, ['one', 'a-long-name-of-a-request-'.repeat(5)]);
+    const page = await open(t, server, { viewport: phone, isMobile: true, hasTouch: true });
+    await until_rows(page, '#requests tr', 2);
+    await fill(page, { model: 'endless', tokens: 50, count: 3 });
+    await send(page);
+    await until_rows(page, '#crowd-rows tr', 3);
+    await fill(page, { model: 'nobody'.repeat(30) });
+    const widths = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+    assert.deepEqual(widths, [phone.width, phone.width]);
+    // Nor is anything cut off that has no ellipsis or bar to say so.
+    const outside = await page.evaluate(() => {
+      const is_cut = (node) => node && (getComputedStyle(node).overflowX !== 'visible' || is_cut(node.parentElement));
+      return [...document.querySelectorAll('main *:not(.unseen)')]
+        .filter((node) => node.getBoundingClientRect().right > window.innerWidth && !node.closest('thead'))
+        .filter((node) => !is_cut(node.parentElement))
+        .map((node) => node.outerHTML.slice(0, 100));
+    });
+    assert.deepEqual(outside, []);
+    for (const button of await page.locator('td.action button').all())
+      assert.ok((await button.boundingBox()).height >= 36, 'there is room for a finger');
+  });
+
+  test('the keyboard does all of it, and shows where it is', async (t) => {
+    const page = await open(t, server);
+    await shows(page, '#models', /cria:latest/);
+    const focus = () =>
+      page.evaluate(() => {
+        const node = document.activeElement;
+        const style = getComputedStyle(node);
+        if (node === document.body) return { name: '' }; // past the end of the page
+        return {
+          name: (node.getAttribute('aria-label') ?? node.labels?.[0]?.textContent ?? node.textContent).trim(),
+          visible: style.outlineStyle !== 'none' && Number.parseFloat(style.outlineWidth) >= 2,
+        };
+      });
+    const tab_to = async (pattern) => {
+      const passed = [];
+      for (let i = 0; i < 60; i++) {
+        await page.keyboard.press('Tab');
+        const { name, visible } = await focus();
+        if (name !== '') assert.ok(visible, `the focus on ${name} can be seen`);
+        if (pattern.test(name)) return;
+        passed.push(name);
+      }
+      assert.fail(`Tab never comes to ${pattern}: ${JSON.stringify(passed)}`);
+    };
+    await tab_to(/^Waiting: 0$/);
+    await page.keyboard.press('ArrowLeft');
+    await shows(page, '#charts figure:nth-child(2) .when', /^1 s ago$/);
+    await page.keyboard.press('Escape');
+    await tab_to(/^Load cria:latest$/);
+    await page.keyboard.press('Enter');
+    // The focus stays, although the row has moved and the button says something else.
+    const kept = async () => (await focus()).name === 'Unload cria:latest';
+    await wait_until(kept, wait_ms_max, 'the same button has the focus');
+    await tab_to(/^Model$/);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('endless');
+    await tab_to(/^Prompt/);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('Tell me a story.');
+    await tab_to(/^At once$/);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('3');
+    await tab_to(/^Tokens at most$/);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('50000');
+    await page.keyboard.press('Control+Enter');
+    await until_rows(page, '#requests tr', 3);
+    await tab_to(/^Stop$/);
+    await tab_to(/^Show answer 2/);
+    await page.keyboard.press('Space');
+    await shows(page, '#answer-title', /^Answer 2$/);
+    await tab_to(/^Cancel request ui-.*-1$/);
+    await page.keyboard.press('Enter');
+    await until_rows(page, '#requests tr', 2);
+    await tab_to(/^Stop$/);
+    await page.keyboard.press('Enter');
+    await shows(page, '#summary', /^3 of 3 ended/);
+    assert.equal((await focus()).name, 'Send');
+    await until_idle(server);
+  });
+
+  test('light and dark, both with enough contrast', async (t) => {
+    await occupy(t, server, ['one', 'two']);
+    for (const scheme of ['light', 'dark']) {
+      const page = await open(t, server, { colorScheme: scheme });
+      await until_rows(page, '#requests tr', 2);
+      await fill(page, { model: 'nobody' });
+      await send(page);
+      await shows(page, '#answer-problem', /no such model/);
+      const { background, poor } = await page.evaluate(() => {
+        const light = (color) => {
+          const [r, g, b] = color.match(/[\d.]+/g).map((value) => {
+            const share = value / 255;
+            return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+          });
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const behind = (node) => {
+          const color = getComputedStyle(node).backgroundColor;
+          return color === 'rgba(0, 0, 0, 0)' && node.parentElement ? behind(node.parentElement) : color;
+        };
+        const texts = [...document.querySelectorAll('body *')].filter(
+          (node) =>
+            [...node.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.data.trim() !== '') &&
+            node.checkVisibility() &&
+            !node.closest('.unseen, script, noscript, [disabled], [aria-disabled=true], svg, datalist'),
+        );
+        const measured = texts.map((node) => {
+          const [one, other] = [light(getComputedStyle(node).color), light(behind(node))].sort((a, b) => b - a);
+          return [(one + 0.05) / (other + 0.05), node.outerHTML.slice(0, 100)];
+        });
+        return {
+          background: light(getComputedStyle(document.body).backgroundColor),
+          poor: measured.filter(([ratio]) => ratio < 4.5),
+        };
+      });
+      assert.equal(background < 0.5, scheme === 'dark');
+      assert.deepEqual(poor, []);
+    }
+  });
+
+  test('nobody looks, nothing is asked', async (t) => {
+    const page = await open(t, server);
+    let asked = 0;
+    page.on('request', () => asked++);
+    await wait_until(() => asked >= 3, wait_ms_max, 'it asks');
+    const look = (hidden) =>
+      page.evaluate((value) => {
+        Object.defineProperty(document, 'hidden', { value, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+    await look(true);
+    await shows(page, '#live', /^Paused$/);
+    asked = 0;
+    await sleep(3 * poll_ms);
+    assert.equal(asked, 0);
+    await look(false);
+    await shows(page, '#live', /^Live$/);
+    await wait_until(() => asked >= 3, wait_ms_max, 'it asks again');
+  });
+});
