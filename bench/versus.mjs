@@ -92,7 +92,7 @@ function words_of(name) {
 // ---- measuring
 
 const others_max = 0.05; // of all processors, used by others: more, and a measurement does not count
-const retries = 2;
+const retries = 1;
 
 const warm_up = (server) =>
   server.client.chat([{ role: 'user', content: 'warm' }], { max_tokens: 8, stream: false }).done;
