@@ -88,3 +88,13 @@ else()
               Threads::Threads
               ${CMAKE_DL_LIBS})
 endif()
+
+# The engine's own server, from the same source and with the same options, to measure against: ./dev bench builds it.
+# llama.cpp's unused tools and the pages for browsers, which it would download, are left out.
+add_custom_target(
+  llama_server
+  COMMAND ${CMAKE_COMMAND} -S ${engine_source} -B ${engine_build}-server -G Ninja ${engine_options} -DLLAMA_BUILD_TOOLS=ON
+          -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF
+  COMMAND ${CMAKE_COMMAND} --build ${engine_build}-server --target llama-server
+  COMMAND ${CMAKE_COMMAND} -E create_symlink ${engine_build}-server/bin/llama-server ${CMAKE_BINARY_DIR}/llama-server
+  USES_TERMINAL VERBATIM)

@@ -341,7 +341,7 @@ void BatchScheduler::Impl::schedule_prompts() {
 int BatchScheduler::Impl::prompt_budget() const {
   const auto streams = [](const Sequence* s) { return s->streams && s->rows > 0; };
   if (std::any_of(bound_.begin(), bound_.end(), streams)) return budget_.prompt_tokens(stream_rows_);
-  return config_.engine.step_tokens_max - stream_rows_;
+  return std::min(budget_.prompt_tokens_alone(), config_.engine.step_tokens_max - stream_rows_);
 }
 
 // Shares out a step's prompt tokens, so that a short prompt does not wait for a long one and the oldest always goes on.

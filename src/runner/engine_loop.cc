@@ -58,6 +58,9 @@ void EngineLoop::cancel(RequestId request) {
   mail_.post(Canceled{request});
   // What an aborted step has done to a memory that cannot be cut back is not undone: there the step runs to its end.
   if (engine_.limits().memory != MemoryKind::kShared) return;
+  // Nobody is held up by the rest of the step, neither here nor for want of a place: so what it computes is kept, for
+  // the same prompt may come again.
+  if (running_.load(std::memory_order_relaxed) <= 1 && places_now_.load(std::memory_order_relaxed) > 1) return;
   const std::lock_guard lock(prompts_mutex_);
   if (prompts_in_step_.count(request) > 0) engine_.request_abort();
 }

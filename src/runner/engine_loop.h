@@ -33,7 +33,8 @@ class EngineLoop {
   // Until the mailbox is closed.
   void run();
 
-  // Posts Canceled, and stops the step that is running if it computes this request's prompt. Any thread.
+  // Posts Canceled, and stops the step that is running if it computes this request's prompt and others wait for its
+  // end. Any thread.
   void cancel(RequestId request);
 
   // How it goes; `running` is 0 while there is nothing to do. Any thread.

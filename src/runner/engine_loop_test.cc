@@ -71,7 +71,7 @@ TEST_F(EngineLoopTest, ACancelledPromptLeavesWithinAStep) {
   EngineLoop loop(*model_, *engine_, {.places = 2, .places_max = 2}, mail_, output_);
   std::thread thread([&] { loop.run(); });
   const std::uint64_t start = engine_->progress();
-  post(1, 3000);  // six steps
+  post(1, 3000);  // several steps
   while (engine_->progress() < start + step + step / 2) std::this_thread::yield();
   loop.cancel({1});
   const std::uint64_t at_cancel = engine_->progress();
@@ -81,12 +81,12 @@ TEST_F(EngineLoopTest, ACancelledPromptLeavesWithinAStep) {
   EXPECT_EQ(end.reason(), pb::Finished::CANCELED);
   EXPECT_LE(after - at_cancel, step) << "no step begins after the cancel";
 
-  // What was computed of it is kept: the same prompt again begins where it stopped.
+  // What was computed of it is kept, also in the step that was running: the same prompt again begins where it stopped.
   post(2, 3000);
   const pb::Finished again = wait_for_end();
   EXPECT_EQ(again.request(), 2u);
   EXPECT_NE(again.reason(), pb::Finished::CANCELED);
-  EXPECT_GE(again.cached_tokens(), 512u);
+  EXPECT_GE(again.cached_tokens(), 2 * 64u);
   mail_.close();
   thread.join();
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <thread>
 
 #include "engine/chat_template.h"
@@ -155,6 +156,20 @@ template <typename Loop>
   }
 }
 
+// Reads frames until the front is gone or wants this runner to end. A step may take long, and nobody waits for its
+// result.
+[[noreturn]] void read_frames(FrameChannel& channel, const std::function<void(pb::ToRunner&)>& on_frame) {
+  pb::ToRunner message;
+  while (channel.read(message)) {
+    on_frame(message);
+    message.Clear();
+  }
+  std::_Exit(0);
+}
+
+// The engine stays on the thread that loaded it, this one. OpenMP keeps a team of threads for each thread that has ever
+// computed, and as soon as all of them are more than the processors, waits at each of a step's hundreds of barriers
+// sleeping instead of spinning.
 void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& channel) {
   Mailbox<pb::Generate> requests;
   Mailbox<EngineMail> engine_mail;
@@ -162,13 +177,7 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
   Preparer preparer(*loaded.model, *loaded.chat, loaded.context_length, channel, engine_mail);
   EngineLoop loop(*loaded.model, *loaded.engine, options, engine_mail, output_mail);
   OutputWorker output(*loaded.model, channel, engine_mail);
-  std::thread prepare_thread([&] { preparer.run(requests); });
-  std::thread engine_thread([&] { loop.run(); });
-  std::thread output_thread([&] { output.run(output_mail); });
-  std::thread health_thread([&] { report_health(loop, channel); });
-
-  pb::ToRunner message;
-  while (channel.read(message)) {
+  const auto on_frame = [&](pb::ToRunner& message) {
     switch (message.kind_case()) {
       case pb::ToRunner::kGenerate:
         engine_mail.post(Announced{RequestId{message.generate().request()}});
@@ -180,10 +189,12 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
       default:
         spdlog::warn("a message that a runner does not know");
     }
-    message.Clear();
-  }
-  // The front is gone or wants this runner to end. A step may take long, and nobody waits for its result.
-  std::_Exit(0);
+  };
+  std::thread prepare_thread([&] { preparer.run(requests); });
+  std::thread output_thread([&] { output.run(output_mail); });
+  std::thread health_thread([&] { report_health(loop, channel); });
+  std::thread read_thread([&] { read_frames(channel, on_frame); });
+  loop.run();  // its mailbox is never closed: the process ends in read_frames()
 }
 
 // ---- a runner for embeddings
@@ -201,12 +212,7 @@ void report_loaded(const Embedder& embedder, FrameChannel& channel) {
 
 void serve_embeddings(const LlamaModel& model, Embedder& embedder, FrameChannel& channel) {
   EmbedLoop loop(model, embedder, channel);
-  std::thread tokenize_thread([&] { loop.tokenize(); });
-  std::thread compute_thread([&] { loop.compute(); });
-  std::thread health_thread([&] { report_health(loop, channel); });
-
-  pb::ToRunner message;
-  while (channel.read(message)) {
+  const auto on_frame = [&](pb::ToRunner& message) {
     switch (message.kind_case()) {
       case pb::ToRunner::kEmbed:
         loop.accept(std::move(*message.mutable_embed()));
@@ -217,9 +223,11 @@ void serve_embeddings(const LlamaModel& model, Embedder& embedder, FrameChannel&
       default:
         spdlog::warn("a message that an embedding runner does not know");
     }
-    message.Clear();
-  }
-  std::_Exit(0);  // as in serve()
+  };
+  std::thread tokenize_thread([&] { loop.tokenize(); });
+  std::thread health_thread([&] { report_health(loop, channel); });
+  std::thread read_thread([&] { read_frames(channel, on_frame); });
+  loop.compute();  // on this thread, as in serve()
 }
 
 int run_for_embeddings(const pb::Load& load, FrameChannel& channel) {

@@ -7,9 +7,14 @@ namespace {
 
 constexpr int kPromptTokensMin = 8;     // prompts go on however slow the steps are
 constexpr int kPromptTokensFirst = 32;  // before anything is measured
-constexpr int kRowsMultiple = 16;       // the engine's matrix products work on so many rows at a time
-constexpr int kTokensToLearnFrom = 8;   // a step with fewer prompt tokens says little about their cost
+constexpr int kAloneTokensMin = 16;     // the same while nobody generates
+constexpr int kAloneTokensFirst = 64;
+constexpr int kRowsMultiple = 16;      // the engine's matrix products work on so many rows at a time
+constexpr int kTokensToLearnFrom = 8;  // a step with fewer prompt tokens says little about their cost
 constexpr double kGapOverAlone = 4;
+// Of a step while nobody generates. Where steps are so slow, more rows in each make none of them cheaper; and this is
+// what a new request waits for, and what is lost of a prompt that is cancelled.
+constexpr double kAloneStepSeconds = 1;
 constexpr double kWeightOfNew = 0.25;  // of a new measurement, against all before
 // Steps without prompt tokens, made only to measure, are at least so far apart ...
 constexpr std::int64_t kMeasureEvery = 16;
@@ -31,18 +36,26 @@ int StepBudget::prompt_tokens(int generating) const {
   const double alone_seconds = known != nullptr ? known->seconds : 0;
   const double target = adapts_ ? std::max(gap_target_seconds_, kGapOverAlone * alone_seconds) : gap_target_seconds_;
 
-  // Never more than twice what was tried: few tokens say little about what many would take.
-  int budget = kPromptTokensFirst;
-  if (samples_ > 0) {
-    const int tried = *std::max_element(tokens_.begin(), tokens_.end());
-    budget = std::max(kPromptTokensFirst, 2 * tried);
-    const double fits = std::max(0.0, (target - alone_seconds) / token_seconds());
-    if (fits < budget) budget = static_cast<int>(fits);
-  }
+  int budget = tokens_in(target - alone_seconds, kPromptTokensFirst);
   const int rows = (generating + budget) / kRowsMultiple * kRowsMultiple;
   if (rows - generating >= kPromptTokensMin) budget = rows - generating;
   budget = std::min(std::max(budget, kPromptTokensMin), most);
   return budget < most && measure_now(generating) ? 0 : budget;
+}
+
+int StepBudget::prompt_tokens_alone() const {
+  const int budget = tokens_in(kAloneStepSeconds, kAloneTokensFirst) / kRowsMultiple * kRowsMultiple;
+  return std::min(std::max(budget, kAloneTokensMin), step_tokens_max_);
+}
+
+// Prompt tokens that take so long. Never more than twice what was tried, or `first`: few tokens say little about what
+// many would take.
+int StepBudget::tokens_in(double time, int first) const {
+  if (samples_ == 0) return first;
+  const int tried = *std::max_element(tokens_.begin(), tokens_.end());
+  const double fits = std::max(0.0, time / token_seconds());
+  const int most = std::max(first, 2 * tried);
+  return fits < most ? static_cast<int>(fits) : most;
 }
 
 void StepBudget::observe(int generating, int prompt, Duration took) {

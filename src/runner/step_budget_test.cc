@@ -56,6 +56,21 @@ TEST(StepBudget, ReachesFullBatchesOnAFastMachine) {
   EXPECT_EQ(prompt, kStepTokensMax - 16);
 }
 
+TEST(StepBudget, AloneAStepTakesASecond) {
+  const auto settled = [](double ms_per_token) {
+    StepBudget budget(milliseconds(100), true, kStepTokensMax);
+    EXPECT_EQ(budget.prompt_tokens_alone(), 64);
+    for (int i = 0; i < 20; ++i) {
+      const int prompt = budget.prompt_tokens_alone();
+      budget.observe(0, prompt, duration_of(ms_per_token * prompt));
+    }
+    return budget.prompt_tokens_alone();
+  };
+  EXPECT_EQ(settled(0.1), kStepTokensMax);
+  EXPECT_EQ(settled(9), 96);     // 111 would fit, and are no multiple
+  EXPECT_EQ(settled(1000), 16);  // it goes on however slow it is
+}
+
 TEST(StepBudget, FourTimesTheIdleGapIsAllowedIfTheTargetAdapts) {
   const auto settled = [](bool adapts) {
     StepBudget budget(milliseconds(100), adapts, kStepTokensMax);

@@ -1,0 +1,271 @@
+// What is measured. A case starts servers with the settings that suit it, and measures each with the same prompts.
+//
+// measure(client, words) gives {row: value}; `rows` says what each is: the unit, and the line that Drover is held to.
+// `words(count, salt)`: the same random words for all servers, others in each round and for each salt.
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const user = (content) => [{ role: 'user', content }];
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+// All of `chats` have ended well: output tokens per second from the first request's start to the last one's end.
+function rate_of(chats) {
+  for (const chat of chats) if (!chat.ok) throw new Error(`a request has failed: ${chat.error}`);
+  const seconds = (Math.max(...chats.map((chat) => chat.ended)) - Math.min(...chats.map((chat) => chat.sent))) / 1000;
+  return sum(chats.map((chat) => chat.usage.output)) / seconds;
+}
+
+const at_once = (count, make) => Promise.all(Array.from({ length: count }, (_, i) => make(i).done));
+
+// As Ollama starts it: with as many places as it is told, each a part of the cache, and one by default.
+const as_ollama = (places, context) => [
+  '-np',
+  places,
+  '-c',
+  places * context,
+  '-b',
+  512,
+  '-ub',
+  512,
+  '--context-shift',
+  '--offline',
+];
+// Drover's cache holds two contexts, however many places there are; llama-server gets as large a one.
+const settings = ({ places, context, ollama_context = context, flags = [] }) => ({
+  drover: { places, context },
+  llama: ['-np', places, '-kvu', '-c', 2 * context, ...flags],
+  ollama_n: as_ollama(places, ollama_context),
+  ollama_1: as_ollama(1, ollama_context),
+});
+
+const stream_counts = [1, 2, 4, 8, 16];
+
+async function distinct_streams(client, words) {
+  const results = {};
+  for (const count of stream_counts) {
+    const chats = await at_once(count, (i) => client.chat(user(words(32, `${count} ${i}`)), { max_tokens: 64 }));
+    results[`${count} streams`] = rate_of(chats);
+  }
+  return results;
+}
+
+const shared_prefix = (count, prefix_words) => async (client, words) => {
+  const prefix = words(prefix_words, 'shared');
+  const chats = await at_once(count, (i) =>
+    client.chat([{ role: 'system', content: prefix }, ...user(words(16, `own ${i}`))], { max_tokens: 16 }),
+  );
+  return {
+    throughput: rate_of(chats),
+    'first token, median': median(chats.map((chat) => chat.ttft)) / 1000,
+  };
+};
+
+async function long_prompt_arrives(client, words) {
+  const streams = [0, 1, 2].map((i) => client.chat(user(words(32, `stream ${i}`)), { max_tokens: 2000 }));
+  while (streams.some((stream) => stream.times.length < 24)) await sleep(10);
+  const arrival = performance.now();
+  const long = await client.chat(user(words(1200, 'long')), { max_tokens: 4 }).done;
+  await sleep(300);
+  for (const stream of streams) stream.close();
+  if (!long.ok) throw new Error(`the long prompt has failed: ${long.error}`);
+  const gaps = streams.flatMap(({ times }) =>
+    times.slice(1).map((time, i) => ({ from: times[i], to: time, ms: time - times[i] })),
+  );
+  const before = gaps.filter(({ to }) => to < arrival);
+  const during = gaps.filter(({ from, to }) => to > arrival && from < long.times[0]);
+  await sleep(2500); // until the last server has noticed that they are gone
+  return {
+    'longest gap': Math.max(...during.map(({ ms }) => ms)) / 1000,
+    "long prompt's first token": long.ttft / 1000,
+    'gap before, median': median(before.map(({ ms }) => ms)) / 1000,
+    'gap meanwhile, median': median(during.map(({ ms }) => ms)) / 1000,
+  };
+}
+
+async function overflow(client, words) {
+  const chats = await at_once(4, (i) => client.chat(user(words(32, i)), { max_tokens: 300 }));
+  const whole = chats.filter((chat) => chat.ok && chat.usage.output === 300);
+  const seconds = (Math.max(...chats.map((chat) => chat.ended)) - Math.min(...chats.map((chat) => chat.sent))) / 1000;
+  return { failures: chats.length - whole.length, throughput: sum(whole.map((chat) => chat.usage.output)) / seconds };
+}
+
+const short_clients = 64;
+
+// Each client sends its next request when it has the answer to the last one.
+async function request_rate(requests, send) {
+  let left = requests;
+  const start = performance.now();
+  await Promise.all(
+    Array.from({ length: short_clients }, async (_, i) => {
+      while (left-- > 0) {
+        const chat = await send(i).done;
+        if (!chat.ok) throw new Error(`a request has failed: ${chat.error}`);
+      }
+    }),
+  );
+  return requests / ((performance.now() - start) / 1000);
+}
+
+async function short_requests(client, words) {
+  const fields = { max_tokens: 4, stream: false };
+  return {
+    chats: await request_rate(2000, (i) => client.chat(user(words(1, i)), fields)),
+    completions: await request_rate(2000, (i) => client.completion(words(1, i), fields)),
+  };
+}
+
+function response_format(salt) {
+  const text = { type: 'string' };
+  const properties = {
+    [`name_${salt}`]: text,
+    summary: text,
+    tags: { type: 'array', items: text },
+    count: { type: 'integer' },
+  };
+  const schema = { type: 'object', properties, required: Object.keys(properties) };
+  return { type: 'json_schema', json_schema: { name: 'record', strict: true, schema } };
+}
+
+async function schemas(client, words) {
+  const format = response_format(words(1, 'schema'));
+  const chats = await at_once(16, (i) =>
+    client.chat(user(words(24, i)), { max_tokens: 48, ...(i % 2 === 0 ? { response_format: format } : {}) }),
+  );
+  return { throughput: rate_of(chats) };
+}
+
+async function canceled_prompt(client, words) {
+  const whole = await client.chat(user(words(1200, 'whole')), { max_tokens: 1 }).done;
+  if (!whole.ok) throw new Error(whole.error);
+  const prompt = user(words(1200, 'canceled'));
+  const start = performance.now();
+  const canceled = client.chat(prompt, { max_tokens: 1 });
+  await sleep(whole.ttft / 2);
+  canceled.close();
+  const left_after = performance.now() - start;
+  const again = await client.chat(prompt, { max_tokens: 1 }).done;
+  if (!again.ok) throw new Error(again.error);
+  const computed = (again.usage.prompt * left_after) / whole.ttft;
+  await sleep(2000);
+  return {
+    'taken from the cache, of what was computed': Math.min(again.usage.cached / computed, 1),
+    'time in all, against a prompt that nobody cancels': (left_after + again.ttft) / whole.ttft,
+  };
+}
+
+async function turns(client, words) {
+  const users = 4;
+  const count = 10;
+  const chats = Array.from({ length: users }, (_, i) => [{ role: 'system', content: words(150, `system ${i}`) }]);
+  let prompt = 0;
+  let cached = 0;
+  const start = performance.now();
+  for (let turn = 1; turn <= count; turn++) {
+    const answers = await at_once(users, (i) => {
+      chats[i].push({ role: 'user', content: words(12, `${i} ${turn}`) });
+      return client.chat(chats[i], { max_tokens: 24 });
+    });
+    for (const [i, answer] of answers.entries()) {
+      if (!answer.ok) throw new Error(answer.error);
+      chats[i].push({ role: 'assistant', content: answer.text });
+      if (turn === 1) continue;
+      prompt += answer.usage.prompt;
+      cached += answer.usage.cached;
+    }
+  }
+  return {
+    'prompt tokens from the cache, second turn on': cached / prompt,
+    'time for all turns': (performance.now() - start) / 1000,
+  };
+}
+
+const tokens_per_second = (line) => ({ unit: 'tokens/s', better: 'more', ...line });
+const seconds = (line) => ({ unit: 's', better: 'less', ...line });
+const share = (line) => ({ unit: '%', better: 'more', ...line });
+const ratio_min = (value) => ({ ratio_min: value });
+const ratio_max = (value) => ({ ratio_max: value });
+
+export const cases = {
+  a: {
+    title: 'Distinct streams: 32 words in, 64 tokens out',
+    model: '1b',
+    settings: settings({ places: 16, context: 2048 }),
+    rows: Object.fromEntries(
+      stream_counts.map((count) => [`${count} streams`, tokens_per_second(ratio_min(count === 1 ? 0.97 : 1))]),
+    ),
+    measure: distinct_streams,
+  },
+  b: {
+    title: '8 requests at once that share 600 words, cold: 16 tokens out each',
+    model: '1b',
+    settings: settings({ places: 8, context: 4096, flags: ['--cache-reuse', 64] }),
+    rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
+    measure: shared_prefix(8, 600),
+  },
+  b32: {
+    title: '32 requests at once that share 2,000 words, cold: 16 tokens out each',
+    model: 'small',
+    settings: settings({ places: 32, context: 40_960, ollama_context: 2560, flags: ['--cache-reuse', 64] }),
+    rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
+    measure: shared_prefix(32, 2000),
+  },
+  c: {
+    title: 'Three running streams, and a prompt of 1,200 words arrives',
+    model: '1b',
+    settings: settings({ places: 8, context: 4096 }),
+    rows: {
+      'longest gap': seconds(ratio_max(0.1)),
+      "long prompt's first token": seconds(ratio_max(1.5)),
+      'gap before, median': seconds(),
+      'gap meanwhile, median': seconds(),
+    },
+    measure: long_prompt_arrives,
+  },
+  d: {
+    title: 'Four streams of 300 tokens whose total exceeds a cache of 768 cells',
+    model: '1b',
+    settings: settings({ places: 4, context: 384, ollama_context: 192 }),
+    rows: { failures: { unit: '', better: 'less', max: 0 }, throughput: tokens_per_second() },
+    measure: overflow,
+  },
+  e: {
+    title: '64 clients with requests of one word in and 4 tokens out, a very small model',
+    model: 'tiny',
+    settings: settings({ places: 64, context: 4096, flags: ['--cache-ram', 0] }),
+    rows: {
+      chats: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
+      completions: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
+    },
+    measure: short_requests,
+  },
+  f: {
+    title: 'Eight streams held to a JSON schema among eight plain ones: 24 words in, 48 tokens out',
+    model: '1b',
+    settings: settings({ places: 16, context: 2048 }),
+    rows: { throughput: tokens_per_second(ratio_min(1)) },
+    measure: schemas,
+  },
+  g: {
+    title: 'A prompt of 1,200 words, cancelled half-way, then the same again',
+    model: '1b',
+    settings: settings({ places: 8, context: 4096 }),
+    rows: {
+      'taken from the cache, of what was computed': share({ min: 0.95 }),
+      'time in all, against a prompt that nobody cancels': { unit: 'times', better: 'less' },
+    },
+    measure: canceled_prompt,
+  },
+  h: {
+    title: 'A chat of 10 turns of 4 users on 2 places',
+    model: '1b',
+    settings: settings({ places: 2, context: 4096, flags: ['--cache-reuse', 64] }),
+    rows: { 'prompt tokens from the cache, second turn on': share({ min: 0.9 }), 'time for all turns': seconds() },
+    measure: turns,
+  },
+};
+
+export const columns = {
+  drover: 'Drover',
+  llama: 'llama-server',
+  ollama_n: 'as Ollama starts it, N places',
+  ollama_1: 'as Ollama starts it, 1 place',
+};
