@@ -325,6 +325,11 @@ ModelView Dispatcher::Impl::view_of(const Model& model) const {
   return view;
 }
 
+int Dispatcher::Impl::busy_runners() const {
+  const auto busy = [](const auto& runner) { return !runner.second.running.empty(); };
+  return static_cast<int>(std::count_if(runners_.begin(), runners_.end(), busy));
+}
+
 std::vector<RequestView> Dispatcher::Impl::requests() const {
   std::vector<RequestView> views;
   const auto add = [&](const Request& request, std::size_t position) {
@@ -429,6 +434,9 @@ std::vector<Explanation> Dispatcher::take_explanations() {
 }
 std::vector<ModelView> Dispatcher::models() const {
   return impl_->models();
+}
+int Dispatcher::busy_runners() const {
+  return impl_->busy_runners();
 }
 std::vector<RequestView> Dispatcher::requests() const {
   return impl_->requests();

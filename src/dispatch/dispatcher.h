@@ -209,6 +209,7 @@ class Dispatcher {
   // ---- views
 
   std::vector<ModelView> models() const;      // those with a runner, waiting requests or a back-off
+  int busy_runners() const;                   // that compute for someone at this moment
   std::vector<RequestView> requests() const;  // waiting and running, in the order they will be served
   std::size_t waiting() const;
   // Those of them that count towards waiting_max. One that will have a place as soon as its model is in memory does

@@ -45,6 +45,7 @@ class Dispatcher::Impl {
   std::vector<Explanation> take_explanations() { return std::exchange(explanations_, {}); }
 
   std::vector<ModelView> models() const;
+  int busy_runners() const;
   std::vector<RequestView> requests() const;
   std::size_t waiting() const { return waiting_; }
   std::size_t queued() const { return queued_with(nullptr); }

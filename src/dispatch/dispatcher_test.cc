@@ -58,6 +58,21 @@ TEST_F(DispatcherTest, PlacesComeAndGoWhileRequestsRun) {
   EXPECT_EQ(view('A').places, 1);
 }
 
+TEST_F(DispatcherTest, RunnersThatComputeAreThoseWithRequests) {
+  load('A', 2);
+  load('B', 2);
+  EXPECT_EQ(dispatcher().busy_runners(), 0);
+  ask('A');
+  ask('A');
+  EXPECT_EQ(dispatcher().busy_runners(), 1);
+  const RequestId other = ask('B');
+  EXPECT_EQ(dispatcher().busy_runners(), 2);
+  ask('C');
+  EXPECT_EQ(dispatcher().busy_runners(), 2) << "one that loads does not compute yet";
+  finish(other);
+  EXPECT_EQ(dispatcher().busy_runners(), 1);
+}
+
 TEST_F(DispatcherTest, PlacesOfARunnerThatLoadsAreThoseItLoadsWith) {
   ask('A');
   ask('A');

@@ -195,9 +195,22 @@ void DispatchDriver::act() {
     }
   }
   acting_ = false;
+  share_processors();
   if (settings_.debug) log_explanations();
   arm_timer();
   if (on_shut_down_ && entries_.empty() && runners_.empty()) asio::post(io_, std::exchange(on_shut_down_, nullptr));
+}
+
+// Threads of several runners on the same processors would wait for each other at each barrier of a step (ADR 14).
+void DispatchDriver::share_processors() {
+  const int busy = std::max(dispatcher_.busy_runners(), 1);
+  for (const auto& [id, runner] : runners_) {
+    if (runner->sharers == busy || runner->loaded == TimePoint{} || runner->stopping) continue;
+    runner->sharers = busy;
+    pb::ToRunner frame;
+    frame.mutable_share()->set_runners(static_cast<std::uint32_t>(busy));
+    runner->process->send(frame);
+  }
 }
 
 void DispatchDriver::arm_timer() {

@@ -208,6 +208,7 @@ class DispatchDriver {
   std::vector<RequestStatus> requests_of(const ModelView& view, std::span<const RequestView> requests,
                                          TimePoint now) const;
   void cancel(RequestId request);
+  void share_processors();
   void arm_timer();
   void release_requests_of(RunnerId id);
   void update_memory_bound(TimePoint now);

@@ -30,6 +30,7 @@ struct DispatchDriver::Runner {
   TimePoint loaded{};  // zero: not yet
   KvView kv;
   std::uint32_t parked = 0;
+  int sharers = 1;  // how many compute, as it was told
   ModelMetrics* metrics = nullptr;
 };
 

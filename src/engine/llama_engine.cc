@@ -75,7 +75,7 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
       return internal("unable to apply the adapter");
     }
   }
-  engine->threads_ = llama_n_threads_batch(engine->context_);
+  engine->threads_ = engine->threads_max_ = llama_n_threads_batch(engine->context_);
   if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
   engine->batch_ =
       std::make_unique<Batch>(static_cast<std::size_t>(options.step_tokens_max), engine->shadow_ > 0 ? 2 : 1);
@@ -148,6 +148,11 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     batch_->slots[2 * i] = rows[i].slot;
     batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
+  }
+  const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
+  if (const int threads = std::max(threads_max_ / sharers, 1); threads != threads_) {
+    llama_set_n_threads(context_, threads, threads);
+    threads_ = threads;
   }
   llama_batch batch = {static_cast<std::int32_t>(rows.size()),
                        batch_->tokens.data(),

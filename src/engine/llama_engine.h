@@ -44,7 +44,10 @@ class LlamaEngine final : public Engine {
   // thread.
   std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
-  int threads() const { return threads_; }  // that a step is computed on
+  // So many runners compute at this moment, this one included: from the next step on it takes its part of the threads
+  // that it was given. Any thread.
+  void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
+  int threads() const { return threads_; }  // that a step is computed on; engine thread
 
   // Weights, KV and compute buffers.
   std::uint64_t memory_bytes() const;
@@ -64,6 +67,8 @@ class LlamaEngine final : public Engine {
   // Not 0: each cell of slot s is held by sequence s + shadow_ as well, see create().
   int shadow_ = 0;
   int threads_ = 1;
+  int threads_max_ = 1;
+  std::atomic<int> sharers_{1};
   static bool on_node_computed(void* engine);  // whether to abort
   std::atomic<bool> abort_{false};
   std::atomic<std::uint64_t> progress_{0};

@@ -186,6 +186,9 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
       case pb::ToRunner::kCancel:
         loop.cancel(RequestId{message.cancel().request()});
         break;
+      case pb::ToRunner::kShare:
+        loaded.engine->share_processors(static_cast<int>(message.share().runners()));
+        break;
       default:
         spdlog::warn("a message that a runner does not know");
     }
@@ -220,6 +223,8 @@ void serve_embeddings(const LlamaModel& model, Embedder& embedder, FrameChannel&
       case pb::ToRunner::kCancel:
         loop.cancel(RequestId{message.cancel().request()});
         break;
+      case pb::ToRunner::kShare:
+        break;  // its batches are short
       default:
         spdlog::warn("a message that an embedding runner does not know");
     }
