@@ -154,16 +154,25 @@ async function measure(key, options, models, results) {
   results.cases[key] = entry;
 }
 
+function drover_version() {
+  const told = execFileSync(drover_binary, ['--version'], { encoding: 'utf8' });
+  return /version is (\S+)/.exec(told)[1];
+}
+
 function about_this() {
   const git = (...args) =>
     execFileSync('git', ['-c', `safe.directory=${root}`, ...args], { cwd: root, encoding: 'utf8' }).trim();
   return {
     machine: `${os.cpus().length} cores of ${os.cpus()[0].model.trim()}, ${Math.round(os.totalmem() / 2 ** 30)} GiB`,
     system: `${os.type()} ${os.release()}, Node ${process.versions.node}`,
-    drover: `${execFileSync(drover_binary, ['--version'], { encoding: 'utf8' }).trim()}, ${git('rev-parse', '--short', 'HEAD')}`,
+    drover: `${drover_version()}, ${git('rev-parse', '--short', 'HEAD')}`,
     llama: path.basename(engine_source()),
   };
 }
+
+// The servers end with this program.
+process.on('SIGTERM', () => process.exit(143));
+process.on('SIGINT', () => process.exit(130));
 
 const options = parse(process.argv.slice(2));
 const file = path.join(here, 'results.json');

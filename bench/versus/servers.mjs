@@ -29,6 +29,7 @@ class Program {
     this.log_file = log_file;
     this.process = spawn(file, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
     this.exited = once(this.process, 'exit');
+    process.once('exit', () => this.process.kill('SIGKILL'));
     fs.closeSync(log);
   }
 
