@@ -116,21 +116,29 @@ function request_of(input) {
 
 const head_end = Buffer.from('\r\n\r\n');
 
-// Sends requests over one connection for as long as `next` gives some: each is sent when the one before is answered.
-function drive(port, next) {
+// Sends requests for as long as `next` gives some: each when the one before is answered, over a connection that is kept
+// as long as the server keeps it, which llama-server does for 100 requests.
+async function drive(port, next) {
+  let request = next();
+  while (request !== undefined) request = await drive_connection(port, request, next);
+}
+
+// Sends `request` and those that follow over one connection. The one that is left when the server closes it.
+function drive_connection(port, request, next) {
   return new Promise((resolve, reject) => {
     const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
     let missing; // of the answer; unknown until its head is here
+    let closes = false;
     let head = Buffer.alloc(0);
-    const send = () => {
+    const answered = () => {
+      request = next();
       missing = undefined;
       head = Buffer.alloc(0);
-      const request = next();
-      if (request !== undefined) return socket.write(request);
+      if (request !== undefined && !closes) return socket.write(request);
       socket.destroy();
-      resolve();
+      resolve(request);
     };
-    socket.on('connect', send);
+    socket.on('connect', () => socket.write(request));
     socket.on('error', reject);
     socket.on('close', () => reject(new Error('the server has closed a connection')));
     socket.on('data', (bytes) => {
@@ -142,9 +150,10 @@ function drive(port, next) {
         if (end < 0) return;
         const text = head.toString('latin1', 0, end);
         if (!text.startsWith('HTTP/1.1 200')) return reject(new Error(head.toString()));
+        closes = /^connection: *close/im.test(text);
         missing = Number(/^content-length: *(\d+)/im.exec(text)[1]) - (head.length - end - head_end.length);
       }
-      if (missing <= 0) send();
+      if (missing <= 0) answered();
     });
   });
 }
@@ -213,7 +222,7 @@ try {
   for (const server of servers) await measure(server, 4, lengths[0], 1); // loads the model
   for (const length of lengths) await table(servers, length);
 } finally {
-  for (const { child } of servers) child.kill('SIGTERM');
-  for (const { child } of servers) if (child.exitCode === null) await once(child, 'exit');
+  for (const { name, child } of servers) child.kill(name === 'drover' ? 'SIGTERM' : 'SIGKILL'); // the latter waits for its clients
+  for (const { child } of servers) if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   fs.rmSync(folder, { recursive: true, force: true });
 }
