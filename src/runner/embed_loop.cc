@@ -176,7 +176,7 @@ std::vector<std::unique_ptr<EmbedLoop::Job>> EmbedLoop::take(const Batch& batch,
   std::vector<std::unique_ptr<Job>> done;
   {
     const std::lock_guard lock(mutex_);
-    packer_.finished(worker);
+    packer_.finished(worker, batch.picked.size());
     for (std::size_t i = 0; i < batch.picked.size(); ++i) {
       const auto& [request, input] = batch.picked[i];
       const auto found = jobs_.find(request);

@@ -30,26 +30,32 @@ void EmbedPacker::remove(RequestId request) {
 std::vector<EmbedPacker::Picked> EmbedPacker::next(EmbedWorker worker) {
   if (waiting_.empty() || !may_begin(worker)) return {};
   std::vector<Picked> batch = pick(tokens_max(worker));
+  recent_inputs_ = 0;
   if (worker == EmbedWorker::kWide) {
     wide_computes_ = true;
   } else {
     ++lanes_computing_;
+    lane_inputs_ += static_cast<std::int64_t>(batch.size());
   }
   return batch;
 }
 
-void EmbedPacker::finished(EmbedWorker worker) {
+void EmbedPacker::finished(EmbedWorker worker, std::size_t inputs) {
+  const auto count = static_cast<std::int64_t>(inputs);
   if (worker == EmbedWorker::kWide) {
     DROVER_CHECK(std::exchange(wide_computes_, false));
+    recent_inputs_ = waiting_.empty() ? 0 : count;
   } else {
     DROVER_CHECK(--lanes_computing_ >= 0);
+    lane_inputs_ -= count;
+    DROVER_CHECK(lane_inputs_ >= 0);
   }
 }
 
 // Something is waiting. Lanes are worth it once each could have an input.
 bool EmbedPacker::may_begin(EmbedWorker worker) {
   if (wide_computes_) return false;
-  const bool few = waiting_inputs_ < limits_.lanes && lanes_computing_ == 0;
+  const bool few = waiting_inputs_ + lane_inputs_ + recent_inputs_ < limits_.lanes;
   const bool is_for_wide = limits_.lanes == 0 || few || first_tokens() > limits_.lane_input_tokens;
   return worker == EmbedWorker::kWide ? is_for_wide && lanes_computing_ == 0 : !is_for_wide;
 }

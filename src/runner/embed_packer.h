@@ -45,7 +45,8 @@ class EmbedPacker {
   // The inputs of each request are handed out in their order, every one once. The wide worker and a lane never compute
   // at the same time: they are the same processors.
   std::vector<Picked> next(EmbedWorker worker);
-  void finished(EmbedWorker worker);
+  // A worker has computed a batch of so many inputs.
+  void finished(EmbedWorker worker, std::size_t inputs);
 
   bool empty() const { return waiting_.empty(); }
 
@@ -67,6 +68,9 @@ class EmbedPacker {
   std::int64_t waiting_tokens_ = 0;  // theirs
   bool wide_computes_ = false;
   int lanes_computing_ = 0;
+  std::int64_t lane_inputs_ = 0;  // that lanes compute
+  // Inputs of the wide worker's last batch, if others came while it was computed: their clients will send more.
+  std::int64_t recent_inputs_ = 0;
 };
 
 }  // namespace drover

@@ -33,7 +33,7 @@ EmbedLimits with_lanes() {
 // A batch that the wide worker computes at once.
 std::vector<Picked> next(EmbedPacker& packer) {
   std::vector<Picked> batch = packer.next(EmbedWorker::kWide);
-  if (!batch.empty()) packer.finished(EmbedWorker::kWide);
+  if (!batch.empty()) packer.finished(EmbedWorker::kWide, batch.size());
   return batch;
 }
 
@@ -126,12 +126,43 @@ TEST(EmbedPacker, TheWideWorkerAndALaneNeverComputeAtTheSameTime) {
   EXPECT_EQ(packer.next(EmbedWorker::kWide).size(), 1u);
   packer.add(kB, {5, 5, 5, 5});
   EXPECT_TRUE(packer.next(EmbedWorker::kLane).empty());
-  packer.finished(EmbedWorker::kWide);
-  EXPECT_FALSE(packer.next(EmbedWorker::kLane).empty());
-  EXPECT_FALSE(packer.next(EmbedWorker::kLane).empty());
+  packer.finished(EmbedWorker::kWide, 1);
+  EXPECT_EQ(packer.next(EmbedWorker::kLane).size(), 2u);
+  EXPECT_EQ(packer.next(EmbedWorker::kLane).size(), 1u);
   EXPECT_TRUE(packer.next(EmbedWorker::kWide).empty());
-  packer.finished(EmbedWorker::kLane);
+  packer.finished(EmbedWorker::kLane, 1);
   EXPECT_TRUE(packer.next(EmbedWorker::kWide).empty());  // one lane still computes
+}
+
+TEST(EmbedPacker, TwoClientsHaveALaneEach) {
+  EmbedPacker packer(with_lanes());
+  packer.add(kA, {5});
+  EXPECT_EQ(packer.next(EmbedWorker::kWide).size(), 1u);
+  packer.add(kB, {5});
+  packer.finished(EmbedWorker::kWide, 1);
+  EXPECT_TRUE(packer.next(EmbedWorker::kWide).empty());
+  EXPECT_EQ(packer.next(EmbedWorker::kLane).size(), 1u);
+  packer.add(kA, {5});
+  EXPECT_EQ(packer.next(EmbedWorker::kLane).size(), 1u);
+  packer.finished(EmbedWorker::kLane, 1);
+  packer.finished(EmbedWorker::kLane, 1);
+  packer.add(kA, {5});  // alone again
+  EXPECT_TRUE(packer.next(EmbedWorker::kLane).empty());
+  EXPECT_EQ(packer.next(EmbedWorker::kWide).size(), 1u);
+}
+
+TEST(EmbedPacker, WithFewerInputsThanLanesTheWideWorkerGoesOnOnceTheLanesAreDone) {
+  EmbedLimits limits = with_lanes();
+  limits.lanes = 4;
+  EmbedPacker packer(limits);
+  packer.add(kA, {5, 5, 5, 5});
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(packer.next(EmbedWorker::kLane).size(), 1u);
+  for (int i = 0; i < 3; ++i) packer.finished(EmbedWorker::kLane, 1);
+  packer.add(kB, {5});
+  EXPECT_TRUE(packer.next(EmbedWorker::kLane).empty());
+  EXPECT_TRUE(packer.next(EmbedWorker::kWide).empty());
+  packer.finished(EmbedWorker::kLane, 1);
+  EXPECT_EQ(packer.next(EmbedWorker::kWide).size(), 1u);
 }
 
 TEST(EmbedPacker, ALongInputWaitsUntilTheLanesAreDoneAndIsNotOvertaken) {
@@ -140,7 +171,7 @@ TEST(EmbedPacker, ALongInputWaitsUntilTheLanesAreDoneAndIsNotOvertaken) {
   EXPECT_EQ(packer.next(EmbedWorker::kLane), (std::vector<Picked>{{kA, 0}}));
   EXPECT_TRUE(packer.next(EmbedWorker::kLane).empty());
   EXPECT_TRUE(packer.next(EmbedWorker::kWide).empty());
-  packer.finished(EmbedWorker::kLane);
+  packer.finished(EmbedWorker::kLane, 1);
   EXPECT_TRUE(packer.next(EmbedWorker::kLane).empty());
   EXPECT_EQ(packer.next(EmbedWorker::kWide).front(), (Picked{kA, 1}));
 }
@@ -162,7 +193,11 @@ TEST(EmbedPacker, LanesNeverStandStill) {
     EmbedPacker packer(with_lanes());
     std::map<RequestId, std::vector<int>> requests;
     std::map<RequestId, std::size_t> handed_out;
-    std::vector<EmbedWorker> computing;
+    struct Batch {
+      EmbedWorker worker;
+      std::size_t inputs;
+    };
+    std::vector<Batch> computing;
     std::uint64_t last = 0;
     while (last < 40 || !packer.empty() || !computing.empty()) {
       if (last < 40 && random() % 2 == 0) {
@@ -173,14 +208,15 @@ TEST(EmbedPacker, LanesNeverStandStill) {
         packer.add(request, sizes);
       }
       for (const EmbedWorker worker : {EmbedWorker::kLane, EmbedWorker::kWide, EmbedWorker::kLane}) {
-        const bool free = static_cast<int>(std::count(computing.begin(), computing.end(), worker)) <
-                          (worker == EmbedWorker::kWide ? 1 : 2);
+        const auto is_same = [&](const Batch& batch) { return batch.worker == worker; };
+        const bool free =
+            std::count_if(computing.begin(), computing.end(), is_same) < (worker == EmbedWorker::kWide ? 1 : 2);
         const std::vector<Picked> batch = free ? packer.next(worker) : std::vector<Picked>();
         if (batch.empty()) continue;
-        for (const EmbedWorker other : computing) {
-          ASSERT_TRUE(other == EmbedWorker::kLane && worker == EmbedWorker::kLane) << "seed " << seed;
+        for (const Batch& other : computing) {
+          ASSERT_TRUE(other.worker == EmbedWorker::kLane && worker == EmbedWorker::kLane) << "seed " << seed;
         }
-        computing.push_back(worker);
+        computing.push_back({worker, batch.size()});
         int tokens = 0;
         for (const Picked& picked : batch) {
           ASSERT_EQ(picked.input, handed_out[picked.request]++) << "seed " << seed;
@@ -192,7 +228,7 @@ TEST(EmbedPacker, LanesNeverStandStill) {
       ASSERT_TRUE(packer.empty() || !computing.empty()) << "seed " << seed;
       if (!computing.empty() && random() % 2 == 0) {
         const std::size_t which = random() % computing.size();
-        packer.finished(computing[which]);
+        packer.finished(computing[which].worker, computing[which].inputs);
         computing.erase(computing.begin() + static_cast<std::ptrdiff_t>(which));
       }
     }
