@@ -65,7 +65,7 @@ const real = (key, value) => pair(key, type_float32, Buffer.from(Float32Array.of
 const string = (key, value) => pair(key, type_string, text(value));
 
 // What the vocabulary's file says about its tokens: the bytes of each key and value, and the tokens.
-function read_vocabulary(file) {
+export function read_vocabulary(file) {
   const bytes = fs.readFileSync(file);
   let at = 24;
   const length = () => Number(bytes.readBigUInt64LE((at += 8) - 8));

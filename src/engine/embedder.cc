@@ -104,6 +104,7 @@ Result<std::unique_ptr<Embedder>> Embedder::create(const LlamaModel& model, cons
   if (llama_get_memory(embedder->context_) == nullptr || !pooling.in_pieces()) {
     embedder->context_length_ = std::min(options.context_length, embedder->step_tokens_);
   }
+  embedder->threads_ = params.n_threads;
   embedder->dimensions_ = llama_model_n_embd_out(model.get());
   llama_set_abort_callback(embedder->context_, on_node_computed, embedder.get());
   const Token first = 0;

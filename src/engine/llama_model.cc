@@ -131,6 +131,10 @@ bool LlamaModel::ends_generation(Token token) const {
   return llama_vocab_is_eog(vocabulary_, token);
 }
 
+std::uint64_t LlamaModel::weight_bytes() const {
+  return llama_model_size(model_);
+}
+
 int LlamaModel::trained_context() const {
   return llama_model_n_ctx_train(model_);
 }

@@ -58,6 +58,7 @@ class LlamaModel {
 
   int vocabulary_size() const { return vocabulary_size_; }
   int trained_context() const;  // tokens
+  std::uint64_t weight_bytes() const;
   const InfillTokens& infill() const { return infill_; }
   bool is_recurrent() const;  // in part at least: a state for each sequence beside, or instead of, cells
   bool can_generate() const;  // false for encoders such as BERT

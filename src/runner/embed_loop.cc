@@ -8,18 +8,31 @@
 namespace drover {
 namespace {
 
+// Tokens of a lane's batch. Fewer would waste time reading weights; with more, each token costs more, because attention
+// is computed between all tokens of a batch, those of other inputs included.
+constexpr int kLaneTokens = 128;
+
 std::string to_bytes(const std::vector<float>& vector) {
   static_assert(std::endian::native == std::endian::little);
   return std::string(reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float));
 }
 
+EmbedLimits limits_of(const Embedder& wide, const std::vector<std::unique_ptr<Embedder>>& lanes) {
+  EmbedLimits limits;
+  limits.inputs = wide.batch_inputs_max();
+  limits.wide_tokens = wide.batch_tokens_max();
+  limits.lanes = static_cast<int>(lanes.size());
+  if (lanes.empty()) return limits;
+  limits.lane_tokens = std::min(kLaneTokens, limits.wide_tokens);
+  limits.lane_input_tokens = lanes.front()->context_length();
+  return limits;
+}
+
 }  // namespace
 
-EmbedLoop::EmbedLoop(const LlamaModel& model, Embedder& embedder, FrameChannel& channel)
-    : model_(model),
-      embedder_(embedder),
-      channel_(channel),
-      packer_(embedder.batch_tokens_max(), embedder.batch_inputs_max()) {}
+EmbedLoop::EmbedLoop(const LlamaModel& model, Embedder& wide, std::vector<std::unique_ptr<Embedder>> lanes,
+                     FrameChannel& channel)
+    : model_(model), wide_(wide), lanes_(std::move(lanes)), channel_(channel), packer_(limits_of(wide, lanes_)) {}
 
 void EmbedLoop::accept(pb::Embed work) {
   running_.fetch_add(1, std::memory_order_relaxed);
@@ -37,7 +50,7 @@ void EmbedLoop::tokenize() {
   while (unprepared_.drain(received, true)) {
     for (Unprepared& item : received) {
       if (const auto* canceled = std::get_if<Canceled>(&item)) {
-        mail_.post(*canceled);
+        remove(canceled->request);
         continue;
       }
       auto& work = std::get<pb::Embed>(item);
@@ -64,7 +77,7 @@ void EmbedLoop::prepare(pb::Embed& work) {
   }
   job->missing = job->inputs.size();
   job->vectors.resize(job->inputs.size());
-  mail_.post(std::move(job));
+  add(std::move(job));
 }
 
 Result<std::vector<Token>> EmbedLoop::make_input(const pb::Embed& work, int index) const {
@@ -82,67 +95,107 @@ Result<std::vector<Token>> EmbedLoop::make_input(const pb::Embed& work, int inde
   // A vocabulary that adds nothing of its own makes no tokens of an empty text.
   if (tokens.empty()) return invalid("input content cannot be empty");
   const auto asked = static_cast<int>(std::min<std::uint32_t>(work.context_length(), 1u << 30));
-  const int most = asked > 0 ? std::min(asked, embedder_.context_length()) : embedder_.context_length();
+  const int most = asked > 0 ? std::min(asked, wide_.context_length()) : wide_.context_length();
   if (tokens.size() > static_cast<std::size_t>(most)) {
     if (!work.truncate()) return invalid("the input length exceeds the context length");
-    embedder_.truncate(tokens, most);
+    wide_.truncate(tokens, most);
   }
   return tokens;
 }
 
-// ---- the computing thread
-
-void EmbedLoop::compute() {
-  std::vector<Mail> received;
-  while (mail_.drain(received, packer_.empty())) {
-    for (Mail& item : received) receive(item);
-    if (const auto batch = packer_.next(); !batch.empty()) compute_batch(batch);
+void EmbedLoop::add(std::unique_ptr<Job> job) {
+  const RequestId request = job->request;
+  std::vector<int> sizes;
+  for (const auto& input : job->inputs) sizes.push_back(static_cast<int>(input.size()));
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.emplace(request, std::move(job));
+    packer_.add(request, std::move(sizes));
   }
+  changed_.notify_all();
 }
 
-void EmbedLoop::receive(Mail& mail) {
-  if (auto* posted = std::get_if<std::unique_ptr<Job>>(&mail)) {
-    const RequestId request = (*posted)->request;
-    std::vector<int> sizes;
-    for (const auto& input : (*posted)->inputs) sizes.push_back(static_cast<int>(input.size()));
-    jobs_.emplace(request, std::move(*posted));
-    packer_.add(request, std::move(sizes));
-    return;
+void EmbedLoop::remove(RequestId request) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (jobs_.erase(request) == 0) return;  // it has been answered already
+    packer_.remove(request);
   }
-  const RequestId request = std::get<Canceled>(mail).request;
-  if (jobs_.erase(request) == 0) return;  // it has been answered already
-  packer_.remove(request);
+  changed_.notify_all();
   pb::FromRunner frame;
   frame.mutable_finished()->set_request(request.value);
   frame.mutable_finished()->set_reason(pb::Finished::CANCELED);
-  answer(frame);
+  send(frame);
 }
 
-void EmbedLoop::compute_batch(const std::vector<EmbedPacker::Picked>& batch) {
-  const TimePoint now = Clock::now();
-  std::vector<Embedder::Input> inputs;
-  for (const auto& [request, input] : batch) {
-    Job& job = *jobs_.at(request);
-    if (job.started == TimePoint{}) job.started = now;
-    inputs.emplace_back(job.inputs[input]);
-  }
-  auto vectors = embedder_.compute(inputs);
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (vectors) {
-      take(batch[i], (*vectors)[i]);
-    } else if (jobs_.erase(batch[i].request) > 0) {
-      packer_.remove(batch[i].request);
-      fail(batch[i].request, vectors.error());
+// ---- the computing threads
+
+void EmbedLoop::compute_wide() {
+  compute(wide_, EmbedWorker::kWide);
+}
+
+void EmbedLoop::compute_in_lane(std::size_t lane) {
+  compute(*lanes_[lane], EmbedWorker::kLane);
+}
+
+void EmbedLoop::compute(Embedder& embedder, EmbedWorker worker) {
+  while (true) {
+    const Batch batch = next_batch(worker);
+    const std::vector<Embedder::Input> inputs(batch.inputs.begin(), batch.inputs.end());
+    Vectors vectors = embedder.compute(inputs);
+    for (const auto& job : take(batch, vectors, worker)) {
+      if (vectors) {
+        answer(*job);
+      } else {
+        fail(job->request, vectors.error());
+      }
     }
   }
 }
 
-void EmbedLoop::take(const EmbedPacker::Picked& picked, const std::vector<float>& vector) {
-  const auto found = jobs_.find(picked.request);
-  Job& job = *found->second;
-  job.vectors[picked.input] = to_bytes(vector);
-  job.inputs[picked.input] = {};
-  if (--job.missing > 0) return;
+// Waits for it.
+EmbedLoop::Batch EmbedLoop::next_batch(EmbedWorker worker) {
+  Batch batch;
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] {
+    batch.picked = packer_.next(worker);
+    return !batch.picked.empty();
+  });
+  const TimePoint now = Clock::now();
+  for (const auto& [request, input] : batch.picked) {
+    Job& job = *jobs_.at(request);
+    if (job.started == TimePoint{}) job.started = now;
+    batch.inputs.push_back(std::move(job.inputs[input]));
+  }
+  return batch;
+}
+
+// Takes what a worker has made of a batch, or that it failed. Gives the requests that are to be answered now.
+std::vector<std::unique_ptr<EmbedLoop::Job>> EmbedLoop::take(const Batch& batch, const Vectors& vectors,
+                                                             EmbedWorker worker) {
+  std::vector<std::unique_ptr<Job>> done;
+  {
+    const std::lock_guard lock(mutex_);
+    packer_.finished(worker, batch.picked.size());
+    for (std::size_t i = 0; i < batch.picked.size(); ++i) {
+      const auto& [request, input] = batch.picked[i];
+      const auto found = jobs_.find(request);
+      if (found == jobs_.end()) continue;  // cancelled, or failed
+      Job& job = *found->second;
+      if (vectors) job.vectors[input] = to_bytes((*vectors)[i]);
+      if (vectors && --job.missing > 0) continue;
+      if (!vectors) packer_.remove(request);
+      done.push_back(std::move(found->second));
+      jobs_.erase(found);
+    }
+  }
+  changed_.notify_all();
+  return done;
+}
+
+// ---- answers
+
+void EmbedLoop::answer(Job& job) {
   pb::FromRunner frame;
   pb::Embedded& embedded = *frame.mutable_embedded();
   embedded.set_request(job.request.value);
@@ -151,8 +204,7 @@ void EmbedLoop::take(const EmbedPacker::Picked& picked, const std::vector<float>
   using std::chrono::nanoseconds;
   const auto taken = std::chrono::duration_cast<nanoseconds>(Clock::now() - job.started).count();
   embedded.set_compute_ns(static_cast<std::uint64_t>(taken));
-  jobs_.erase(found);
-  answer(frame);
+  send(frame);
 }
 
 void EmbedLoop::fail(RequestId request, const Error& error) {
@@ -161,18 +213,20 @@ void EmbedLoop::fail(RequestId request, const Error& error) {
   frame.mutable_failed()->set_kind(error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
                                                                              : pb::Failed::INTERNAL);
   frame.mutable_failed()->set_message(error.message);
-  answer(frame);
+  send(frame);
 }
 
 // The last frame of a request.
-void EmbedLoop::answer(const pb::FromRunner& frame) {
+void EmbedLoop::send(const pb::FromRunner& frame) {
   channel_.write(frame);
   running_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 pb::Health EmbedLoop::health() const {
   pb::Health health;
-  health.set_progress(embedder_.progress() + tokenized_.load(std::memory_order_relaxed));
+  std::uint64_t progress = wide_.progress() + tokenized_.load(std::memory_order_relaxed);
+  for (const auto& lane : lanes_) progress += lane->progress();
+  health.set_progress(progress);
   health.set_running(running_.load(std::memory_order_relaxed));
   return health;
 }

@@ -1,9 +1,12 @@
 // What an embedding runner does instead of generating: turns texts into tokens, packs the inputs of all waiting
-// requests into shared batches, computes them and answers. One thread makes tokens, another computes.
+// requests into shared batches, computes them and answers. One thread makes tokens; the wide worker and each lane
+// (runner/embed_packer.h) are a thread that computes.
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -21,16 +24,20 @@ namespace drover {
 
 class EmbedLoop {
  public:
-  EmbedLoop(const LlamaModel& model, Embedder& embedder, FrameChannel& channel);
+  // `wide` computes with all threads; each of `lanes`, if there are any, with one.
+  EmbedLoop(const LlamaModel& model, Embedder& wide, std::vector<std::unique_ptr<Embedder>> lanes,
+            FrameChannel& channel);
 
   // A request: answered with Embedded or Failed. The thread that reads frames.
   void accept(pb::Embed work);
   // Drops what of a request has not been computed; answered with Finished. The same thread.
   void cancel(RequestId request);
 
-  // The bodies of the two threads; they do not return.
+  // The bodies of the threads: one that makes tokens, one for the wide worker, one for each lane. They do not return.
   void tokenize();
-  void compute();
+  void compute_wide();
+  void compute_in_lane(std::size_t lane);
+  std::size_t lanes() const { return lanes_.size(); }
 
   // How it goes; `running` is 0 while there is nothing to do. Any thread.
   pb::Health health() const;
@@ -45,23 +52,33 @@ class EmbedLoop {
     TimePoint started{};
   };
   using Unprepared = std::variant<pb::Embed, Canceled>;
-  using Mail = std::variant<std::unique_ptr<Job>, Canceled>;
+  // What a worker computes, and the tokens of each of its inputs: a request may be cancelled meanwhile.
+  struct Batch {
+    std::vector<EmbedPacker::Picked> picked;
+    std::vector<std::vector<Token>> inputs;
+  };
+  using Vectors = Result<std::vector<std::vector<float>>>;
 
   void prepare(pb::Embed& work);
   Result<std::vector<Token>> make_input(const pb::Embed& work, int index) const;
-  void receive(Mail& mail);
-  void compute_batch(const std::vector<EmbedPacker::Picked>& batch);
-  void take(const EmbedPacker::Picked& picked, const std::vector<float>& vector);
+  void add(std::unique_ptr<Job> job);
+  void remove(RequestId request);
+  void compute(Embedder& embedder, EmbedWorker worker);
+  Batch next_batch(EmbedWorker worker);
+  std::vector<std::unique_ptr<Job>> take(const Batch& batch, const Vectors& vectors, EmbedWorker worker);
+  void answer(Job& job);
   void fail(RequestId request, const Error& error);
-  void answer(const pb::FromRunner& frame);
+  void send(const pb::FromRunner& frame);
 
   const LlamaModel& model_;
-  Embedder& embedder_;
+  Embedder& wide_;
+  const std::vector<std::unique_ptr<Embedder>> lanes_;
   FrameChannel& channel_;
   // A cancel goes the way of its request, so it never overtakes it.
   Mailbox<Unprepared> unprepared_;
-  Mailbox<Mail> mail_;
-  // The computing thread's.
+
+  std::mutex mutex_;  // of what follows; nobody computes, writes or makes tokens under it
+  std::condition_variable changed_;
   EmbedPacker packer_;
   std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,12 @@ constexpr int kStepTokensRecurrent = 128;
 constexpr auto kHealthInterval = std::chrono::milliseconds(500);
 // The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
 constexpr int kPoolContexts = 2;
+// Of an embedding runner's lanes: the longest input, requests in flight for each, memory that all may take however
+// small the model is, and what is added to their threads' niceness.
+constexpr int kLaneInputTokens = 256;
+constexpr int kLaneRequests = 32;
+constexpr std::uint64_t kLaneBytesSmall = 256u << 20;
+constexpr int kLaneNiceness = 5;
 
 struct LoadedModel {
   std::unique_ptr<LlamaModel> model;
@@ -202,19 +209,68 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
 
 // ---- a runner for embeddings
 
-void report_loaded(const Embedder& embedder, FrameChannel& channel) {
+struct LoadedEmbedder {
+  std::unique_ptr<LlamaModel> model;
+  std::unique_ptr<Embedder> wide;
+  std::vector<std::unique_ptr<Embedder>> lanes;  // for each of the wide one's threads one, or none
+};
+
+// Lanes, as long as all of them together take less memory than the weights do. What they save is waiting for each other
+// several times a layer: much where a layer is small. A device computes one batch at a time, with all it has.
+std::vector<std::unique_ptr<Embedder>> make_lanes(const LlamaModel& model, const Embedder& wide,
+                                                  EmbedderOptions options) {
+  std::vector<std::unique_ptr<Embedder>> lanes;
+  if (wide.device_bytes() > 0 || model.is_recurrent()) return lanes;
+  const std::uint64_t bytes_max = std::max(model.weight_bytes(), kLaneBytesSmall);
+  options.context_length = std::min(options.context_length, kLaneInputTokens);
+  options.batch_tokens = std::min(options.batch_tokens, kLaneInputTokens);
+  const auto count = static_cast<std::size_t>(wide.threads());
+  options.threads = 1;
+  std::uint64_t bytes = 0;
+  while (count > 1 && lanes.size() < count) {
+    auto lane = Embedder::create(model, options);
+    if (!lane) return {};
+    bytes += (*lane)->memory_bytes();
+    if (bytes > bytes_max) return {};
+    lanes.push_back(std::move(*lane));
+  }
+  return lanes;
+}
+
+Result<LoadedEmbedder> load_embedder(const pb::Load& load, FrameChannel& channel) {
+  LoadedEmbedder loaded;
+  auto model = load_model(load, channel);
+  if (!model) return std::move(model).error();
+  loaded.model = std::move(*model);
+  EmbedderOptions options;
+  options.context_length = context_length_of(load, *loaded.model);
+  if (load.batch() > 0) options.batch_tokens = static_cast<int>(load.batch());
+  options.threads = static_cast<int>(load.threads());
+  options.flash_attention = load.flash_attention();
+  auto wide = Embedder::create(*loaded.model, options);
+  if (!wide) return std::move(wide).error();
+  loaded.wide = std::move(*wide);
+  loaded.lanes = make_lanes(*loaded.model, *loaded.wide, options);
+  return loaded;
+}
+
+void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
   pb::FromRunner frame;
   pb::Loaded& message = *frame.mutable_loaded();
-  message.set_context_length(static_cast<std::uint32_t>(embedder.context_length()));
-  // Requests in flight are what batches are packed from, so as many as one batch can hold.
-  message.set_parallel(static_cast<std::uint32_t>(embedder.batch_inputs_max()));
-  message.set_memory_bytes(embedder.memory_bytes());
-  message.set_device_bytes(embedder.device_bytes());
+  message.set_context_length(static_cast<std::uint32_t>(loaded.wide->context_length()));
+  // Requests in flight are what batches are packed from, so as many as all batches that are computed at once can hold.
+  const auto lanes = static_cast<int>(loaded.lanes.size());
+  const int in_flight = std::max(loaded.wide->batch_inputs_max(), lanes * kLaneRequests);
+  message.set_parallel(static_cast<std::uint32_t>(in_flight));
+  std::uint64_t bytes = loaded.wide->memory_bytes();
+  for (const auto& lane : loaded.lanes) bytes += lane->memory_bytes();
+  message.set_memory_bytes(bytes);
+  message.set_device_bytes(loaded.wide->device_bytes());
   channel.write(frame);
 }
 
-void serve_embeddings(const LlamaModel& model, Embedder& embedder, FrameChannel& channel) {
-  EmbedLoop loop(model, embedder, channel);
+void serve_embeddings(LoadedEmbedder& loaded, FrameChannel& channel) {
+  EmbedLoop loop(*loaded.model, *loaded.wide, std::move(loaded.lanes), channel);
   const auto on_frame = [&](pb::ToRunner& message) {
     switch (message.kind_case()) {
       case pb::ToRunner::kEmbed:
@@ -232,27 +288,25 @@ void serve_embeddings(const LlamaModel& model, Embedder& embedder, FrameChannel&
   std::thread tokenize_thread([&] { loop.tokenize(); });
   std::thread health_thread([&] { report_health(loop, channel); });
   std::thread read_thread([&] { read_frames(channel, on_frame); });
-  loop.compute();  // on this thread, as in serve()
+  std::vector<std::thread> lane_threads;
+  for (std::size_t lane = 0; lane < loop.lanes(); ++lane) {
+    lane_threads.emplace_back([&loop, lane] {
+      // What comes in large numbers yields to what somebody watches: another model's stream, the front.
+      ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLaneNiceness);
+      loop.compute_in_lane(lane);
+    });
+  }
+  loop.compute_wide();  // on this thread, as in serve()
 }
 
 int run_for_embeddings(const pb::Load& load, FrameChannel& channel) {
-  auto model = load_model(load, channel);
-  if (!model) {
-    report_failed_load(model.error(), channel);
+  auto loaded = load_embedder(load, channel);
+  if (!loaded) {
+    report_failed_load(loaded.error(), channel);
     return 1;
   }
-  EmbedderOptions options;
-  options.context_length = context_length_of(load, **model);
-  if (load.batch() > 0) options.batch_tokens = static_cast<int>(load.batch());
-  options.threads = static_cast<int>(load.threads());
-  options.flash_attention = load.flash_attention();
-  auto embedder = Embedder::create(**model, options);
-  if (!embedder) {
-    report_failed_load(embedder.error(), channel);
-    return 1;
-  }
-  report_loaded(**embedder, channel);
-  serve_embeddings(**model, **embedder, channel);
+  report_loaded(*loaded, channel);
+  serve_embeddings(*loaded, channel);
   return 0;
 }
 

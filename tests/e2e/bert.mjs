@@ -7,17 +7,31 @@ const magic = Buffer.from('GGUF');
 export const bert_shape = { width: 64, layers: 2, heads: 2, feed_forward: 128, context: 256 };
 
 // Words are spelled: a letter at the start of a word is another token than one within.
-function vocabulary() {
+function spelling_vocabulary() {
   const letters = [...'abcdefghijklmnopqrstuvwxyz0123456789.,:;!?-'];
-  return ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...letters.map((letter) => `\u2581${letter}`), ...letters];
+  const special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
+  const tokens = [...special, ...letters.map((letter) => `\u2581${letter}`), ...letters];
+  const number = (key, value) => pair(key, types.uint32, uint32(value));
+  const list = Buffer.concat([uint32(types.string), uint64(tokens.length), ...tokens.map(text)]);
+  const pairs = [
+    pair('tokenizer.ggml.model', types.string, text('bert')),
+    pair('tokenizer.ggml.tokens', types.array, list),
+    number('tokenizer.ggml.padding_token_id', 0),
+    number('tokenizer.ggml.unknown_token_id', 1),
+    number('tokenizer.ggml.bos_token_id', 2),
+    number('tokenizer.ggml.cls_token_id', 2),
+    number('tokenizer.ggml.seperator_token_id', 3), // llama.cpp's spelling
+    number('tokenizer.ggml.mask_token_id', 4),
+    number('tokenizer.ggml.token_type_count', 2),
+  ];
+  return { pairs, tokens };
 }
 
 const float32 = (value) => Buffer.from(Float32Array.of(value).buffer);
 const pair = (key, type, value) => Buffer.concat([text(key), uint32(type), value]);
 
-function pairs({ width, layers, heads, feed_forward, context }, pooling, tokens) {
+function pairs({ width, layers, heads, feed_forward, context }, pooling) {
   const number = (key, value) => pair(key, types.uint32, uint32(value));
-  const list = Buffer.concat([uint32(types.string), uint64(tokens.length), ...tokens.map(text)]);
   return [
     pair('general.architecture', types.string, text('bert')),
     pair('general.name', types.string, text('Tiny Bert')),
@@ -29,15 +43,6 @@ function pairs({ width, layers, heads, feed_forward, context }, pooling, tokens)
     pair('bert.attention.layer_norm_epsilon', types.float32, float32(1e-12)),
     pair('bert.attention.causal', types.bool, Buffer.of(0)),
     number('bert.pooling_type', pooling),
-    number('tokenizer.ggml.token_type_count', 2),
-    pair('tokenizer.ggml.model', types.string, text('bert')),
-    pair('tokenizer.ggml.tokens', types.array, list),
-    number('tokenizer.ggml.padding_token_id', 0),
-    number('tokenizer.ggml.unknown_token_id', 1),
-    number('tokenizer.ggml.bos_token_id', 2),
-    number('tokenizer.ggml.cls_token_id', 2),
-    number('tokenizer.ggml.seperator_token_id', 3), // llama.cpp's spelling
-    number('tokenizer.ggml.mask_token_id', 4),
   ];
 }
 
@@ -66,12 +71,11 @@ function tensors({ width, layers, feed_forward, context }, vocabulary_size) {
   return list;
 }
 
-// pooling: 1 is the mean of all tokens, 2 the first token's.
-export function bert({ pooling = 1, ...shape } = {}) {
+// pooling: 1 is the mean of all tokens, 2 the first token's. vocabulary: {pairs, tokens}, what a GGUF says of another.
+export function bert({ pooling = 1, vocabulary = spelling_vocabulary(), ...shape } = {}) {
   const full = { ...bert_shape, ...shape };
-  const tokens = vocabulary();
-  const values = pairs(full, pooling, tokens);
-  const list = tensors(full, tokens.length);
+  const values = [...pairs(full, pooling), ...vocabulary.pairs];
+  const list = tensors(full, vocabulary.tokens.length);
   const counts = [uint32(3), uint64(list.length), uint64(values.length)];
   const head = Buffer.concat([magic, ...counts, ...values, ...tensor_infos(list)]);
   // Weights large enough for attention to matter: about 0.1.
