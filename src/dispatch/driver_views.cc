@@ -34,12 +34,6 @@ Outcome outcome_of(ErrorCode code) {
   return Outcome::kFailed;
 }
 
-// By the runner's figures: a part of the answer, or all of it, may have been held back.
-EndedService ended_service(Duration whole, const pb::Finished& finished) {
-  const Duration output = std::min<Duration>(std::chrono::nanoseconds(finished.output_ns()), whole);
-  return {whole - output, output, finished.output_tokens(), finished.reason() == pb::Finished::LENGTH};
-}
-
 ServiceLimits limits_of(const pb::ToRunner& frame) {
   ServiceLimits limits;
   if (!frame.has_generate()) return limits;
@@ -47,6 +41,18 @@ ServiceLimits limits_of(const pb::ToRunner& frame) {
   if (work.predict_max() >= 0) limits.tokens = work.predict_max();
   if (work.generation_ms_max() > 0) limits.time = std::chrono::milliseconds(work.generation_ms_max());
   return limits;
+}
+
+// By the runner's figures: a part of the answer, or all of it, may have been held back.
+EndedService ended_service(Duration whole, const ServiceLimits& limits, const pb::Finished& finished) {
+  EndedService service;
+  service.output = std::min<Duration>(std::chrono::nanoseconds(finished.output_ns()), whole);
+  service.until_output = whole - service.output;
+  service.tokens = finished.output_tokens();
+  if (finished.reason() != pb::Finished::LENGTH) return service;
+  const bool below = !limits.tokens || service.tokens < *limits.tokens;
+  service.end = below && limits.time ? ServiceEnd::kTimeLimit : ServiceEnd::kTokenLimit;
+  return service;
 }
 
 }  // namespace
@@ -69,14 +75,14 @@ void DispatchDriver::note_end(Entry& entry, const RequestEvent& event, TimePoint
   if (entry.ticket == nullptr && entry.runner != RunnerId{}) return note_end(record, entry.leaving, {}, now);
   if (finished != nullptr) {
     const bool at_limit = finished->reason() == pb::Finished::LENGTH;
-    entry.model->services.add(ended_service(now - entry.placed, *finished));
+    entry.model->services.add(ended_service(now - entry.placed, limits_of(entry.frame), *finished));
     return note_end(record, at_limit ? Outcome::kLength : Outcome::kStop, {}, now);
   }
   const auto* failed = std::get_if<EventFailed>(&event);
   if (failed != nullptr) return note_end(record, outcome_of(failed->error.code), failed->error.message, now);
   if (const auto* embedded = std::get_if<pb::Embedded>(&event)) {
     record.prompt_tokens = embedded->prompt_tokens();
-    entry.model->services.add({now - entry.placed, {}, 0, false});
+    entry.model->services.add({now - entry.placed, {}, 0, ServiceEnd::kByItself});
     return note_end(record, Outcome::kStop, {}, now);
   }
   note_end(record, Outcome::kLoaded, {}, now);
@@ -162,7 +168,10 @@ std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, st
     service.elapsed = now - entry.placed;
     if (answered) service.output = now - entry.record.first_output;
     service.tokens = entry.record.output_tokens;
-    if (request.phase == RequestPhase::kCanceling) service.limits.time = Duration::zero();  // it ends with this step
+    if (request.phase == RequestPhase::kCanceling) {  // it ends with this step
+      service.limits.tokens = 0;
+      service.output = service.output.value_or(Duration::zero());
+    }
     status.phase = request.phase == RequestPhase::kCanceling ? Phase::kCanceling
                    : answered                                ? Phase::kGenerating
                                                              : Phase::kPrefill;

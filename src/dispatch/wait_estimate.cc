@@ -32,13 +32,13 @@ class ServiceForecast {
       : services_(history.latest_.begin(), history.latest_.begin() + static_cast<std::ptrdiff_t>(history.size_)),
         seconds_per_token_(measured_speed(history, running)) {
     std::sort(services_.begin(), services_.end(), [](const EndedService& a, const EndedService& b) {
-      return std::pair(a.tokens, a.at_limit) < std::pair(b.tokens, b.at_limit);
+      return std::pair(a.tokens, a.end) < std::pair(b.tokens, b.end);
     });
     double tokens = 0;
     double ends = 0;
     for (const EndedService& service : services_) {
       tokens += static_cast<double>(service.tokens);
-      ends += service.at_limit ? 0 : 1;
+      ends += service.end == ServiceEnd::kByItself ? 1 : 0;
     }
     tokens_mean_ = tokens / static_cast<double>(services_.size());
     if (tokens > 0) ends_per_token_ = ends / tokens;
@@ -48,8 +48,7 @@ class ServiceForecast {
     Seconds seconds(tokens_left(service) * seconds_per_token_);
     if (!service.output) seconds += until_output(service.elapsed);
     const Duration left = std::chrono::duration_cast<Duration>(seconds);
-    if (!service.limits.time) return left;
-    return std::clamp(*service.limits.time - service.elapsed, Duration::zero(), left);
+    return service.limits.time ? std::min(left, time_left(service)) : left;
   }
 
  private:
@@ -69,16 +68,32 @@ class ServiceForecast {
     return tokens > 0 ? seconds / static_cast<double>(tokens) : 0;
   }
 
-  // The mean rest of those that took longer.
-  Seconds until_output(Duration elapsed) const {
-    Seconds sum{};
+  // The mean rest of what took longer than `elapsed`: `took` of each service, where it counts.
+  template <typename Took>
+  Duration mean_rest(Duration elapsed, Took took) const {
+    Duration sum{};
     int longer = 0;
     for (const EndedService& service : services_) {
-      if (service.until_output <= elapsed) continue;
-      sum += service.until_output - elapsed;
+      if (took(service) <= elapsed) continue;
+      sum += took(service) - elapsed;
       ++longer;
     }
-    return longer > 0 ? sum / longer : Seconds(elapsed) / kOverdueShare;
+    return longer > 0 ? sum / longer : elapsed / kOverdueShare;
+  }
+
+  Duration until_output(Duration elapsed) const {
+    return mean_rest(elapsed, [](const EndedService& service) { return service.until_output; });
+  }
+
+  // A limit on time ends a service with the step after it, which may be long: those that it ended tell how late.
+  Duration time_left(const RunningService& service) const {
+    const auto took = [](const EndedService& ended) {
+      return ended.end == ServiceEnd::kTimeLimit ? ended.until_output + ended.output : Duration::zero();
+    };
+    const bool known = std::any_of(services_.begin(), services_.end(),
+                                   [](const EndedService& ended) { return ended.end == ServiceEnd::kTimeLimit; });
+    if (known) return mean_rest(service.elapsed, took);
+    return std::max(*service.limits.time - service.elapsed, Duration::zero());
   }
 
   // The mean of what is left, by Kaplan and Meier: a service that a limit ended says that it would have gone on, and
@@ -96,7 +111,7 @@ class ServiceForecast {
       if (tokens >= limit) return mean + share * (limit - at);
       mean += share * (tokens - at);
       at = tokens;
-      if (!services_[i].at_limit) share -= share / static_cast<double>(services_.size() - i);
+      if (services_[i].end == ServiceEnd::kByItself) share -= share / static_cast<double>(services_.size() - i);
     }
     return mean + share * tokens_beyond(limit - at);
   }

@@ -20,11 +20,13 @@ struct ServiceLimits {
   std::optional<Duration> time;        // from the place on
 };
 
+enum class ServiceEnd { kByItself, kTokenLimit, kTimeLimit };
+
 struct EndedService {
-  Duration until_output{};  // from the place to the first output; to the end, if there was none
-  Duration output{};        // from the first output to the end
-  std::int64_t tokens = 0;  // of output; 0 for embeddings
-  bool at_limit = false;    // a limit ended it: without that, it would have gone on
+  Duration until_output{};                 // from the place to the first output; to the end, if there was none
+  Duration output{};                       // from the first output to the end
+  std::int64_t tokens = 0;                 // of output; 0 for embeddings
+  ServiceEnd end = ServiceEnd::kByItself;  // at a limit: without that, it would have gone on
 };
 
 struct RunningService {

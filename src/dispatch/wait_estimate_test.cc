@@ -14,8 +14,8 @@ using namespace std::chrono_literals;
 using Waits = std::vector<Duration>;
 
 // Answers of so many tokens, 10 ms each, the first of them after 1 s.
-EndedService answer(std::int64_t tokens, bool at_limit = false) {
-  return {1s, (tokens - 1) * 10ms, tokens, at_limit};
+EndedService answer(std::int64_t tokens, ServiceEnd end = ServiceEnd::kByItself) {
+  return {1s, (tokens - 1) * 10ms, tokens, end};
 }
 
 ServiceHistory history_of(std::initializer_list<EndedService> services) {
@@ -90,16 +90,30 @@ TEST(WaitEstimate, NoServiceGoesBeyondItsLimits) {
 }
 
 TEST(WaitEstimate, ThoseThatALimitEndedWouldHaveGoneOn) {
-  const ServiceHistory history = history_of({answer(20, true), answer(30, true)});
+  const ServiceHistory history = history_of({answer(20, ServiceEnd::kTokenLimit), answer(30, ServiceEnd::kTokenLimit)});
   EXPECT_EQ(whole(history, {.tokens = 500, .time = {}}), 6s) << "none of them has ended by itself";
   EXPECT_EQ(whole(history, {}), 1s + (30 + 25) * 10ms) << "without a limit, it goes on for as long again as the mean";
   // One of the two that came as far as 40 ended there; the other one says that half of them reach 200.
-  EXPECT_EQ(whole(history_of({answer(20, true), answer(40), answer(200, true)}), {.tokens = 100, .time = {}}),
+  EXPECT_EQ(whole(history_of({answer(20, ServiceEnd::kTokenLimit), answer(40), answer(200, ServiceEnd::kTokenLimit)}),
+                  {.tokens = 100, .time = {}}),
             1s + (40 + 30) * 10ms);
 }
 
+TEST(WaitEstimate, ThoseThatALimitOnTimeEndedTellHowLateItDoes) {
+  const ServiceHistory history =
+      history_of({{1s, 3s, 100, ServiceEnd::kTimeLimit}, {1s, 5s, 100, ServiceEnd::kTimeLimit}});
+  RunningService service = running(1, 20'000);
+  service.limits.time = 3s;
+  service.elapsed = 1s;
+  EXPECT_EQ(waits(history, 1, {service}, 1)[0], 4s);
+  service.elapsed = 5s;
+  EXPECT_EQ(waits(history, 1, {service}, 1)[0], 1s);
+  service.elapsed = 10s;
+  EXPECT_EQ(waits(history, 1, {service}, 1)[0], 1s) << "it is overdue";
+}
+
 TEST(WaitEstimate, TheTimeUntilTheFirstOutputCounts) {
-  const ServiceHistory history = history_of({{1s, 990ms, 100, false}, {3s, 990ms, 100, false}});
+  const ServiceHistory history = history_of({{1s, 990ms, 100}, {3s, 990ms, 100}});
   RunningService service;
   service.elapsed = 2s;
   EXPECT_EQ(waits(history, 1, {service}, 1)[0], 2s) << "one of those that take three seconds";
@@ -117,7 +131,7 @@ TEST(WaitEstimate, ThoseThatRunSayHowFastItGoesNow) {
 }
 
 TEST(WaitEstimate, EmbeddingsHaveNoTokens) {
-  const ServiceHistory history = history_of({{2s, 0s, 0, false}, {4s, 0s, 0, false}});
+  const ServiceHistory history = history_of({{2s, 0s, 0}, {4s, 0s, 0}});
   RunningService service;
   service.elapsed = 1s;
   EXPECT_EQ(waits(history, 1, {service}, 2), (Waits{2s, 5s}));
@@ -233,7 +247,7 @@ class SteadyLoad {
 
   void end(const Request& request) {
     history_.add({duration(kUntilOutput), duration(request.end - request.begin - kUntilOutput), request.tokens,
-                  request.at_limit});
+                  request.at_limit ? ServiceEnd::kTokenLimit : ServiceEnd::kByItself});
     ++ended_;
   }
 
