@@ -8,6 +8,7 @@
 
 #include "api/generation_request.h"
 #include "api/openai_answer.h"
+#include "api/request_identity.h"
 #include "api/service.h"
 
 namespace drover::api {
@@ -317,12 +318,17 @@ asio::awaitable<void> answer(Service& service, http::Exchange& exchange, Face fa
 
 asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Face face) {
   const TimePoint arrived = Clock::now();
+  RequestIdentity identity = identify(exchange);
   std::optional<Json> body = co_await read_json(service, exchange, error_text_of(face));
-  if (!body) co_return;
+  if (!body) {
+    service.driver.note_refused(std::move(identity), invalid("unreadable body"));
+    co_return;
+  }
   Ask ask;
   auto read = read_submission(service, exchange, face, *body, ask);
   body.reset();  // a request that waits should not hold its texts twice
   if (const auto* error = std::get_if<RequestError>(&read)) {
+    service.driver.note_refused(std::move(identity), error->error);
     co_await send_error(exchange, error->error, error->status, std::nullopt, error_text_of(face));
     co_return;
   }
@@ -334,12 +340,14 @@ asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Face fa
     co_await exchange.send(200, kJsonType, std::move(text));
     co_return;
   }
+  submission.identity = std::move(identity);
   auto ticket = service.driver.submit(std::move(submission));
   if (!ticket) {
     const Duration retry_after = service.driver.retry_after(key);
     co_await send_error(exchange, ticket.error(), 0, retry_after, error_text_of(face));
     co_return;
   }
+  tell_position(exchange, service.driver, **ticket);
   co_await answer(service, exchange, face, ask, **ticket, arrived);
 }
 

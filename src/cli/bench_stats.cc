@@ -81,20 +81,21 @@ void LevelStats::add(const RequestOutcome& outcome) {
   output_tokens_ += tokens;
   prompt_tokens_ += outcome.prompt_tokens.value_or(0);
   const bool ended_in_window = !window_ || outcome.end <= *window_;
-  if (ended_in_window) ++succeeded_in_window_;
-  if (ended_in_window) {
-    tokens_in_window_ += static_cast<double>(tokens);
-  } else if (outcome.pieces > 0) {
-    const double part = static_cast<double>(outcome.pieces_in_window) / static_cast<double>(outcome.pieces);
-    tokens_in_window_ += static_cast<double>(tokens) * part;
-  }
+  if (ended_in_window) ++ended_in_window_;
+  // An answer that goes on behind the window counts by the part of it that came before: without that, levels whose
+  // answers take nearly as long as the window would seem to serve hardly any requests.
+  double part = ended_in_window ? 1 : 0;
+  if (!ended_in_window && outcome.pieces > 0)
+    part = static_cast<double>(outcome.pieces_in_window) / static_cast<double>(outcome.pieces);
+  requests_in_window_ += part;
+  tokens_in_window_ += static_cast<double>(tokens) * part;
 }
 
 void LevelStats::finish(Nanoseconds elapsed) {
   const auto seconds = [](Nanoseconds duration) { return std::chrono::duration<double>(duration).count(); };
   // A window in which not one request ended says nothing about requests a second; then all of the time counts.
-  if (window_ && succeeded_in_window_ > 0) {
-    measured_requests_ = static_cast<double>(succeeded_in_window_);
+  if (window_ && ended_in_window_ > 0) {
+    measured_requests_ = requests_in_window_;
     measured_tokens_ = tokens_in_window_;
     measured_seconds_ = seconds(std::min(*window_, elapsed));
   } else {

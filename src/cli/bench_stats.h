@@ -93,7 +93,8 @@ class LevelStats {
   std::uint64_t failed_ = 0;
   std::uint64_t output_tokens_ = 0;
   std::uint64_t prompt_tokens_ = 0;
-  std::uint64_t succeeded_in_window_ = 0;
+  std::uint64_t ended_in_window_ = 0;
+  double requests_in_window_ = 0;
   double tokens_in_window_ = 0;
   double measured_requests_ = 0;
   double measured_tokens_ = 0;

@@ -101,15 +101,15 @@ TEST(LevelStats, RatesAreOfAllOfTheTimeWithoutAWindow) {
   EXPECT_EQ(stats.total().largest(), seconds(2));
 }
 
-TEST(LevelStats, WhatHappensBehindTheWindowCountsForLatenciesOnly) {
+TEST(LevelStats, OfAnAnswerThatGoesOnBehindTheWindowThePartBeforeItCounts) {
   LevelStats stats{Nanoseconds(seconds(10))};
   stats.add(answered(seconds(0), seconds(1), seconds(5), 50));
   RequestOutcome late = answered(seconds(5), seconds(6), seconds(30), 100);
   late.pieces_in_window = 40;
   stats.add(late);
   stats.finish(seconds(30));
-  EXPECT_DOUBLE_EQ(stats.requests_per_second(), 0.1);
-  EXPECT_DOUBLE_EQ(stats.tokens_per_second(), 9);  // 50 and 40 in ten seconds
+  EXPECT_DOUBLE_EQ(stats.requests_per_second(), 0.14);  // one, and 40 of 100 pieces of another
+  EXPECT_DOUBLE_EQ(stats.tokens_per_second(), 9);       // 50 and 40 in ten seconds
   EXPECT_EQ(stats.total().largest(), seconds(25));
   EXPECT_EQ(stats.succeeded(), 2u);
 }

@@ -97,13 +97,16 @@ class Ticket {
  private:
   friend class DispatchDriver;
   Ticket(DispatchDriver& driver, boost::asio::io_context& io, RequestId request);
+  // A client that lets too much of its answer wait is ended: what it does not read must not grow.
   void deliver(RequestEvent event);
+  void end_unread();
   // It has ended with the model in memory.
   bool has_loaded() const;
 
   DispatchDriver& driver_;
   RequestId request_;
   std::deque<RequestEvent> events_;
+  std::size_t unread_bytes_ = 0;    // of the chunks in events_
   boost::asio::steady_timer wake_;  // expires only for wait(); cancelled to wake both
   bool ended_ = false;
 };

@@ -9,7 +9,7 @@ namespace drover {
 struct DispatchDriver::Model {
   ModelId id;
   ModelTarget target;  // of the request that came last
-  ServiceTimes services;
+  ServiceHistory services;
   Duration last_load{};  // how long its last load took; zero: unknown
   bool failed = false;   // its last runner crashed or hung
 };

@@ -34,6 +34,27 @@ Outcome outcome_of(ErrorCode code) {
   return Outcome::kFailed;
 }
 
+ServiceLimits limits_of(const pb::ToRunner& frame) {
+  ServiceLimits limits;
+  if (!frame.has_generate()) return limits;
+  const pb::Generate& work = frame.generate();
+  if (work.predict_max() >= 0) limits.tokens = work.predict_max();
+  if (work.generation_ms_max() > 0) limits.time = std::chrono::milliseconds(work.generation_ms_max());
+  return limits;
+}
+
+// By the runner's figures: a part of the answer, or all of it, may have been held back.
+EndedService ended_service(Duration whole, const ServiceLimits& limits, const pb::Finished& finished) {
+  EndedService service;
+  service.output = std::min<Duration>(std::chrono::nanoseconds(finished.output_ns()), whole);
+  service.until_output = whole - service.output;
+  service.tokens = finished.output_tokens();
+  if (finished.reason() != pb::Finished::LENGTH) return service;
+  const bool below = !limits.tokens || service.tokens < *limits.tokens;
+  service.end = below && limits.time ? ServiceEnd::kTimeLimit : ServiceEnd::kTokenLimit;
+  return service;
+}
+
 }  // namespace
 
 // ---- the end of a request
@@ -53,12 +74,17 @@ void DispatchDriver::note_end(Entry& entry, const RequestEvent& event, TimePoint
   if (finished != nullptr && entry.frame.generate().render_only()) return note_end(record, Outcome::kStop, {}, now);
   if (entry.ticket == nullptr && entry.runner != RunnerId{}) return note_end(record, entry.leaving, {}, now);
   if (finished != nullptr) {
-    entry.model->services.add(now - entry.placed);
     const bool at_limit = finished->reason() == pb::Finished::LENGTH;
+    entry.model->services.add(ended_service(now - entry.placed, limits_of(entry.frame), *finished));
     return note_end(record, at_limit ? Outcome::kLength : Outcome::kStop, {}, now);
   }
   const auto* failed = std::get_if<EventFailed>(&event);
   if (failed != nullptr) return note_end(record, outcome_of(failed->error.code), failed->error.message, now);
+  if (const auto* embedded = std::get_if<pb::Embedded>(&event)) {
+    record.prompt_tokens = embedded->prompt_tokens();
+    entry.model->services.add({now - entry.placed, {}, 0, ServiceEnd::kByItself});
+    return note_end(record, Outcome::kStop, {}, now);
+  }
   note_end(record, Outcome::kLoaded, {}, now);
 }
 
@@ -120,7 +146,8 @@ std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, st
                                                        TimePoint now) const {
   using Phase = RequestStatus::Phase;
   const Model& model = *models_by_id_.at(view.model.value);
-  std::vector<Duration> running;
+  std::vector<RunningService> running;
+  std::vector<ServiceLimits> waiting;
   std::vector<RequestStatus> all;
   for (const RequestView& request : requests) {
     const auto found = entries_.find(request.request);
@@ -132,10 +159,19 @@ std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, st
     status.position = request.position;
     if (request.phase == RequestPhase::kWaiting) {
       status.phase = view.state == ModelState::kLoading ? Phase::kLoading : Phase::kQueued;
+      waiting.push_back(limits_of(entry.frame));
       continue;
     }
-    running.push_back(now - entry.placed);
     const bool answered = entry.record.first_output != TimePoint{};
+    RunningService& service = running.emplace_back();
+    service.limits = limits_of(entry.frame);
+    service.elapsed = now - entry.placed;
+    if (answered) service.output = now - entry.record.first_output;
+    service.tokens = entry.record.output_tokens;
+    if (request.phase == RequestPhase::kCanceling) {  // it ends with this step
+      service.limits.tokens = 0;
+      service.output = service.output.value_or(Duration::zero());
+    }
     status.phase = request.phase == RequestPhase::kCanceling ? Phase::kCanceling
                    : answered                                ? Phase::kGenerating
                                                              : Phase::kPrefill;
@@ -147,7 +183,7 @@ std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, st
   const Duration load_left =
       loading ? std::max(model.last_load - (now - runner->second->started), Duration::zero()) : Duration::zero();
   const int places = view.places > 0 ? view.places : std::max(settings_.parallel, 1);
-  const auto waits = estimate_waits(model.services, places, running, load_left, view.waiting);
+  const auto waits = estimate_waits(model.services, places, running, load_left, waiting);
   for (RequestStatus& status : all) {
     if (waits && status.position > 0 && status.position <= waits->size()) status.wait = (*waits)[status.position - 1];
   }

@@ -1,7 +1,11 @@
 // How long those that wait will have to, from how long services took lately. Pure; one thread.
+//
+// A service is what a request has its place for: a time until its first output, then its answer's tokens, each of which
+// takes about as long as the next. How many there will be is unknown, but not beyond the request's own limits.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
@@ -10,29 +14,48 @@
 
 namespace drover {
 
-// How long one model's latest services took, from the place to its end.
-class ServiceTimes {
+// What ends a service at the latest.
+struct ServiceLimits {
+  std::optional<std::int64_t> tokens;  // of output
+  std::optional<Duration> time;        // from the place on
+};
+
+enum class ServiceEnd { kByItself, kTokenLimit, kTimeLimit };
+
+struct EndedService {
+  Duration until_output{};                 // from the place to the first output; to the end, if there was none
+  Duration output{};                       // from the first output to the end
+  std::int64_t tokens = 0;                 // of output; 0 for embeddings
+  ServiceEnd end = ServiceEnd::kByItself;  // at a limit: without that, it would have gone on
+};
+
+struct RunningService {
+  ServiceLimits limits;
+  Duration elapsed{};              // since it got its place
+  std::optional<Duration> output;  // since its first output; unset: there was none yet
+  std::int64_t tokens = 0;         // of output so far
+};
+
+// One model's latest services.
+class ServiceHistory {
  public:
   static constexpr std::size_t kRememberedMax = 64;
 
-  void add(Duration service);
+  void add(const EndedService& service);
   bool empty() const { return size_ == 0; }
-  // Undefined while empty.
-  Duration mean() const;
-  // What a service that has lasted for `elapsed` will still take: the mean rest of those that lasted longer.
-  Duration remaining(Duration elapsed) const;
 
  private:
-  std::array<Duration, kRememberedMax> latest_{};  // a ring
+  friend class ServiceForecast;
+  std::array<EndedService, kRememberedMax> latest_{};  // a ring
   std::size_t size_ = 0;
   std::size_t next_ = 0;
 };
 
-// For each of `waiting` requests, in the order in which they will be served, how long until it has a place: places come
-// free as the running services end (`running`: for how long each has lasted), and each next request takes the first.
+// For each of the requests that wait, in the order in which they will be served (`waiting`: the limits of each), how
+// long until it has a place: places come free as the running services end, and each next request takes the first.
 // `load_left`: until the model can serve at all. Nothing is known while no service has ended.
-std::optional<std::vector<Duration>> estimate_waits(const ServiceTimes& services, int places,
-                                                    std::span<const Duration> running, Duration load_left,
-                                                    std::size_t waiting);
+std::optional<std::vector<Duration>> estimate_waits(const ServiceHistory& history, int places,
+                                                    std::span<const RunningService> running, Duration load_left,
+                                                    std::span<const ServiceLimits> waiting);
 
 }  // namespace drover

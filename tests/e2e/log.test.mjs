@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
+import { bert } from './bert.mjs';
 import { endless, renamed } from './gguf.mjs';
 import { run_program, drover, server_for_suite, server_for_test, signal, wait_until } from './harness.mjs';
 
@@ -17,9 +18,10 @@ async function line_with(server, pattern) {
 }
 
 describe('DROVER_LOG_FORMAT=json', () => {
-  const server = server_for_suite({ env: { DROVER_LOG_FORMAT: 'json' } }, (started) =>
-    started.create('endless', endless()),
-  );
+  const server = server_for_suite({ env: { DROVER_LOG_FORMAT: 'json' } }, async (started) => {
+    await started.create('endless', endless());
+    await started.create('bert', bert());
+  });
   const ask = (id, body, headers = {}) =>
     server.send('POST', '/api/chat', { model: 'cria', stream: false, ...body }, { 'x-request-id': id, ...headers });
   const entry_of = async (id) => JSON.parse(await line_with(server, new RegExp(`"id":"${id}"`)));
@@ -61,6 +63,24 @@ describe('DROVER_LOG_FORMAT=json', () => {
       assert.equal(entry.outcome, outcome);
       assert.ok(entry.output_tokens > 0);
     }
+  });
+
+  test('embeddings are requests like others', async () => {
+    for (const [route, body] of [
+      ['/api/embed', { model: 'bert', input: 'Hello' }],
+      ['/api/embeddings', { model: 'bert', prompt: 'Hello' }],
+      ['/v1/embeddings', { model: 'bert', input: 'Hello' }],
+    ]) {
+      const id = `vector:${route}`;
+      const { status, headers } = await server.send('POST', route, body, { 'x-request-id': id });
+      assert.deepEqual([status, headers['x-request-id']], [200, id]);
+      const entry = await entry_of(id);
+      assert.deepEqual([entry.route, entry.model, entry.outcome], [route, 'bert:latest', 'stop']);
+      assert.ok(entry.prompt_tokens > 0 && entry.output_tokens === 0);
+    }
+    const wrong = await server.send('POST', '/api/embed', { model: 'nobody', input: 'Hello' }, { 'x-request-id': 'none' });
+    assert.deepEqual([wrong.status, wrong.headers['x-request-id']], [404, 'none']);
+    assert.equal((await entry_of('none')).outcome, 'invalid');
   });
 
   test('a runner that dies is heard, and every line is an object', async () => {

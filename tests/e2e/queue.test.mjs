@@ -224,3 +224,21 @@ for (const places of [1, 4]) {
     assert.ok(at(0.5) < 0.3, `off by ${at(0.5)} in the median`);
   });
 }
+
+// All figures are of one moment, so that it does not matter how fast this machine is.
+test('the estimated wait heeds the limits of those ahead', async (t) => {
+  const server = await server_for_test(t);
+  await server.create('endless', endless());
+  const ask = (num_predict) => server.stream('Hello', { model: 'endless', options: { num_predict } });
+  for (let i = 0; i < 3; i++) await ask(20).ended;
+  const streams = [];
+  t.after(() => streams.forEach((stream) => stream.close()));
+  for (const limit of [50_000, 20_000, 5, 5]) {
+    streams.push(ask(limit));
+    await until_listed(server, streams.length);
+  }
+  await streams[0].more(20);
+  const { requests } = await queue(server);
+  const [long, short, last] = requests.slice(1).map(({ estimated_wait_ms }) => estimated_wait_ms);
+  assert.ok(long > 0 && short - long > 5 * (last - short) && last > short, `${[long, short, last]} ms`);
+});

@@ -1,6 +1,7 @@
 // The dashboard in a real browser, against the real server.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { chromium } from 'playwright-core';
@@ -188,6 +189,30 @@ describe('many at once over one connection', () => {
     assert.equal((await server.get('/api/queue')).json.requests.length, 3);
     call.close();
     await until_idle(server);
+  });
+
+  // Log probabilities make so much of an answer that what the kernel holds for the connection is soon full.
+  test('a client that does not read holds no place, and no more memory than its limit', { timeout: 180_000 }, async (t) => {
+    await until_idle(server);
+    const resident = async () =>
+      Number(/^process_resident_memory_bytes (\S+)$/m.exec((await server.get('/metrics')).text)[1]);
+    const before = await resident();
+    const options = { num_predict: 8000 };
+    const body = JSON.stringify({ ids: ['a', 'b'], request: { ...long, options, logprobs: true, top_logprobs: 20 } });
+    const socket = net.connect(server.port, '127.0.0.1');
+    t.after(() => socket.destroy());
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(`POST /ui/many HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    const left = async () => (await server.get('/api/queue')).json.requests.map(({ id }) => id);
+    await wait_until(async () => (await left()).includes('b'), wait_ms_max, 'both have come');
+    await wait_until(async () => (await left()).length === 0, 120_000, 'they have ended, unread');
+    const grown = (await resident()) - before;
+    t.diagnostic(`${(grown / 2 ** 20).toFixed(1)} MiB more`);
+    assert.ok(grown < 64 << 20, `${grown} bytes more`);
+    await wait_until(() => / id=a .* outcome=disconnected /.test(server.stderr), wait_ms_max, 'the log says so');
+    socket.destroy();
+    assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
   });
 
   test('a server that stops ends each of them', async (t) => {
