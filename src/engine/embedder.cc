@@ -133,6 +133,8 @@ void Embedder::truncate(std::vector<Token>& tokens, int tokens_max) const {
 
 Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input> inputs) {
   DROVER_CHECK(!inputs.empty() && static_cast<int>(inputs.size()) <= batch_inputs_);
+  const int threads = std::max(threads_ / std::max(sharers_.load(std::memory_order_relaxed), 1), 1);
+  if (llama_n_threads(context_) != threads) llama_set_n_threads(context_, threads, threads);
   // Each call starts with an empty memory; encoders have none.
   if (llama_memory_t memory = llama_get_memory(context_); memory != nullptr) llama_memory_clear(memory, false);
   std::vector<Row> rows;

@@ -35,7 +35,10 @@ class Embedder {
   int batch_tokens_max() const { return batch_tokens_; }
   int batch_inputs_max() const { return batch_inputs_; }
   int dimensions() const { return dimensions_; }  // of every vector
-  int threads() const { return threads_; }        // that compute together
+  int threads() const { return threads_; }        // that it was given
+
+  // As LlamaEngine's: from the next computation on it takes its part of its threads. Any thread.
+  void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
 
   // Cuts the end off until `tokens_max` are left; a token that the vocabulary wants at the end stays there. Any thread.
   void truncate(std::vector<Token>& tokens, int tokens_max) const;
@@ -65,6 +68,7 @@ class Embedder {
   int step_tokens_ = 0;  // an input with more of them is computed in pieces
   int dimensions_ = 0;
   int threads_ = 0;
+  std::atomic<int> sharers_{1};
   std::atomic<std::uint64_t> progress_{0};
 };
 

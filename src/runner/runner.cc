@@ -280,7 +280,8 @@ void serve_embeddings(LoadedEmbedder& loaded, FrameChannel& channel) {
         loop.cancel(RequestId{message.cancel().request()});
         break;
       case pb::ToRunner::kShare:
-        break;  // its batches are short
+        loaded.wide->share_processors(static_cast<int>(message.share().runners()));  // a lane is one thread
+        break;
       default:
         spdlog::warn("a message that an embedding runner does not know");
     }

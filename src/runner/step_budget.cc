@@ -9,7 +9,7 @@ constexpr int kPromptTokensMin = 8;     // prompts go on however slow the steps 
 constexpr int kPromptTokensFirst = 32;  // before anything is measured
 constexpr int kAloneTokensMin = 16;     // the same while nobody generates
 constexpr int kAloneTokensFirst = 64;
-constexpr int kRowsMultiple = 16;      // the engine's matrix products work on so many rows at a time
+constexpr int kRowsMultiple = 4;       // the engine's matrix products work on so many rows at a time
 constexpr int kTokensToLearnFrom = 8;  // a step with fewer prompt tokens says little about their cost
 constexpr double kGapOverAlone = 4;
 // Of a step while nobody generates. Where steps are so slow, more rows in each make none of them cheaper; and this is
