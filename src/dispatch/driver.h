@@ -104,6 +104,7 @@ class Ticket {
   DispatchDriver& driver_;
   RequestId request_;
   std::deque<RequestEvent> events_;
+  std::size_t held_bytes_ = 0;      // of output that came since the client was last level with its answer
   boost::asio::steady_timer wake_;  // expires only for wait(); cancelled to wake both
   bool ended_ = false;
 };
@@ -202,6 +203,8 @@ class DispatchDriver {
   void deliver(RequestId request, RequestEvent event);
   void on_chunk(pb::Chunk chunk, TimePoint now);
   void end(RequestId request, RequestEvent event);
+  // Ends a request whose answer would take more memory than it may. What was delivered stays, and `error` follows it.
+  void give_up(RequestId request, Error error);
   void note_end(Entry& entry, const RequestEvent& event, TimePoint now);
   void note_end(RequestRecord& record, Outcome outcome, std::string error, TimePoint now);
   void log_explanations();

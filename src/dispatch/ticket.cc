@@ -41,6 +41,7 @@ void Ticket::deliver(RequestEvent event) {
   if (ended_) return;
   auto* chunk = std::get_if<pb::Chunk>(&event);
   auto* last = events_.empty() ? nullptr : std::get_if<pb::Chunk>(&events_.back());
+  if (chunk != nullptr) held_bytes_ += chunk->ByteSizeLong();
   if (chunk != nullptr && last != nullptr && events_.size() >= kEventsMax) {
     // The client reads much more slowly than the model writes: what waits for it grows by its text alone.
     append(*last, *chunk);
@@ -71,6 +72,7 @@ asio::awaitable<RequestEvent> Ticket::next() {
   }
   RequestEvent event = std::move(events_.front());
   events_.pop_front();
+  if (events_.empty()) held_bytes_ = 0;
   co_return event;
 }
 
