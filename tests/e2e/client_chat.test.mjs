@@ -19,7 +19,7 @@ import {
   weather_question,
 } from './faces.mjs';
 import { cria, endless } from './gguf.mjs';
-import { put_together, take_apart } from './gguf_parts.mjs';
+import { without_template } from './gguf_parts.mjs';
 import { server_for_suite } from './harness.mjs';
 
 const model = 'cria';
@@ -30,11 +30,6 @@ const tools = cria_tools.map(({ name, description, schema }) => ({
   type: 'function',
   function: { name, description, parameters: schema },
 }));
-// cria without the template that says how to show tools and thoughts.
-function without_template() {
-  const { pairs, tensors } = take_apart(cria());
-  return put_together({ pairs: pairs.filter((pair) => !pair.includes('tokenizer.chat_template')), tensors });
-}
 const too_long = /the prompt is longer than the context length/;
 const text_of = (parts) => parts.map(({ message }) => message.content).join('');
 const thought_of = (parts) => parts.map(({ message }) => message.thinking ?? '').join('');
@@ -60,7 +55,7 @@ describe('the ollama npm client, in a chat', () => {
     }
     const call = { role: 'assistant', content: '', tool_calls: [{ function: { name: 'f', arguments: 'x' } }] };
     await refused({ messages: [...weather, call] }, 400, /arguments/);
-    await server.create('simple', without_template());
+    await server.create('simple', without_template(cria()));
     await refused({ model: 'simple', messages: weather, tools }, 400, /simple:latest does not support tools/);
     await refused({ model: 'simple', messages: weather, think: true }, 400, /"simple:latest" does not support thinking/);
   });
