@@ -215,6 +215,19 @@ std::optional<RequestError> read_tools(const Json& body, const Json& tools, cons
   return std::nullopt;
 }
 
+bool mentions(const std::string& text, std::string_view word) {
+  return text.find(word) != std::string::npos;
+}
+
+// A Go template that has no place for what is asked of it gives way to the template in the model's file, which has.
+void set_template(const Model& model, pb::Chat& chat) {
+  if (!model.template_text) return;
+  const bool no_tools = !chat.tools_json().empty() && !mentions(*model.template_text, ".Tools");
+  const bool no_thinking = chat.thinking() == pb::THINKING_ON && !mentions(*model.template_text, ".Think") &&
+                           model.gguf->template_has_thinking();
+  if (!no_tools && !no_thinking) chat.set_go_template(*model.template_text);
+}
+
 std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule, Submission& into) {
   Fields fields(body, "ChatRequest");
   pb::Chat& chat = *into.work.mutable_chat();
@@ -229,9 +242,10 @@ std::optional<RequestError> read_chat(const Json& body, const Model& model, Thin
   if (const Json* tools = fields.array("tools"); tools != nullptr && !tools->empty()) {
     if (auto error = read_tools(body, *tools, model, chat)) return error;
   }
-  if (model.template_text) chat.set_go_template(*model.template_text);
   if (fields.error()) return RequestError{*fields.error(), 0};
-  return read_think(body, model, think_rule, chat);
+  if (auto error = read_think(body, model, think_rule, chat)) return error;
+  set_template(model, chat);
+  return std::nullopt;
 }
 
 std::optional<RequestError> read_generate(const Json& body, const Model& model, ThinkRule think_rule,
@@ -255,6 +269,14 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
     into.work.set_raw_prompt(prompt);
     return std::nullopt;
   }
+  const std::string template_used = template_text.empty() ? model.template_text.value_or("") : template_text;
+  if (!suffix.empty() && mentions(template_used, ".Suffix")) {
+    pb::Chat& chat = *into.work.mutable_chat();
+    chat.set_go_template(template_used);
+    chat.set_suffix(suffix);
+    add_message(chat, "user", prompt);
+    return std::nullopt;
+  }
   if (!suffix.empty()) {
     if (!model.can(Capability::kInsert)) return bad(model.name.full() + " does not support insert");
     into.work.mutable_infill()->set_prefix(prompt);
@@ -273,12 +295,13 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
   if (!system_used.empty()) add_message(chat, "system", system_used);
   if (into.work.context_size() == 0) add_model_messages(model, chat);
   add_message(chat, "user", prompt);
-  if (!template_text.empty()) {
+  if (auto error = read_think(body, model, think_rule, chat)) return error;
+  if (template_text.empty()) {
+    set_template(model, chat);
+  } else {
     chat.set_go_template(template_text);
-  } else if (model.template_text) {
-    chat.set_go_template(*model.template_text);
   }
-  return read_think(body, model, think_rule, chat);
+  return std::nullopt;
 }
 
 }  // namespace

@@ -11,6 +11,12 @@ constexpr std::size_t kUploadPieceBytes = 256u << 10;
 // The Ollama whose API this is: clients refuse servers that are older than what they need.
 constexpr const char* kOllamaVersion = "0.20.0";
 
+Json capabilities_of(const Model& model) {
+  Json list = Json::array();
+  for (const Capability capability : model.capabilities) list.push_back(std::string(to_string(capability)));
+  return list;
+}
+
 using ModelPointer = std::shared_ptr<const Model>;
 
 std::string modified_at(const Model& model) {
@@ -42,6 +48,7 @@ asio::awaitable<void> tags(Service& service, http::Exchange& exchange) {
     entry["size"] = model->size;
     entry["digest"] = model->digest.hex();
     entry["details"] = model_details(*model);
+    entry["capabilities"] = capabilities_of(*model);
     list.push_back(std::move(entry));
   }
   Json body = Json::object();
@@ -127,9 +134,7 @@ Json show_answer(const Model& model, const Gguf& gguf, bool verbose) {
   if (!model.messages.empty()) body["messages"] = model.messages;
   body["model_info"] = gguf.model_info();
   if (verbose) body["tensors"] = show_tensors(gguf);
-  Json capabilities = Json::array();
-  for (const Capability capability : model.capabilities) capabilities.push_back(std::string(to_string(capability)));
-  body["capabilities"] = std::move(capabilities);
+  body["capabilities"] = capabilities_of(model);
   body["modified_at"] = modified_at(model);
   return body;
 }

@@ -71,6 +71,12 @@ class OllamaForm final : public AnswerForm {
     Json body = Json::object();
     body["model"] = model_;
     body["created_at"] = timestamp_now();
+    if (endpoint_ == Endpoint::kChat) {
+      body["message"] = {{"role", ""}, {"content", ""}};
+    } else {
+      body["response"] = "";
+    }
+    body["done"] = false;
     body["_debug_info"]["rendered_template"] = started.rendered_prompt();
     return to_text(body);
   }

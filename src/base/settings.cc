@@ -186,6 +186,7 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
   reader.duration("DROVER_SHUTDOWN_TIMEOUT", settings.shutdown_timeout);
   reader.duration("DROVER_HANG_TIMEOUT", settings.hang_timeout);
   reader.duration("DROVER_REGISTRY_TIMEOUT", settings.registry_timeout);
+  reader.duration("DROVER_CLIENT_TIMEOUT", settings.client_timeout);
   settings.kv_cache_type = reader.text("OLLAMA_KV_CACHE_TYPE");
   if (const auto& type = settings.kv_cache_type; !type.empty() && type != "f16" && type != "q8_0" && type != "q4_0") {
     reader.fail("OLLAMA_KV_CACHE_TYPE", type, "f16, q8_0 or q4_0");

@@ -54,6 +54,8 @@ struct Settings {
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
   std::chrono::nanoseconds hang_timeout = std::chrono::seconds(30);      // DROVER_HANG_TIMEOUT: no progress while busy
   std::chrono::nanoseconds registry_timeout = std::chrono::seconds(30);  // DROVER_REGISTRY_TIMEOUT: pulls that stall
+  std::chrono::nanoseconds client_timeout =
+      std::chrono::minutes(5);  // DROVER_CLIENT_TIMEOUT: clients that read nothing
 };
 
 // Reads the settings through `get` (an environment look-up; nullptr where a name is not set). Values are trimmed of

@@ -52,8 +52,9 @@ std::size_t raise_descriptor_limit() {
 }
 
 // One connection too many is refused with a clear error, while what serves the others still finds its descriptors.
-http::ServerLimits server_limits(std::size_t descriptors) {
+http::ServerLimits server_limits(const Settings& settings, std::size_t descriptors) {
   http::ServerLimits limits;
+  limits.write_idle_timeout = settings.client_timeout;
   const std::size_t kept = std::min(kDescriptorsKept, descriptors / 2);
   if (descriptors - kept < limits.connections_max) {
     limits.connections_max = descriptors - kept;
@@ -243,7 +244,7 @@ int serve(const std::string& executable) {
   set_up_server_log(settings->log_format, settings->debug);
   ::signal(SIGPIPE, SIG_IGN);
   ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
-  const http::ServerLimits limits = server_limits(raise_descriptor_limit());
+  const http::ServerLimits limits = server_limits(*settings, raise_descriptor_limit());
   auto store = ModelStore::open(settings->models);
   if (!store) {
     fmt::print(stderr, "Error: {}\n", store.error().message);

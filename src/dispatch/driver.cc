@@ -20,6 +20,10 @@ constexpr int kContextDefault = 4096;
 // Of the memory that is to be had, this much is left to the front and to everybody else.
 constexpr double kMemoryShare = 0.9;
 constexpr auto kMemoryReadInterval = std::chrono::seconds(1);
+// Output that waits for a client which does not read: a million tokens of text, or some thousands with top_logprobs.
+constexpr std::size_t kUnreadBytesMax = 4u << 20;
+// An answer that is not streamed.
+constexpr std::size_t kWholeBytesMax = 64u << 20;
 constexpr auto kPinRetryInterval = std::chrono::seconds(1);
 
 DispatcherConfig dispatcher_config(const Settings& settings) {
@@ -308,6 +312,7 @@ void DispatchDriver::perform(const Dispatch& action) {
     record.output_tokens = 0;
     record.tokens_noted = 0;
     if (entry.whole) entry.whole->Clear();
+    entry.whole_bytes = 0;
   }
   const Duration waited = entry.placed - record.arrived;
   deliver(action.request, EventDispatched{waited, std::max(waited - record.load, Duration::zero())});
@@ -447,12 +452,29 @@ void DispatchDriver::on_chunk(pb::Chunk chunk, TimePoint now) {
   if (found == entries_.end()) return;
   Entry& entry = *found->second;
   entry.metrics->on_output(entry.record, now);
+  if (entry.ticket == nullptr) return;
   if (entry.whole) {
+    entry.whole_bytes += chunk.ByteSizeLong();
     append(*entry.whole, chunk);
+    if (entry.whole_bytes > kWholeBytesMax) {
+      give_up(request, {ErrorCode::kTooLarge, "the answer is too large to be sent whole: ask for a stream"});
+    }
     return;
   }
   dispatcher_.output_sent(request);
-  if (entry.ticket != nullptr) entry.ticket->deliver(std::move(chunk));
+  entry.ticket->deliver(std::move(chunk));
+  if (entry.ticket->unread_bytes_ > kUnreadBytesMax) {
+    give_up(request, {ErrorCode::kCanceled, "the client does not read its answer"});
+  }
+}
+
+void DispatchDriver::give_up(RequestId request, Error error) {
+  Entry& entry = *entries_.at(request);
+  spdlog::warn("request {} is ended: {}", entry.record.identity.id, error.message);
+  entry.ticket->deliver(EventFailed{std::move(error), std::nullopt});
+  entry.ticket->ended_ = true;
+  entry.leaving = Outcome::kCanceled;
+  cancel(request);
 }
 
 void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {

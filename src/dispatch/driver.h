@@ -97,9 +97,8 @@ class Ticket {
  private:
   friend class DispatchDriver;
   Ticket(DispatchDriver& driver, boost::asio::io_context& io, RequestId request);
-  // A client that lets too much of its answer wait is ended: what it does not read must not grow.
+  // The driver ends one whose client lets too much of its answer wait: see unread_bytes_.
   void deliver(RequestEvent event);
-  void end_unread();
   // It has ended with the model in memory.
   bool has_loaded() const;
 
@@ -205,6 +204,8 @@ class DispatchDriver {
   void deliver(RequestId request, RequestEvent event);
   void on_chunk(pb::Chunk chunk, TimePoint now);
   void end(RequestId request, RequestEvent event);
+  // Ends a request whose answer would take more memory than it may. What was delivered stays, and `error` follows it.
+  void give_up(RequestId request, Error error);
   void note_end(Entry& entry, const RequestEvent& event, TimePoint now);
   void note_end(RequestRecord& record, Outcome outcome, std::string error, TimePoint now);
   void log_explanations();

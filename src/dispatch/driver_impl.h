@@ -43,6 +43,7 @@ struct DispatchDriver::Entry {
   TimePoint placed;  // when it got the place that it has; record.dispatched is the first time
   RequestRecord record;
   ModelMetrics* metrics = nullptr;
+  std::size_t whole_bytes = 0;               // of what has come of it
   Outcome leaving = Outcome::kDisconnected;  // why, once the ticket is gone
 };
 

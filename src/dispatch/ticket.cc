@@ -12,8 +12,6 @@ namespace asio = boost::asio;
 
 // Chunks that wait for a client one by one; beyond that they are put together.
 constexpr std::size_t kEventsMax = 1024;
-// What of an answer may wait for a client that does not read it: more than any text, less than its log probabilities.
-constexpr std::size_t kUnreadBytesMax = 4 << 20;
 
 }  // namespace
 
@@ -40,18 +38,10 @@ void Ticket::cancel() {
   wake_.cancel();
 }
 
-void Ticket::end_unread() {
-  cancel();
-  events_.back() = EventFailed{{ErrorCode::kCanceled, "the answer was not read"}, std::nullopt};
-}
-
 void Ticket::deliver(RequestEvent event) {
   if (ended_) return;
   auto* chunk = std::get_if<pb::Chunk>(&event);
-  if (chunk != nullptr) {
-    if (unread_bytes_ > kUnreadBytesMax) return end_unread();
-    unread_bytes_ += chunk->ByteSizeLong();
-  }
+  if (chunk != nullptr) unread_bytes_ += chunk->ByteSizeLong();
   auto* last = events_.empty() ? nullptr : std::get_if<pb::Chunk>(&events_.back());
   if (chunk != nullptr && last != nullptr && events_.size() >= kEventsMax) {
     // The client reads much more slowly than the model writes: what waits for it grows by its text alone.

@@ -127,6 +127,10 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
   auto grammar = grammar_for(format);
   if (!grammar) return std::move(grammar).error();
   prompt.grammar = std::move(*grammar);
+  if (!chat.tools_json().empty()) {
+    prompt.syntax.tools_json = chat.tools_json();
+    prompt.syntax.tool_tag = parsed->tool_call_tag();
+  }
   if (const auto tags = parsed->thinking_tags(); tags && chat.thinking() == pb::THINKING_ON) {
     const auto& [open, close] = *tags;
     prompt.syntax.kind = OutputSyntax::Kind::kThinking;

@@ -24,6 +24,9 @@ struct OutputSyntax {
   std::string thinking_start;  // kThinking
   std::string thinking_end;
   bool starts_in_thinking = false;  // the prompt ends inside of the thinking tag
+  // kPlain, kThinking: if these are not empty, the content may hold calls of these tools, see json_calls.h.
+  std::string tools_json;
+  std::string tool_tag;
   // kParser: what a tool call begins with. Not empty: all before it is thinking, by the tags above, and content, so
   // that the parser is needed only from there on. Empty: only the parser knows.
   std::vector<std::string> tool_starts;

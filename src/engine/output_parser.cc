@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <random>
+#include <utility>
 
 #include "chat.h"
 
@@ -311,6 +313,7 @@ OutputParser::OutputParser(OutputSyntax syntax, std::vector<std::string> stops)
   } else if (syntax_.kind == OutputSyntax::Kind::kParser) {
     parser_ = std::make_unique<TemplateParser>(syntax_);
   }
+  if (!syntax_.tools_json.empty()) calls_ = std::make_unique<JsonCalls>(syntax_.tool_tag, syntax_.tools_json);
 }
 
 OutputParser::OutputParser(OutputParser&&) noexcept = default;
@@ -342,9 +345,27 @@ void OutputParser::finish(OutputPiece& out) {
 void OutputParser::pass(std::string_view text, bool last, OutputPiece& out) {
   if (text.empty() && !last) return;
   const std::string valid = valid_utf8(text);
-  if (thinking_) return thinking_->push(valid, last, out);
   if (parser_) return parser_->push(valid, last, out);
-  out.content += valid;
+  OutputPiece piece;
+  if (thinking_) {
+    thinking_->push(valid, last, piece);
+  } else {
+    piece.content = valid;
+  }
+  if (calls_) take_calls(last, piece);
+  out.content += piece.content;
+  out.thinking += piece.thinking;
+  std::move(piece.tool_calls.begin(), piece.tool_calls.end(), std::back_inserter(out.tool_calls));
+}
+
+// Takes the calls out of a piece's content.
+void OutputParser::take_calls(bool last, OutputPiece& piece) {
+  std::vector<JsonCalls::Call> calls;
+  const std::string content = std::exchange(piece.content, {});
+  calls_->push(content, last, piece.content, calls);
+  for (JsonCalls::Call& call : calls) {
+    piece.tool_calls.push_back({new_call_id(), std::move(call.name), std::move(call.arguments_json)});
+  }
 }
 
 }  // namespace drover

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/chat_template.h"
+#include "engine/json_calls.h"
 
 namespace drover {
 
@@ -45,6 +46,7 @@ class OutputParser {
   class ContentGate;
   class TemplateParser;
   void pass(std::string_view text, bool last, OutputPiece& out);
+  void take_calls(bool last, OutputPiece& out);
 
   OutputSyntax syntax_;
   std::vector<std::string> stops_;
@@ -52,6 +54,7 @@ class OutputParser {
   bool stopped_ = false;
   std::unique_ptr<ThinkingSplitter> thinking_;
   std::unique_ptr<TemplateParser> parser_;
+  std::unique_ptr<JsonCalls> calls_;
 };
 
 }  // namespace drover

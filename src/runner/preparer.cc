@@ -106,6 +106,9 @@ Result<Preparer::Prompt> Preparer::make_prompt(const pb::Generate& work, int con
   if (work.has_infill()) {
     auto prompt = make_infill_prompt(work.infill());
     if (!prompt) return prompt;
+    if (work.render_only()) {
+      for (const Token token : prompt->tokens) model_.append_piece(token, true, prompt->rendered.text);
+    }
     if (auto fitted = fit(work, context_max, prompt->tokens); !fitted) return std::move(fitted).error();
     return prompt;
   }

@@ -159,6 +159,10 @@ class ModelfileParser {
       Result<std::string> parameter = take_word(is_parameter_letter);
       if (!parameter) return std::move(parameter).error();
       name = std::move(*parameter);
+      // Commands are told apart by their names alone, so that a parameter cannot have one of theirs.
+      if (name == "model" || std::find(kCommands.begin(), kCommands.end(), name) != kCommands.end()) {
+        return at_line("unknown parameter '" + name + "'");
+      }
     } else if (name == "message") {
       const Result<std::string> role = take_word(is_letter);
       if (!role) return role.error();

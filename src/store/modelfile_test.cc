@@ -1,5 +1,6 @@
 #include "store/modelfile.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -33,6 +34,11 @@ TEST(Modelfile, TellsWhatIsWrongAndWhere) {
   EXPECT_EQ(error_of("FROM x\r\nB4D y\r\n"), std::string("(line 2): ") + kUnknownCommand);
   EXPECT_EQ(error_of("FROM x\nMESSAGE robot hi\n"),
             "(line 2): message role must be one of \"system\", \"user\", or \"assistant\"");
+  // A parameter by the name of a command would be taken for that command.
+  for (const char* name : {"message", "system", "model", "from"}) {
+    EXPECT_EQ(error_of(fmt::format("FROM x\nPARAMETER {} y\n", name)),
+              fmt::format("(line 2): unknown parameter '{}'", name));
+  }
   for (const char* text : {"FROM", "FROM x\nPARAMETER", "FROM x\nPARAMETER stop", "FROM x\nMESSAGE user",
                            "FROM x\nSYSTEM \"\"\"never closed", "FROM x\nSYSTEM \"never closed\nPARAMETER stop x"}) {
     EXPECT_EQ(error_of(text), "unexpected EOF") << text;

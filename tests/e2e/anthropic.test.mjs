@@ -18,7 +18,8 @@ import {
   waiting,
   weather_question,
 } from './faces.mjs';
-import { endless } from './gguf.mjs';
+import { cria, endless } from './gguf.mjs';
+import { without_template } from './gguf_parts.mjs';
 import { server_for_suite } from './harness.mjs';
 
 const model = 'cria';
@@ -134,8 +135,7 @@ describe('messages', () => {
   });
 
   test('a model that cannot think answers without', async () => {
-    const plain = { model: 'plain', from: 'cria', template: '{{ .Prompt }}', stream: false };
-    await server.ok('/api/create', plain);
+    await server.create('plain', without_template(cria()));
     const thinking = { type: 'enabled', budget_tokens: 1024 };
     const answer = await create({ model: 'plain', messages: say('Hello'), thinking, max_tokens: 5 });
     assert.equal(blocks(answer, 'thinking').length, 0);

@@ -125,3 +125,9 @@ export function lora({ strength, seed = 1, architecture = 'llama', width = 256, 
   });
 }
 
+
+// The same model without the template that says how to show tools and thoughts.
+export function without_template(file) {
+  const { pairs, tensors } = take_apart(file);
+  return put_together({ pairs: pairs.filter((pair) => !pair.includes('tokenizer.chat_template')), tensors });
+}

@@ -210,7 +210,7 @@ describe('many at once over one connection', () => {
     const grown = (await resident()) - before;
     t.diagnostic(`${(grown / 2 ** 20).toFixed(1)} MiB more`);
     assert.ok(grown < 64 << 20, `${grown} bytes more`);
-    await wait_until(() => / id=a .* outcome=disconnected /.test(server.stderr), wait_ms_max, 'the log says so');
+    await wait_until(() => / id=a .* outcome=canceled /.test(server.stderr), wait_ms_max, 'the log says so');
     socket.destroy();
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
   });
