@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 
 import { bert } from './bert.mjs';
 import { endless } from './gguf.mjs';
-import { root, Server, server_for_suite, server_for_test, sleep, Stream, wait_until } from './harness.mjs';
+import { root, Server, server_for_suite, server_for_test, short, sleep, Stream, wait_until } from './harness.mjs';
 
 const wait_ms_max = 30_000;
 const poll_ms = 1000;
@@ -166,8 +166,8 @@ describe('many at once over one connection', () => {
   test('each has its own answer, or its own refusal', async (t) => {
     const [holder] = await occupy(t, server, ['holder']);
     const items = [];
-    const short = { ...request, model: 'endless', options: { num_predict: 3 } };
-    const ended = collect(many({ ids: ['a', 'b', 'c', 'd'], request: short }), items);
+    const brief = { ...request, model: 'endless', options: { num_predict: 3 } };
+    const ended = collect(many({ ids: ['a', 'b', 'c', 'd'], request: brief }), items);
     await wait_until(() => items.filter(({ status }) => status === 503).length === 2, wait_ms_max, 'two are refused');
     const refused = items.filter(({ status }) => status === 503);
     assert.deepEqual(refused.map(({ index }) => index), [2, 3]);
@@ -192,7 +192,7 @@ describe('many at once over one connection', () => {
   });
 
   // Log probabilities make so much of an answer that what the kernel holds for the connection is soon full.
-  test('a client that does not read ends its answer, and takes no more memory than the limit', { timeout: 240_000 }, async (t) => {
+  test('a client that does not read ends its answer, and takes no more memory than the limit', { timeout: 400_000 }, async (t) => {
     await until_idle(server);
     const resident = async () =>
       Number(/^process_resident_memory_bytes (\S+)$/m.exec((await server.get('/metrics')).text)[1]);
@@ -206,10 +206,11 @@ describe('many at once over one connection', () => {
     socket.write(`POST /ui/many HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
     const left = async () => (await server.get('/api/queue')).json.requests.map(({ id }) => id);
     await wait_until(async () => (await left()).includes('unread2'), wait_ms_max, 'both have come');
-    await wait_until(async () => !(await left()).includes('unread'), 150_000, 'the first has ended, unread');
+    await wait_until(async () => !(await left()).includes('unread'), 300_000, 'the first has ended, unread');
     const grown = (await resident()) - before;
     t.diagnostic(`${(grown / 2 ** 20).toFixed(1)} MiB more`);
-    assert.ok(grown < 64 << 20, `${grown} bytes more`);
+    const most = (short ? 512 : 96) << 20; // a sanitizer keeps what was given back
+    assert.ok(grown < most, `${grown} bytes more`);
     await wait_until(() => / id=unread .* outcome=canceled /.test(server.stderr), wait_ms_max, 'the log says so');
     socket.destroy();
     await until_idle(server);
