@@ -146,17 +146,23 @@ describe('OLLAMA_MAX_LOADED_MODELS=1', () => {
   });
 
   test('a busy model gives way when its turn is over', async (t) => {
-    // One after another without a pause, so that the model is never idle.
+    // Each begins in the midst of the one before it, so that the model is never idle.
     let over = false;
-    const busy = Array.from({ length: 2 }, async () => {
-      while (!over) await server.generate('Count to 9', { model: names.A });
-    });
-    await wait_until(async () => (await view_of(server, names.A))?.state === 'loaded', 20_000, 'it is loaded');
+    const keep_busy = async () => {
+      const all = [];
+      while (!over) {
+        all.push(server.stream('Count to 100', { model: names.A }));
+        await all.at(-1).more(50);
+      }
+      await Promise.all(all.map((stream) => stream.ended));
+    };
+    const busy = keep_busy();
+    await wait_until(async () => (await view_of(server, names.A))?.running > 0, 20_000, 'it generates');
     const start = performance.now();
     assert.equal((await server.generate('Count to 9', { model: names.B })).response, '1, 2, 3, 4, 5, 6, 7, 8, 9');
     const waited = performance.now() - start;
     over = true;
-    await Promise.all(busy);
+    await busy;
     t.diagnostic(`the other model got in after ${waited.toFixed(0)} ms`);
     assert.ok(waited > 4900, 'a turn lasts five seconds');
   });
