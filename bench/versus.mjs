@@ -60,8 +60,8 @@ function engine_source() {
 }
 
 const start = (column, one, model) =>
-  column === 'drover'
-    ? Drover.start({ binary: drover_binary, folder, model, ...one.settings.drover })
+  column.startsWith('drover')
+    ? Drover.start({ binary: drover_binary, folder, model, ...one.settings[column] })
     : LlamaServer.start({ binary: llama_binary, folder, model, flags: one.settings[column].map(String) });
 
 // ---- prompts
@@ -124,23 +124,24 @@ async function measure(key, options, models, results) {
   const entry = { rounds: old?.rounds ?? 0, values: old?.values ?? {}, disturbed: old?.disturbed ?? 0 };
   say(`\n-- ${key}: ${one.title}`);
   const servers = {};
+  const measured = options.columns.filter((column) => column in one.settings);
   try {
-    for (const column of options.columns) {
+    for (const column of measured) {
       servers[column] = await start(column, one, models[one.model]);
       await warm_up(servers[column]);
     }
     for (let round = 0; round < options.rounds; round++) {
-      const begins = round % options.columns.length;
-      const order = [...options.columns.slice(begins), ...options.columns.slice(0, begins)];
+      const begins = round % measured.length;
+      const order = [...measured.slice(begins), ...measured.slice(0, begins)];
       const seed = entry.rounds;
       for (const column of order) {
         if (round > 0 && column.startsWith('ollama')) continue;
         const values = await undisturbed(one, servers, column, `${key} ${seed}`, entry);
-        if (values === undefined) continue;
-        for (const [row, value] of Object.entries(values)) {
+        for (const row of Object.keys(one.rows)) {
           entry.values[row] ??= {};
-          (entry.values[row][column] ??= []).push(value);
+          (entry.values[row][column] ??= [])[seed] = values?.[row] ?? null;
         }
+        if (values === undefined) continue;
         const shown = Object.entries(values).map(([row, value]) => `${row} ${value.toPrecision(3)}`);
         say(`  round ${seed + 1}, ${columns[column]}: ${shown.join('; ')}`);
       }

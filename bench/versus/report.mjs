@@ -14,25 +14,35 @@ function figure(value, unit) {
   return value.toFixed(value < 1 ? 3 : value < 100 ? 2 : 1);
 }
 
-function cell(values, unit) {
-  if (values === undefined || values.length === 0) return '–';
-  const low = Math.min(...values);
-  const high = Math.max(...values);
-  const spread = values.length > 1 && low !== high ? ` <sub>${figure(low, unit)}–${figure(high, unit)}</sub>` : '';
-  return `${figure(median(values), unit)}${spread}`;
+// A round in which it was not measured, or failed, counts for nothing.
+const known = (values) => (values ?? []).filter((value) => typeof value === 'number');
+
+function spread_of(all, show) {
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  return all.length > 1 && low !== high ? ` <sub>${show(low)}–${show(high)}</sub>` : '';
 }
 
-// Drover's median against llama-server's; undefined if one of them is missing or zero.
+function cell(values, unit) {
+  const all = known(values);
+  return all.length === 0 ? '–' : `${figure(median(all), unit)}${spread_of(all, (value) => figure(value, unit))}`;
+}
+
+// Drover's figure against llama-server's, for each round that has both and where the other one is not zero.
+function ratios_of(values) {
+  const [own, other] = [values?.drover ?? [], values?.llama ?? []];
+  return known(own.map((value, round) => (value !== null && other[round] > 0 ? value / other[round] : undefined)));
+}
+
+// The median of the rounds' ratios; undefined without any.
 export function ratio_of(values) {
-  if (!values?.drover?.length || !values?.llama?.length) return undefined;
-  const against = median(values.llama);
-  return against > 0 ? median(values.drover) / against : undefined;
+  const ratios = ratios_of(values);
+  return ratios.length > 0 ? median(ratios) : undefined;
 }
 
 // What the line asks for, and whether it is met: {text, met}; undefined without a line.
 function judge(row, values) {
   const ratio = ratio_of(values);
-  const own = values?.drover?.length ? median(values.drover) : undefined;
+  const own = known(values?.drover).length > 0 ? median(known(values.drover)) : undefined;
   if (row.ratio_min !== undefined) return { text: `≥ ${row.ratio_min} ×`, met: ratio >= row.ratio_min };
   if (row.ratio_max !== undefined) return { text: `≤ ${row.ratio_max} ×`, met: ratio <= row.ratio_max };
   if (row.min !== undefined) return { text: `≥ ${figure(row.min, row.unit)}`, met: own >= row.min };
@@ -42,11 +52,10 @@ function judge(row, values) {
 
 function table(key, entry) {
   const one = cases[key];
+  const shown = Object.keys(columns).filter((column) => column in one.settings);
   const lines = [
-    `| | unit | ${Object.values(columns).join(' | ')} | ratio | line | |`,
-    `|---|---|${Object.keys(columns)
-      .map(() => '---:|')
-      .join('')}---:|---:|---|`,
+    `| | unit | ${shown.map((column) => columns[column]).join(' | ')} | ratio | line | |`,
+    `|---|---|${'---:|'.repeat(shown.length + 2)}---|`,
   ];
   for (const [name, row] of Object.entries(one.rows)) {
     const values = entry.values[name];
@@ -55,8 +64,8 @@ function table(key, entry) {
     const fields = [
       name,
       row.unit,
-      ...Object.keys(columns).map((column) => cell(values?.[column], row.unit)),
-      ratio === undefined ? '' : ratio.toFixed(2),
+      ...shown.map((column) => cell(values?.[column], row.unit)),
+      ratio === undefined ? '' : `${ratio.toFixed(2)}${spread_of(ratios_of(values), (value) => value.toFixed(2))}`,
       line?.text ?? '',
       line === undefined ? '' : line.met ? 'met' : '**missed**',
     ];
@@ -76,7 +85,8 @@ export function report({ about = {}, cases: measured }) {
 (${about.llama ?? '?'}) with the same options, hold the same model and as large a KV cache, and are driven by one client
 over the same endpoint, \`POST /v1/chat/completions\`, with the same prompts, at temperature 0.8. They take turns, so
 never two compute at the same time. A figure is the median of the rounds, with the lowest and the highest beside it;
-the ratio is Drover's median over llama-server's.
+the ratio, Drover's figure over llama-server's, is taken in each round, and its median shown: the machine's own speed
+changes from one minute to the next.
 
 llama-server runs with \`-np N -kvu\` and what else suits a case. The two columns on the right show it as Ollama
 starts it: with N places that each own a part of the cache (\`-np N\`), and with the one place that is Ollama's

@@ -37,7 +37,7 @@ int StepBudget::prompt_tokens(int generating) const {
   const double target = adapts_ ? std::max(gap_target_seconds_, kGapOverAlone * alone_seconds) : gap_target_seconds_;
 
   int budget = tokens_in(target - alone_seconds, kPromptTokensFirst);
-  const int rows = (generating + budget) / kRowsMultiple * kRowsMultiple;
+  const int rows = (generating + budget + kRowsMultiple / 2) / kRowsMultiple * kRowsMultiple;
   if (rows - generating >= kPromptTokensMin) budget = rows - generating;
   budget = std::min(std::max(budget, kPromptTokensMin), most);
   return budget < most && measure_now(generating) ? 0 : budget;

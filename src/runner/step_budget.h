@@ -40,7 +40,7 @@ class StepBudget {
   bool adapts_;
   int step_tokens_max_;
   std::map<int, Alone> alone_;  // by number of streams: a step without prompt tokens
-  static constexpr int kSamples = 5;
+  static constexpr int kSamples = 3;
   std::array<double, kSamples> token_seconds_{};  // the latest steps with prompt tokens: seconds per prompt token
   std::array<int, kSamples> tokens_{};            // and their prompt tokens
   int samples_ = 0;                               // measured so far
