@@ -12,7 +12,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <vector>
@@ -32,10 +31,6 @@ constexpr int kChildDescriptor = 3;
 constexpr std::size_t kLogLineBytesMax = 8 << 10;
 constexpr auto kEndGrace = std::chrono::seconds(3);
 
-// How often a thread of OpenMP looks for the others at a barrier of a step before it sleeps. With the default of
-// 300,000 it spins for milliseconds while the one that it waits for may have no processor (ADR 14).
-char kSpinCount[] = "GOMP_SPINCOUNT=10000";
-
 std::string system_error(const char* what) {
   return std::string(what) + ": " + std::strerror(errno);
 }
@@ -43,17 +38,6 @@ std::string system_error(const char* what) {
 std::string describe_exit(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return "exit code " + std::to_string(info.si_status);
   return "signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
-}
-
-// The front's own, and the spin count if the user has set nothing about it.
-std::vector<char*> runner_environment() {
-  std::vector<char*> variables;
-  for (char** variable = environ; *variable != nullptr; ++variable) variables.push_back(*variable);
-  if (std::getenv("GOMP_SPINCOUNT") == nullptr && std::getenv("OMP_WAIT_POLICY") == nullptr) {
-    variables.push_back(kSpinCount);
-  }
-  variables.push_back(nullptr);
-  return variables;
 }
 
 // Starts the child with `descriptor` as its descriptor 3 and `log` as its standard error.
@@ -68,9 +52,8 @@ Result<pid_t> spawn(const std::string& executable, int descriptor, int log) {
   std::string command = "runner";
   std::string option = "--descriptor";
   char* arguments[] = {name.data(), command.data(), option.data(), descriptor_text.data(), nullptr};
-  std::vector<char*> environment = runner_environment();
   pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, executable.c_str(), &actions, nullptr, arguments, environment.data());
+  const int failed = ::posix_spawn(&pid, executable.c_str(), &actions, nullptr, arguments, environ);
   posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) return internal("cannot start a runner: " + std::string(std::strerror(failed)));
   return pid;

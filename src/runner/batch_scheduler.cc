@@ -340,7 +340,9 @@ void BatchScheduler::Impl::schedule_prompts() {
 
 int BatchScheduler::Impl::prompt_budget() const {
   const auto streams = [](const Sequence* s) { return s->streams && s->rows > 0; };
-  if (std::any_of(bound_.begin(), bound_.end(), streams)) return budget_.prompt_tokens(stream_rows_);
+  if (std::any_of(bound_.begin(), bound_.end(), streams)) {
+    return budget_.prompt_tokens(stream_rows_, static_cast<int>(prompts_.size()));
+  }
   return std::min(budget_.prompt_tokens_alone(), config_.engine.step_tokens_max - stream_rows_);
 }
 
@@ -427,10 +429,11 @@ SchedulerView BatchScheduler::Impl::view() const {
     if (sequence->parked) ++view.parked;
     if (sequence->bound() && sequence->remaining() == 1) ++generating;
   }
+  const int prompts = view.running - generating;
   view.cells_used = pool_.used();
   view.cells_shared = pool_.shared();
   view.cells_kept = pool_.kept();
-  view.step_budget = budget_.prompt_tokens(std::max(generating, 1));
+  view.step_budget = budget_.prompt_tokens(std::max(generating, 1), prompts);
   return view;
 }
 

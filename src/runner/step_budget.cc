@@ -30,13 +30,12 @@ double seconds(Duration duration) {
 StepBudget::StepBudget(Duration gap_target, bool adapts, int step_tokens_max)
     : gap_target_seconds_(seconds(gap_target)), adapts_(adapts), step_tokens_max_(step_tokens_max) {}
 
-int StepBudget::prompt_tokens(int generating) const {
+int StepBudget::prompt_tokens(int generating, int prompts) const {
   const int most = step_tokens_max_ - generating;
-  const Alone* known = alone(generating);
-  const double alone_seconds = known != nullptr ? known->seconds : 0;
-  const double target = adapts_ ? std::max(gap_target_seconds_, kGapOverAlone * alone_seconds) : gap_target_seconds_;
+  double target = gap_target_seconds_;
+  if (adapts_) target = std::max(target, kGapOverAlone * alone_seconds(generating + prompts));
 
-  int budget = tokens_in(target - alone_seconds, kPromptTokensFirst);
+  int budget = tokens_in(target - alone_seconds(generating), kPromptTokensFirst);
   const int rows = (generating + budget + kRowsMultiple / 2) / kRowsMultiple * kRowsMultiple;
   if (rows - generating >= kPromptTokensMin) budget = rows - generating;
   budget = std::min(std::max(budget, kPromptTokensMin), most);
@@ -72,8 +71,7 @@ void StepBudget::observe(int generating, int prompt, Duration took) {
     return;
   }
   if (prompt < kTokensToLearnFrom) return;
-  const Alone* known = generating > 0 ? alone(generating) : nullptr;
-  const double streams = known != nullptr ? known->seconds : 0;
+  const double streams = generating > 0 ? alone_seconds(generating) : 0;
   // A step that took less than its streams alone is noise; its tokens cannot have cost nothing.
   const double cost = std::max(measured - streams, 0.05 * measured) / prompt;
   token_seconds_[samples_ % kSamples] = cost;
@@ -81,12 +79,15 @@ void StepBudget::observe(int generating, int prompt, Duration took) {
   ++samples_;
 }
 
-// What is known for so many streams, or else for the nearest number below, or above.
-const StepBudget::Alone* StepBudget::alone(int generating) const {
-  if (alone_.empty()) return nullptr;
-  auto above = alone_.upper_bound(generating);
-  if (above != alone_.begin()) --above;
-  return &above->second;
+// As measured for so many streams. Otherwise for the nearest number above, or, for the nearest below and for none, with
+// what a prompt's token costs for each stream more.
+double StepBudget::alone_seconds(int generating) const {
+  const auto above = alone_.lower_bound(generating);
+  if (above != alone_.end() && (above->first == generating || above == alone_.begin())) return above->second.seconds;
+  const double each = samples_ > 0 ? token_seconds() : 0;
+  if (above == alone_.begin()) return generating * each;
+  const auto& [streams, known] = *std::prev(above);
+  return known.seconds + (generating - streams) * each;
 }
 
 // The median of the latest: one step that the machine held up changes nothing.

@@ -14,12 +14,13 @@ namespace drover {
 
 class StepBudget {
  public:
-  // The target is `gap_target`, or if `adapts` 4 times what the streams take alone where that is more.
+  // The target is `gap_target`, or if `adapts` 4 times the idle inter-token time where that is more: of the streams,
+  // and of those that will be streams once their prompts are computed.
   StepBudget(Duration gap_target, bool adapts, int step_tokens_max);
 
-  // Prompt tokens for a step with `generating` > 0 tokens of streams. 0 now and then, for one step: to measure what the
-  // streams take alone, where that is not known.
-  int prompt_tokens(int generating) const;
+  // Prompt tokens for a step with `generating` > 0 tokens of streams, and parts of so many prompts. 0 now and then, for
+  // one step: to measure what the streams take alone, where that is not known.
+  int prompt_tokens(int generating, int prompts) const;
   // Prompt tokens for a step while nobody generates: as many as take a second.
   int prompt_tokens_alone() const;
   // A step with so many tokens of streams and of prompts took so long.
@@ -31,7 +32,7 @@ class StepBudget {
     std::int64_t step = 0;  // when it was measured
   };
 
-  const Alone* alone(int generating) const;
+  double alone_seconds(int generating) const;
   double token_seconds() const;
   int tokens_in(double time, int first) const;
   bool measure_now(int generating) const;

@@ -21,7 +21,7 @@ Duration duration_of(double ms) {
 
 // The next step as the budget allows it.
 int step(StepBudget& budget, const Machine& machine, int generating) {
-  const int prompt = budget.prompt_tokens(generating);
+  const int prompt = budget.prompt_tokens(generating, 1);
   budget.observe(generating, prompt, duration_of(machine(generating, prompt)));
   return prompt;
 }
@@ -32,8 +32,8 @@ double slow_machine(int generating, int prompt) {
 
 TEST(StepBudget, StartsSmall) {
   const StepBudget budget(milliseconds(100), true, kStepTokensMax);
-  EXPECT_LE(budget.prompt_tokens(4), 32);
-  EXPECT_GE(budget.prompt_tokens(4), 8);
+  EXPECT_LE(budget.prompt_tokens(4, 1), 32);
+  EXPECT_GE(budget.prompt_tokens(4, 1), 8);
 }
 
 TEST(StepBudget, SettlesNearTheTargetOnASlowMachine) {
@@ -85,6 +85,20 @@ TEST(StepBudget, FourTimesTheIdleGapIsAllowedIfTheTargetAdapts) {
   EXPECT_LT(settled(false), 1.5 * idle);  // the target cannot be kept; prompts get the least
 }
 
+TEST(StepBudget, TheTargetIsThatOfAllWhoseTokensWillBeComputed) {
+  StepBudget budget(milliseconds(100), true, kStepTokensMax);
+  budget.observe(1, 0, duration_of(slow_machine(1, 0)));
+  int prompt = 0;
+  for (int i = 0; i < 10; ++i) {
+    prompt = budget.prompt_tokens(1, 15);
+    budget.observe(1, prompt, duration_of(slow_machine(1, prompt)));
+  }
+  // Nothing but the cost of a prompt's token is known of the other fifteen streams.
+  EXPECT_GT(slow_machine(1, prompt), 2 * slow_machine(16, 0));
+  EXPECT_LT(slow_machine(1, prompt), 4 * slow_machine(16, 0));
+  EXPECT_LT(budget.prompt_tokens(1, 1), prompt / 3);
+}
+
 TEST(StepBudget, PromptsGoOnHoweverSlowTheStepsAre) {
   StepBudget budget(milliseconds(1), false, kStepTokensMax);
   int least = kStepTokensMax;
@@ -105,9 +119,9 @@ TEST(StepBudget, OneSlowStepChangesNothing) {
   StepBudget budget(milliseconds(400), false, kStepTokensMax);
   budget.observe(3, 0, duration_of(slow_machine(3, 0)));
   for (int i = 0; i < 10; ++i) step(budget, slow_machine, 3);
-  const int before = budget.prompt_tokens(3);
+  const int before = budget.prompt_tokens(3, 1);
   budget.observe(3, before, duration_of(20 * slow_machine(3, before)));
-  EXPECT_EQ(budget.prompt_tokens(3), before);
+  EXPECT_EQ(budget.prompt_tokens(3, 1), before);
 }
 
 TEST(StepBudget, FollowsAMachineThatBecomesSlower) {
@@ -133,15 +147,15 @@ TEST(StepBudget, MeasuresWhatMoreStreamsTakeAlone) {
 TEST(StepBudget, NeverMoreThanTwiceWhatWasTried) {
   StepBudget budget(milliseconds(100), true, kStepTokensMax);
   budget.observe(4, 30, milliseconds(1));
-  EXPECT_GE(budget.prompt_tokens(4), 40);
-  EXPECT_LE(budget.prompt_tokens(4), 60);
+  EXPECT_GE(budget.prompt_tokens(4, 1), 40);
+  EXPECT_LE(budget.prompt_tokens(4, 1), 60);
 }
 
 TEST(StepBudget, AFewTokensSayNothingAboutTheirCost) {
   StepBudget budget(milliseconds(100), true, kStepTokensMax);
-  const int before = budget.prompt_tokens(4);
+  const int before = budget.prompt_tokens(4, 1);
   budget.observe(4, 2, milliseconds(90));
-  EXPECT_EQ(budget.prompt_tokens(4), before);
+  EXPECT_EQ(budget.prompt_tokens(4, 1), before);
 }
 
 TEST(StepBudget, RowsAreMultiplesThatTheEngineLikes) {
@@ -156,8 +170,8 @@ TEST(StepBudget, RowsAreMultiplesThatTheEngineLikes) {
 TEST(StepBudget, NeverMoreThanTheStepHolds) {
   StepBudget budget(milliseconds(1000), true, 20);
   for (int i = 0; i < 20; ++i) {
-    EXPECT_LE(budget.prompt_tokens(16), 4);
-    EXPECT_EQ(budget.prompt_tokens(20), 0);
+    EXPECT_LE(budget.prompt_tokens(16, 1), 4);
+    EXPECT_EQ(budget.prompt_tokens(20, 1), 0);
     budget.observe(4, 16, milliseconds(1));
   }
 }
