@@ -16,6 +16,10 @@ namespace {
 // llama.cpp's LLAMA_MAX_SEQ: sequence ids of a unified KV cache stay below it.
 constexpr int kSequencesMax = 256;
 
+// A step with less work, in multiplications, is computed on one thread, in less than a millisecond: more would spend
+// what they save waiting for each other, on processors that the rest of the server could use meanwhile.
+constexpr std::uint64_t kWorkToShare = 8'000'000;
+
 ggml_type cache_type(const std::string& name) {
   if (name == "q8_0") return GGML_TYPE_Q8_0;
   if (name == "q4_0") return GGML_TYPE_Q4_0;
@@ -76,6 +80,7 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
     }
   }
   engine->threads_ = engine->threads_max_ = llama_n_threads_batch(engine->context_);
+  engine->work_of_row_ = llama_model_n_params(model.get());
   if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
   engine->batch_ =
       std::make_unique<Batch>(static_cast<std::size_t>(options.step_tokens_max), engine->shadow_ > 0 ? 2 : 1);
@@ -149,11 +154,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
-  const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
-  if (const int threads = std::max(threads_max_ / sharers, 1); threads != threads_) {
-    llama_set_n_threads(context_, threads, threads);
-    threads_ = threads;
-  }
+  use_threads(rows.size());
   llama_batch batch = {static_cast<std::int32_t>(rows.size()),
                        batch_->tokens.data(),
                        nullptr,
@@ -181,6 +182,15 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     default:
       return DecodeStatus::kFailed;
   }
+}
+
+void LlamaEngine::use_threads(std::size_t rows) {
+  const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
+  const bool alone = rows * work_of_row_ < kWorkToShare;
+  const int threads = alone ? 1 : std::max(threads_max_ / sharers, 1);
+  if (threads == threads_) return;
+  llama_set_n_threads(context_, threads, threads);
+  threads_ = threads;
 }
 
 // llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.

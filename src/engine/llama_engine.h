@@ -58,6 +58,7 @@ class LlamaEngine final : public Engine {
   void copy(const MemoryOperation& operation);
   bool remove(const MemoryOperation& operation);
   void drop_shadow_of(std::span<const Row> rows);
+  void use_threads(std::size_t rows);
   LlamaEngine() = default;
   Result<void> probe_memory(const LlamaModel& model, const ContextOptions& options);
 
@@ -68,6 +69,7 @@ class LlamaEngine final : public Engine {
   int shadow_ = 0;
   int threads_ = 1;
   int threads_max_ = 1;
+  std::uint64_t work_of_row_ = 0;  // multiplications
   std::atomic<int> sharers_{1};
   static bool on_node_computed(void* engine);  // whether to abort
   std::atomic<bool> abort_{false};
