@@ -8,7 +8,8 @@ struct llama_context;
 namespace drover {
 
 struct ContextMemory {
-  std::uint64_t total_bytes = 0;   // weights, KV and compute buffers
+  std::uint64_t total_bytes = 0;  // weights, KV and compute buffers
+  std::uint64_t kv_bytes = 0;
   std::uint64_t device_bytes = 0;  // the part of it that is not in host memory
 };
 

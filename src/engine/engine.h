@@ -12,6 +12,8 @@ using Token = std::int32_t;
 using Position = std::int32_t;
 // An engine sequence: an index below Engine::Limits::sequences_max. Cells belong to one or more of them.
 using Slot = std::int32_t;
+// The name of something that was saved, given by the caller.
+using Piece = std::uint64_t;
 
 // Whether the cells of a prefix can be shared between sequences and removed in part.
 enum class MemoryKind {
@@ -22,17 +24,26 @@ enum class MemoryKind {
 struct EngineLimits {
   MemoryKind memory = MemoryKind::kShared;
   int cells = 0;            // size of the one KV pool
+  int saved_cells = 0;      // how many can be saved outside of it at a time; 0: it cannot save any
   int slots = 0;            // engine sequences there are
   int step_tokens_max = 0;  // rows in one step
 };
 
 // One change of memory, applied before a step, in order.
 struct MemoryOperation {
-  enum class Kind { kCopy, kRemove } kind;
-  Slot from = 0;  // kCopy: its positions [begin, end) are shared with `to`; kRemove: the slot that loses them
-  Slot to = 0;    // kCopy only
+  enum class Kind {
+    kCopy,     // positions [begin, end) of `from` are shared with `to`
+    kRemove,   // `from` loses them
+    kSave,     // they are saved as `piece`, and stay
+    kRestore,  // `to`, which ends at `begin`, gets them from `piece`, into cells of its own. There must be free cells
+               // for all that was saved as this piece
+    kForget,  // what was saved as `piece` is dropped
+  } kind;
+  Slot from = 0;
+  Slot to = 0;
   Position begin = 0;
-  Position end = -1;  // -1: to the end
+  Position end = -1;  // kCopy, kRemove: -1 is to the end
+  Piece piece = 0;
   friend bool operator==(const MemoryOperation&, const MemoryOperation&) = default;
 };
 
@@ -50,13 +61,15 @@ enum class DecodeStatus {
   kNoRoom,   // the cells did not suffice; memory is as before the step
   kAborted,  // stopped by request_abort(); memory is as before the step
   kFailed,   // the step cannot be computed; memory is as before the step
+  kLost,     // apply() could not restore something: nothing was computed
 };
 
 class Engine {
  public:
   virtual ~Engine() = default;
   virtual EngineLimits limits() const = 0;
-  virtual void apply(std::span<const MemoryOperation> operations) = 0;
+  // False: something could not be restored. That slot lacks it, as do those that copied it; all else was done.
+  virtual bool apply(std::span<const MemoryOperation> operations) = 0;
   // Computes the rows and keeps their cells. At most limits().step_tokens_max rows; positions of a slot continue what
   // it holds.
   virtual DecodeStatus decode(std::span<const Row> rows) = 0;

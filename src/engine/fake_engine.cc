@@ -32,9 +32,10 @@ FakeEngine::FakeEngine(EngineLimits limits, int vocabulary)
   for (int cell = limits.cells - 1; cell >= 0; --cell) free_.push_back(cell);
 }
 
-void FakeEngine::apply(std::span<const MemoryOperation> operations) {
+bool FakeEngine::apply(std::span<const MemoryOperation> operations) {
+  incomplete_.clear();
   for (const MemoryOperation& operation : operations) {
-    if (!violation_.empty()) return;
+    if (!violation_.empty()) break;
     switch (operation.kind) {
       case MemoryOperation::Kind::kCopy:
         copy(operation);
@@ -42,12 +43,70 @@ void FakeEngine::apply(std::span<const MemoryOperation> operations) {
       case MemoryOperation::Kind::kRemove:
         remove(operation);
         break;
+      case MemoryOperation::Kind::kSave:
+        save(operation);
+        break;
+      case MemoryOperation::Kind::kRestore:
+        if (!restore(operation)) incomplete_.insert(operation.to);
+        break;
+      case MemoryOperation::Kind::kForget:
+        if (saved_.erase(operation.piece) == 0) violate("something is forgotten that is not there");
+        break;
     }
   }
+  return incomplete_.empty();
+}
+
+int FakeEngine::cells_saved() const {
+  int cells = 0;
+  for (const auto& [piece, saved] : saved_) cells += static_cast<int>(saved.tokens.size());
+  return cells;
+}
+
+void FakeEngine::save(const MemoryOperation& operation) {
+  const auto& [kind, from, to, begin, end, piece] = operation;
+  if (!is_slot(from) || begin < 0 || begin >= end || end > length(from)) {
+    return violate(fmt::format("[{}, {}) of slot {} is saved", begin, end, from));
+  }
+  if (saved_.count(piece) > 0) return violate("a piece is saved twice");
+  Saved saved{.begin = begin, .before = 0, .tokens = {}};
+  for (Position position = 0; position < begin; ++position) {
+    saved.before += cell_hash(position, token_at(from, position));
+  }
+  for (Position position = begin; position < end; ++position) saved.tokens.push_back(token_at(from, position));
+  saved_.emplace(piece, std::move(saved));
+  if (cells_saved() > limits_.saved_cells) violate("too much is saved");
+}
+
+bool FakeEngine::restore(const MemoryOperation& operation) {
+  const auto& [kind, from, to, begin, end, piece] = operation;
+  if (incomplete_.count(to) > 0) return false;
+  const auto found = saved_.find(piece);
+  if (found == saved_.end() || !is_slot(to)) return violate("something is restored that is not there"), false;
+  const Saved& saved = found->second;
+  const auto size = static_cast<int>(saved.tokens.size());
+  if (begin != length(to) || begin < saved.begin || begin >= end || end > saved.begin + size) {
+    violate(fmt::format("[{}, {}) is restored to slot {}, which holds {}", begin, end, to, length(to)));
+    return false;
+  }
+  std::uint64_t before = saved.before;
+  for (Position position = saved.begin; position < begin; ++position) {
+    before += cell_hash(position, saved.tokens[position - saved.begin]);
+  }
+  if (before != slots_[to].sum) return violate("what is restored came after other tokens"), false;
+  if (std::exchange(fail_next_restore_, false) || free_.size() < saved.tokens.size()) return false;
+  for (Position position = begin; position < end; ++position) {
+    const int cell = free_.back();
+    free_.pop_back();
+    cells_[cell] = {.token = saved.tokens[position - saved.begin], .position = position, .holders = 0};
+    hold(slots_[to], cell);
+  }
+  return true;
 }
 
 void FakeEngine::copy(const MemoryOperation& operation) {
-  const auto [kind, from, to, begin, end] = operation;
+  const auto& [kind, from, to, begin, end, piece] = operation;
+  if (incomplete_.count(from) > 0) return static_cast<void>(incomplete_.insert(to));
   if (limits_.memory != MemoryKind::kShared) return violate("copy in memory that is not shared");
   if (!is_slot(from) || !is_slot(to) || from == to) return violate(fmt::format("copy from slot {} to {}", from, to));
   const int last = end < 0 ? length(from) : end;
@@ -61,8 +120,9 @@ void FakeEngine::copy(const MemoryOperation& operation) {
 }
 
 void FakeEngine::remove(const MemoryOperation& operation) {
-  const auto [kind, from, to, begin, end] = operation;
+  const auto& [kind, from, to, begin, end, piece] = operation;
   if (!is_slot(from)) return violate(fmt::format("removal from slot {}", from));
+  if (incomplete_.count(from) > 0 && begin >= length(from)) return;
   if (begin < 0 || begin > length(from)) {
     return violate(fmt::format("removal from {} on in slot {}, which holds {}", begin, from, length(from)));
   }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,15 +21,18 @@ class FakeEngine final : public Engine {
   FakeEngine(EngineLimits limits, int vocabulary);
 
   EngineLimits limits() const override { return limits_; }
-  void apply(std::span<const MemoryOperation> operations) override;
+  bool apply(std::span<const MemoryOperation> operations) override;
   DecodeStatus decode(std::span<const Row> rows) override;
 
   // The next token for each row with output of the last decode(), in row order.
   std::span<const Token> outputs() const { return outputs_; }
   // The next decode() answers this and computes nothing.
   void fail_next(DecodeStatus why) { fail_next_ = why; }
+  // The next kRestore fails.
+  void fail_next_restore() { fail_next_restore_ = true; }
 
   // Cells that some slot holds, and all rows ever computed.
+  int cells_saved() const;
   int cells_used() const { return limits_.cells - static_cast<int>(free_.size()); }
   std::int64_t rows_computed() const { return rows_computed_; }
   int length(Slot slot) const { return static_cast<int>(slots_[slot].cells.size()); }
@@ -46,7 +51,16 @@ class FakeEngine final : public Engine {
     std::uint64_t sum = 0;   // of the cells' hashes
   };
 
+  // What was saved: good after those tokens only that it came after.
+  struct Saved {
+    Position begin = 0;
+    std::uint64_t before = 0;  // sum of the hashes of the cells before it
+    std::vector<Token> tokens;
+  };
+
   void copy(const MemoryOperation& operation);
+  void save(const MemoryOperation& operation);
+  bool restore(const MemoryOperation& operation);
   void remove(const MemoryOperation& operation);
   void hold(Held& held, int cell);
   void release_last(Held& held);
@@ -58,8 +72,11 @@ class FakeEngine final : public Engine {
   std::vector<Cell> cells_;
   std::vector<int> free_;
   std::vector<Held> slots_;
+  std::map<Piece, Saved> saved_;
+  std::set<Slot> incomplete_;  // in this apply(): slots that lack what could not be restored
   std::vector<Token> outputs_;
   std::optional<DecodeStatus> fail_next_;
+  bool fail_next_restore_ = false;
   std::int64_t rows_computed_ = 0;
   std::string violation_;
 };

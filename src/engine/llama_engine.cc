@@ -15,6 +15,9 @@ namespace {
 
 // llama.cpp's LLAMA_MAX_SEQ: sequence ids of a unified KV cache stay below it.
 constexpr int kSequencesMax = 256;
+// Holds a part of another for as long as it takes to save or restore it. Sequences that llama.cpp saves are below its
+// n_seq_max, so it is the first one.
+constexpr llama_seq_id kSpareSequence = 0;
 
 // A step with less work, in multiplications, is computed on one thread, in less than a millisecond: more would spend
 // what they save waiting for each other, on processors that the rest of the server could use meanwhile.
@@ -106,6 +109,11 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
     limits_.slots = kSequencesMax / 2;
   }
   limits_.step_tokens_max = options.step_tokens_max;
+  // llama.cpp does not save the cells of a sequence that are behind the window of its end.
+  if (whole || shadow_ > 0) return {};
+  limits_.saved_cells = limits_.cells;
+  first_ = kSpareSequence + 1;
+  limits_.slots = kSequencesMax - first_;
   return {};
 }
 
@@ -121,27 +129,69 @@ LlamaEngine::~LlamaEngine() {
   if (context_ != nullptr) llama_free(context_);
 }
 
-void LlamaEngine::apply(std::span<const MemoryOperation> operations) {
+bool LlamaEngine::apply(std::span<const MemoryOperation> operations) {
+  bool complete = true;
   for (const MemoryOperation& operation : operations) {
-    if (operation.kind == MemoryOperation::Kind::kCopy) {
-      copy(operation);
-    } else {
-      const bool removed = remove(operation);
-      DROVER_CHECK(removed);
+    switch (operation.kind) {
+      case MemoryOperation::Kind::kCopy:
+        copy(operation);
+        break;
+      case MemoryOperation::Kind::kRemove: {
+        const bool removed = remove(operation);
+        DROVER_CHECK(removed);
+        break;
+      }
+      case MemoryOperation::Kind::kSave:
+        save(operation);
+        break;
+      case MemoryOperation::Kind::kRestore:
+        complete = restore(operation) && complete;
+        break;
+      case MemoryOperation::Kind::kForget:
+        saved_.erase(operation.piece);
+        break;
     }
   }
+  return complete;
+}
+
+void LlamaEngine::save(const MemoryOperation& operation) {
+  llama_memory_t memory = llama_get_memory(context_);
+  Saved saved;
+  llama_memory_seq_cp(memory, operation.from + first_, kSpareSequence, operation.begin, operation.end);
+  try {
+    saved.size = llama_state_seq_get_size(context_, kSpareSequence);
+    saved.state = std::make_unique_for_overwrite<std::uint8_t[]>(saved.size);
+    saved.size = llama_state_seq_get_data(context_, saved.state.get(), saved.size, kSpareSequence);
+  } catch (const std::exception& error) {
+    spdlog::warn("a prefix could not be saved: {}", error.what());
+    saved = {};
+  }
+  llama_memory_seq_rm(memory, kSpareSequence, -1, -1);
+  saved_[operation.piece] = std::move(saved);
+}
+
+bool LlamaEngine::restore(const MemoryOperation& operation) {
+  const auto found = saved_.find(operation.piece);
+  if (found == saved_.end() || found->second.size == 0) return false;
+  llama_memory_t memory = llama_get_memory(context_);
+  const auto& [state, size] = found->second;
+  const bool restored = llama_state_seq_set_data(context_, state.get(), size, kSpareSequence) == size;
+  if (restored) llama_memory_seq_cp(memory, kSpareSequence, operation.to + first_, operation.begin, operation.end);
+  llama_memory_seq_rm(memory, kSpareSequence, -1, -1);
+  return restored;
 }
 
 void LlamaEngine::copy(const MemoryOperation& operation) {
   llama_memory_t memory = llama_get_memory(context_);
-  llama_memory_seq_cp(memory, operation.from, operation.to, operation.begin, operation.end);
+  llama_memory_seq_cp(memory, operation.from + first_, operation.to + first_, operation.begin, operation.end);
   if (shadow_ > 0) llama_memory_seq_cp(memory, operation.from, operation.to + shadow_, operation.begin, operation.end);
 }
 
 bool LlamaEngine::remove(const MemoryOperation& operation) {
   llama_memory_t memory = llama_get_memory(context_);
   const Position begin = operation.begin > 0 ? operation.begin : -1;
-  const bool removed = llama_memory_seq_rm(memory, operation.from, begin, operation.end);
+  const bool removed = llama_memory_seq_rm(memory, operation.from + first_, begin, operation.end);
   return removed && (shadow_ == 0 || llama_memory_seq_rm(memory, operation.from + shadow_, begin, operation.end));
 }
 
@@ -150,7 +200,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     batch_->tokens[i] = rows[i].token;
     batch_->positions[i] = rows[i].position;
-    batch_->slots[2 * i] = rows[i].slot;
+    batch_->slots[2 * i] = rows[i].slot + first_;
     batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
@@ -208,7 +258,10 @@ const float* LlamaEngine::logits(int index) {
 }
 
 std::uint64_t LlamaEngine::memory_bytes() const {
-  return context_memory(context_).total_bytes;
+  const ContextMemory memory = context_memory(context_);
+  const std::uint64_t saved =
+      memory.kv_bytes * static_cast<std::uint64_t>(limits_.saved_cells) / static_cast<std::uint64_t>(limits_.cells);
+  return memory.total_bytes + saved;
 }
 
 std::uint64_t LlamaEngine::device_bytes() const {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <unordered_map>
 
 #include "engine/engine.h"
 #include "engine/llama_model.h"
@@ -29,7 +30,7 @@ class LlamaEngine final : public Engine {
   ~LlamaEngine() override;
 
   EngineLimits limits() const override { return limits_; }
-  void apply(std::span<const MemoryOperation> operations) override;
+  bool apply(std::span<const MemoryOperation> operations) override;
   DecodeStatus decode(std::span<const Row> rows) override;
 
   // Logits (vocabulary_size floats) of row `index` of the last decode, which had output set. Valid until the next one.
@@ -49,7 +50,7 @@ class LlamaEngine final : public Engine {
   void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
   int threads() const { return threads_; }  // that a step is computed on; engine thread
 
-  // Weights, KV and compute buffers.
+  // Weights, KV and compute buffers, and what may be saved.
   std::uint64_t memory_bytes() const;
   std::uint64_t device_bytes() const;  // the part of it that is not in host memory
 
@@ -57,6 +58,8 @@ class LlamaEngine final : public Engine {
   struct Batch;
   void copy(const MemoryOperation& operation);
   bool remove(const MemoryOperation& operation);
+  void save(const MemoryOperation& operation);
+  bool restore(const MemoryOperation& operation);
   void drop_shadow_of(std::span<const Row> rows);
   void use_threads(std::size_t rows);
   LlamaEngine() = default;
@@ -65,6 +68,12 @@ class LlamaEngine final : public Engine {
   llama_context* context_ = nullptr;
   std::unique_ptr<Batch> batch_;
   EngineLimits limits_;
+  struct Saved {
+    std::unique_ptr<std::uint8_t[]> state;
+    std::size_t size = 0;  // bytes; 0: it could not be saved
+  };
+  std::unordered_map<Piece, Saved> saved_;
+  int first_ = 0;  // llama.cpp's sequence for slot s is first_ + s
   // Not 0: each cell of slot s is held by sequence s + shadow_ as well, see create().
   int shadow_ = 0;
   int threads_ = 1;

@@ -101,7 +101,7 @@ class BatchScheduler::Impl {
   int room() const;
   int prompt_budget() const;
   void emit();
-  void finish_step();
+  void begin_anew();
 
   const SchedulerConfig config_;
   CellPool pool_;
@@ -116,6 +116,8 @@ class BatchScheduler::Impl {
   std::uint64_t blocked_ = 0;
   // Cells that the engine did not have although they are free by our count. Halved by each step that is computed.
   int missing_cells_ = 0;
+
+  std::vector<MemoryOperation> first_operations_;  // of the next step
 
   // The planned step, and vectors that live from step to step to spare allocations.
   Step step_;
@@ -188,6 +190,7 @@ const Step& BatchScheduler::Impl::plan() {
   stream_rows_ = 0;
   prompt_rows_ = 0;
   if (sequences_.empty()) return step_;
+  std::swap(step_.operations, first_operations_);
 
   admit();
   collect();
@@ -256,7 +259,7 @@ bool BatchScheduler::Impl::follow(Sequence& sequence, int cached) {
 }
 
 bool BatchScheduler::Impl::fits(const Sequence& sequence, const CellPool::Prefix& prefix) const {
-  int needed = prefix.kept + sequence.length() - prefix.length;
+  int needed = prefix.in_cells.kept + sequence.length() - prefix.in_cells.length;
   int others = 0;
   for (const auto& other : sequences_) {
     if (!other->bound()) continue;
@@ -268,10 +271,11 @@ bool BatchScheduler::Impl::fits(const Sequence& sequence, const CellPool::Prefix
 }
 
 void BatchScheduler::Impl::bind(Sequence& sequence, const CellPool::Prefix& prefix) {
-  sequence.slot = pool_.take(prefix, step_.operations);
-  sequence.computed = prefix.length;
+  const CellPool::Taken taken = pool_.take(prefix, sequence.tokens, step_.operations);
+  sequence.slot = taken.slot;
+  sequence.computed = taken.length;
   sequence.parked = false;
-  if (!sequence.started) sequence.stats.cached_tokens = prefix.length;
+  if (!sequence.started) sequence.stats.cached_tokens = taken.length;
   sequence.started = true;
 }
 
@@ -369,6 +373,7 @@ void BatchScheduler::Impl::emit() {
   DROVER_CHECK(rows <= pool_.cells() - pool_.used());
   const int spare = std::min(missing_cells_, pool_.cells() - pool_.used() - rows);
   pool_.make_room(rows + spare, step_.operations);
+  pool_.save_kept(rows, step_.operations);
 
   in_step_.clear();
   std::copy_if(bound_.begin(), bound_.end(), std::back_inserter(in_step_),
@@ -390,6 +395,7 @@ void BatchScheduler::Impl::emit() {
 void BatchScheduler::Impl::commit(std::span<const Sampled> sampled, Duration took) {
   DROVER_CHECK(sampled.size() == outputs_.size());
   if (!std::exchange(planned_, false)) return;
+  pool_.settle();
   for (Sequence* sequence : in_step_) {
     pool_.extend(sequence->slot, sequence->next(sequence->rows));
     sequence->computed += sequence->rows;
@@ -411,9 +417,26 @@ void BatchScheduler::Impl::commit(std::span<const Sampled> sampled, Duration too
 
 void BatchScheduler::Impl::abandon(DecodeStatus why) {
   if (!std::exchange(planned_, false)) return;
+  if (why == DecodeStatus::kLost) return begin_anew();
+  pool_.settle();
   if (why != DecodeStatus::kNoRoom) return;
   const int more = std::max(2 * missing_cells_, static_cast<int>(step_.rows.size()));
   missing_cells_ = std::min(more, config_.engine.cells);
+}
+
+// The sequences that got a slot in this step lose it: it does not hold what it should.
+void BatchScheduler::Impl::begin_anew() {
+  for (const auto& sequence : sequences_) {
+    if (!sequence->bound() || !pool_.was_taken(sequence->slot)) continue;
+    sequence->slot = kNoSlot;
+    sequence->computed = 0;
+    if (!sequence->streams) sequence->started = false;
+    for (const auto& other : sequences_) {
+      if (other->leader == sequence.get()) other->leader = nullptr;
+    }
+  }
+  pool_.undo_taken(first_operations_);
+  blocked_ = 0;
 }
 
 const Sequence* BatchScheduler::Impl::find(RequestId request) const {
@@ -433,6 +456,7 @@ SchedulerView BatchScheduler::Impl::view() const {
   view.cells_used = pool_.used();
   view.cells_shared = pool_.shared();
   view.cells_kept = pool_.kept();
+  view.cells_saved = pool_.saved();
   view.step_budget = budget_.prompt_tokens(std::max(generating, 1), prompts);
   return view;
 }

@@ -4,8 +4,8 @@
 // A sequence has tokens and a number of them that are computed; each step lets the second catch up with the first.
 // There is no separate prefill phase. Each step first takes one token of every generating sequence, then prompt tokens
 // up to the step's budget. Prefixes that are in the cache, of running or of finished sequences, are shared and not
-// computed again. The cache is one pool: when it is full, kept prefixes are dropped first (least recently used), then
-// the newest sequence is parked and recomputed later. No sequence fails because of another one.
+// computed again. The cache is one pool: when it is full, kept prefixes are saved or dropped first (least recently
+// used), then the newest sequence is parked and resumed later. No sequence fails because of another one.
 #pragma once
 
 #include <cstdint>
@@ -57,6 +57,7 @@ struct SchedulerView {
   int cells_used = 0;    // held by running sequences
   int cells_shared = 0;  // of those: held by more than one running sequence
   int cells_kept = 0;    // held only by kept prefixes
+  int cells_saved = 0;   // in plain memory
   int parked = 0;        // sequences that are parked now
   int step_budget = 0;   // prompt tokens that the next step may hold while somebody generates; 0 in a step to measure
 };
@@ -83,7 +84,8 @@ class BatchScheduler {
   // The step was computed: `sampled` has one entry for each row with output, in order. `took` is the step's time.
   void commit(std::span<const Sampled> sampled, Duration took, TimePoint now);
   // The step's rows were not computed (its operations were applied). kNoRoom: the next plan makes room first, more each
-  // time, down to a step of one row for the oldest sequence alone.
+  // time, down to a step of one row for the oldest sequence alone. kLost: those that were to get what was saved are
+  // computed instead.
   void abandon(DecodeStatus why, TimePoint now);
 
   // Tokens of a sequence so far: prompt and output. Valid until the next call that changes something. A sequence that

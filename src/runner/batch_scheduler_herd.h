@@ -66,8 +66,8 @@ class Herd {
   bool step(Duration took = milliseconds(1)) {
     last = scheduler.plan(kNow);
     if (last.empty()) return false;
-    engine.apply(last.operations);
-    const DecodeStatus status = engine.decode(last.rows);
+    const bool applied = engine.apply(last.operations);
+    const DecodeStatus status = applied ? engine.decode(last.rows) : DecodeStatus::kLost;
     EXPECT_EQ(engine.violation(), "");
     if (status != DecodeStatus::kDone) {
       scheduler.abandon(status, kNow);
@@ -87,6 +87,7 @@ class Herd {
     scheduler.commit(sampled, took * last.rows.size(), kNow);
     const SchedulerView view = scheduler.view();
     EXPECT_EQ(view.cells_used + view.cells_kept, engine.cells_used());
+    EXPECT_EQ(view.cells_saved, engine.cells_saved());
     return true;
   }
   // Steps until the request has brought forth so many tokens.

@@ -3,21 +3,32 @@
 // scheduler's thread owns it.
 //
 // Sequences that ended stay in their slots until a slot or cells are needed. Then the least recently used goes first,
-// and of each the tail that it alone holds: what several share goes last, with the last of them.
+// and of each the tail that it alone holds: what several share goes last, with the last of them. Attention looks at
+// each cell that is held, for each row that is computed; so while others go on, what has been looked past for as many
+// rows as moving it would take is moved out of the cache, into plain memory, and back when somebody asks for it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "engine/engine.h"
+#include "runner/prefix_archive.h"
 #include "runner/prefix_tree.h"
 
 namespace drover {
 
 class CellPool {
  public:
-  using Prefix = PrefixTree::Match;
+  struct Prefix {
+    PrefixTree::Match in_cells;
+    int length = 0;  // with what is saved
+  };
+  struct Taken {
+    Slot slot = kNoSlot;
+    int length = 0;  // that the slot holds
+  };
 
   // What goes first when room is needed.
   enum class Keep {
@@ -31,8 +42,15 @@ class CellPool {
   // What a new sequence with these tokens can take from the cache. Never all of them: the last token has to be
   // computed, for its logits.
   Prefix find(std::span<const Token> tokens) const;
-  // Gives a sequence a slot that holds the prefix, which find() has just returned. Fewer than all slots may be running.
-  Slot take(const Prefix& prefix, std::vector<MemoryOperation>& operations);
+  // Gives a sequence with these tokens a slot that holds the prefix, which find() has just returned; less of it if the
+  // cells do not suffice for what is saved. Fewer than all slots may be running.
+  Taken take(const Prefix& prefix, std::span<const Token> tokens, std::vector<MemoryOperation>& operations);
+  // What was saved could not be restored: empties the slots that were taken since the last settle(), and does not use
+  // again what was restored into them.
+  void undo_taken(std::vector<MemoryOperation>& operations);
+  // The operations were applied.
+  void settle();
+  bool was_taken(Slot slot) const { return std::find(taken_.begin(), taken_.end(), slot) != taken_.end(); }
   // A step computed these tokens after those that the slot held.
   void extend(Slot slot, std::span<const Token> tokens);
   // A running sequence leaves its slot. `owner` (not 0) names it for disown().
@@ -41,28 +59,42 @@ class CellPool {
   void disown(std::uint64_t owner);
   // Drops what is kept until `cells` cells are free; running sequences must leave so many.
   void make_room(int cells, std::vector<MemoryOperation>& operations);
+  // Moves some of what is kept out of the cache, in a step that computes so many rows.
+  void save_kept(int rows, std::vector<MemoryOperation>& operations);
 
   int cells() const { return limits_.cells; }
   int used() const { return tree_.used(); }                   // held by running sequences
   int shared() const { return tree_.shared(); }               // of those: held by more than one
   int kept() const { return tree_.cells() - tree_.used(); }   // held by none that runs
   int free() const { return limits_.cells - tree_.cells(); }  // held by nobody
+  int saved() const { return archive_.cells(); }              // outside of the cache
 
  private:
   struct Kept {
     Keep keep = Keep::kNormally;
     std::uint64_t owner = 0;
     std::uint64_t since = 0;  // counts releases
+    std::int64_t rows = 0;    // that had been computed by then
   };
 
+  Slot open(const PrefixTree::Match& match, std::vector<MemoryOperation>& operations);
+  int restore(Slot slot, int begin, std::span<const Token> tokens, std::vector<MemoryOperation>& operations);
   Slot free_slot() const;
   Slot victim() const;
+  int save_some(Slot slot, int most, std::vector<MemoryOperation>& operations);
+  void save(Slot slot, std::vector<MemoryOperation>& operations);
+  void forget(std::vector<MemoryOperation>& operations);
   void drop(Slot slot, std::vector<MemoryOperation>& operations);
 
   EngineLimits limits_;
   PrefixTree tree_;
+  PrefixArchive archive_;
   std::vector<Kept> kept_;  // by slot; for slots that are neither empty nor running
   std::uint64_t releases_ = 0;
+  std::int64_t rows_ = 0;
+  std::vector<Slot> taken_;      // since the last settle()
+  std::vector<Piece> restored_;  // into them
+  std::vector<Piece> gone_;      // from the archive
 };
 
 }  // namespace drover

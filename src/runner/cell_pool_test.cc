@@ -10,6 +10,9 @@ using Keep = CellPool::Keep;
 
 constexpr auto kCopy = MemoryOperation::Kind::kCopy;
 constexpr auto kRemove = MemoryOperation::Kind::kRemove;
+constexpr auto kSave = MemoryOperation::Kind::kSave;
+constexpr auto kRestore = MemoryOperation::Kind::kRestore;
+constexpr auto kForget = MemoryOperation::Kind::kForget;
 
 std::vector<Token> range(Token first, int count) {
   std::vector<Token> tokens(count);
@@ -28,11 +31,23 @@ EngineLimits limits(int cells, int slots, MemoryKind memory = MemoryKind::kShare
 
 // Runs a sequence to its end: what the cache has of it is taken, the rest computed.
 Slot run(CellPool& pool, const std::vector<Token>& tokens, Operations& operations) {
-  const CellPool::Prefix prefix = pool.find(tokens);
-  const Slot slot = pool.take(prefix, operations);
-  pool.make_room(static_cast<int>(tokens.size()) - prefix.length, operations);
-  pool.extend(slot, std::span(tokens).subspan(prefix.length));
+  const auto [slot, length] = pool.take(pool.find(tokens), tokens, operations);
+  pool.make_room(static_cast<int>(tokens.size()) - length, operations);
+  pool.settle();
+  pool.extend(slot, std::span(tokens).subspan(length));
   return slot;
+}
+
+EngineLimits saving_limits(int cells, int saved_cells) {
+  EngineLimits result = limits(cells, 8);
+  result.saved_cells = saved_cells;
+  return result;
+}
+
+std::vector<MemoryOperation::Kind> kinds(const Operations& operations) {
+  std::vector<MemoryOperation::Kind> result;
+  for (const MemoryOperation& operation : operations) result.push_back(operation.kind);
+  return result;
 }
 
 TEST(CellPool, TheLastTokenIsNeverTakenFromTheCache) {
@@ -141,7 +156,7 @@ TEST(CellPool, WhatHoldsNothingIsNotKept) {
   Operations operations;
   const Slot kept = run(pool, range(1000, 50), operations);
   pool.release(kept, Keep::kNormally, 1);
-  const Slot slot = pool.take({}, operations);
+  const Slot slot = pool.take({}, {}, operations).slot;
   pool.release(slot, Keep::kNormally, 2);
   EXPECT_EQ(run(pool, range(2000, 50), operations), slot);
   EXPECT_TRUE(operations.empty());
@@ -180,6 +195,108 @@ TEST(CellPool, WholeMemoryIsNotSharedAndGoesAsAWhole) {
   pool.make_room(101, operations);
   ASSERT_EQ(operations.size(), 1U);
   EXPECT_EQ(operations[0], (MemoryOperation{kRemove, a, 0, 0, -1}));
+}
+
+TEST(CellPool, WhatHasToGoIsSavedAndRestored) {
+  CellPool pool(saving_limits(300, 300));
+  Operations operations;
+  const Slot a = run(pool, range(1000, 200), operations);
+  pool.release(a, Keep::kNormally, 1);
+  run(pool, range(2000, 250), operations);
+  EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove}));
+  EXPECT_EQ(operations[0], (MemoryOperation{kSave, a, 0, 0, 200, operations[0].piece}));
+  EXPECT_EQ(pool.saved(), 200);
+  EXPECT_EQ(pool.find(range(1000, 201)).in_cells.length, 50);
+  EXPECT_EQ(pool.find(range(1000, 201)).length, 200);
+
+  // There is no room for it now: what the cells still have is taken, and the rest has to be computed.
+  const auto [slot, length] = pool.take(pool.find(range(1000, 201)), range(1000, 201), operations);
+  EXPECT_EQ(length, 50);
+}
+
+TEST(CellPool, OnlyWhatTheCellsLackIsRestored) {
+  CellPool pool(saving_limits(400, 800));
+  Operations operations;
+  const Slot a = run(pool, range(1000, 200), operations);
+  pool.release(a, Keep::kNormally, 1);
+  const Slot b = run(pool, range(2000, 250), operations);
+  pool.release(b, Keep::kNormally, 2);
+  operations.clear();
+  const std::vector<Token> again = joined(range(1000, 180), range(7000, 20));
+  const auto [slot, length] = pool.take(pool.find(again), again, operations);
+  EXPECT_EQ(length, 180);
+  const MemoryOperation& last = operations.back();
+  EXPECT_EQ(last, (MemoryOperation{kRestore, 0, slot, 136, 180, last.piece}));
+  EXPECT_EQ(pool.used(), 180);
+}
+
+TEST(CellPool, IsMovedOutAfterSoManyRows) {
+  CellPool pool(saving_limits(800, 800));
+  Operations operations;
+  const Slot a = run(pool, range(1000, 50), operations);
+  const Slot b = run(pool, range(2000, 80), operations);
+  pool.release(a, Keep::kNormally, 1);
+  pool.release(b, Keep::kNormally, 2);
+  run(pool, range(3000, 10), operations);
+  operations.clear();
+  pool.save_kept(60, operations);
+  EXPECT_TRUE(operations.empty());
+  pool.save_kept(4, operations);
+  EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove}));
+  EXPECT_EQ(operations[0].from, a);
+  EXPECT_EQ(pool.kept(), 80);  // an eighth of all cells may stay
+  EXPECT_EQ(pool.saved(), 50);
+
+  // Saved already: it has only to be removed.
+  operations.clear();
+  const Slot again = run(pool, range(1000, 51), operations);
+  EXPECT_EQ(kinds(operations), std::vector{kRestore});
+  pool.release(again, Keep::kNormally, 3);
+  operations.clear();
+  pool.save_kept(1, operations);
+  EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove}));
+  EXPECT_EQ(operations[0].from, b);
+  operations.clear();
+  pool.save_kept(64, operations);
+  EXPECT_TRUE(operations.empty());
+}
+
+TEST(CellPool, TheOldestThatIsSavedGoes) {
+  CellPool pool(saving_limits(200, 100));
+  Operations operations;
+  const Slot a = run(pool, range(1000, 80), operations);
+  pool.release(a, Keep::kNormally, 1);
+  const Slot b = run(pool, range(2000, 90), operations);
+  pool.release(b, Keep::kNormally, 2);
+  pool.make_room(200, operations);
+  EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove, kForget, kSave, kRemove}));
+  EXPECT_EQ(pool.find(range(1000, 81)).length, 0);
+  EXPECT_EQ(pool.find(range(2000, 91)).length, 90);
+}
+
+TEST(CellPool, WhatNobodyWillAskForIsNotSaved) {
+  CellPool pool(saving_limits(200, 200));
+  Operations operations;
+  pool.release(run(pool, range(1000, 80), operations), Keep::kBriefly, 1);
+  pool.make_room(200, operations);
+  EXPECT_EQ(kinds(operations), std::vector{kRemove});
+}
+
+TEST(CellPool, WhatCouldNotBeRestoredIsForgotten) {
+  CellPool pool(saving_limits(200, 200));
+  Operations operations;
+  pool.release(run(pool, range(1000, 80), operations), Keep::kNormally, 1);
+  pool.make_room(200, operations);
+  operations.clear();
+  const auto [slot, length] = pool.take(pool.find(range(1000, 90)), range(1000, 90), operations);
+  EXPECT_EQ(length, 80);
+  operations.clear();
+  EXPECT_TRUE(pool.was_taken(slot));
+  pool.undo_taken(operations);
+  EXPECT_EQ(kinds(operations), (std::vector{kRemove, kForget}));
+  EXPECT_EQ(pool.used() + pool.kept() + pool.saved(), 0);
+  EXPECT_EQ(pool.find(range(1000, 90)).length, 0);
+  EXPECT_FALSE(pool.was_taken(slot));
 }
 
 }  // namespace

@@ -105,6 +105,7 @@ struct Counts {
   int replaced = 0;
   int aborted = 0;
   int cached = 0;
+  int restored = 0;
   std::set<Token> distinct;
 };
 
@@ -134,6 +135,7 @@ class World {
   }
 
   const Counts& counts() const { return counts_; }
+  bool saves() const { return engine_->limits().saved_cells > 0; }
 
  private:
   struct Request {
@@ -185,7 +187,11 @@ class World {
     replace_some();
     const Step& step = scheduler_.plan(now_);
     if (step.empty()) return;
-    engine_->apply(step.operations);
+    const bool applied = engine_->apply(step.operations);
+    ASSERT_TRUE(applied);
+    for (const MemoryOperation& operation : step.operations) {
+      if (operation.kind == MemoryOperation::Kind::kRestore) counts_.restored += operation.end - operation.begin;
+    }
     const bool abort = shares() && chance(12);
     if (abort) engine_->request_abort();
     const DecodeStatus status = engine_->decode(step.rows);
@@ -278,9 +284,11 @@ class World {
 // `distinct_min`: so many different tokens must come out, or the comparison would say little.
 void run_worlds(const LlamaModel& model, Precision precision, int seeds, int steps, int distinct_min) {
   Counts all;
+  bool saves = false;
   for (int seed = 1; seed <= seeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     World world(model, precision, static_cast<std::uint64_t>(seed));
+    saves = world.saves();
     world.run(steps);
     const Counts& counts = world.counts();
     all.requests += counts.requests;
@@ -291,19 +299,21 @@ void run_worlds(const LlamaModel& model, Precision precision, int seeds, int ste
     all.replaced += counts.replaced;
     all.aborted += counts.aborted;
     all.cached += counts.cached;
+    all.restored += counts.restored;
     all.distinct.insert(counts.distinct.begin(), counts.distinct.end());
   }
   fmt::print(
-      "{} requests, {} tokens ({} different, {} as likely as another), {} from the cache, {} parked, {} "
+      "{} requests, {} tokens ({} different, {} as likely as another), {} from the cache, {} restored, {} parked, {} "
       "cancelled, {} replaced, {} steps aborted\n",
-      all.requests, all.outputs, all.distinct.size(), all.ties, all.cached, all.parked, all.cancelled, all.replaced,
-      all.aborted);
+      all.requests, all.outputs, all.distinct.size(), all.ties, all.cached, all.restored, all.parked, all.cancelled,
+      all.replaced, all.aborted);
   EXPECT_GE(static_cast<int>(all.distinct.size()), distinct_min);
   EXPECT_LE(all.ties, all.outputs / 100);
   EXPECT_GT(all.parked, 0);
   EXPECT_GT(all.cancelled, 0);
   EXPECT_GT(all.replaced, 0);
   EXPECT_GT(all.cached, 0);
+  EXPECT_EQ(all.restored > 0, saves);
 }
 
 struct TinyCase {

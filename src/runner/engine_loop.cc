@@ -112,9 +112,9 @@ void EngineLoop::step() {
   const TimePoint start = Clock::now();
   const Step& step = scheduler_.plan(start);
   DROVER_CHECK(!step.rows.empty());  // with sequences in, there is always something to do
-  engine_.apply(step.operations);
+  const bool applied = engine_.apply(step.operations);
   publish_prompts(step);
-  const DecodeStatus status = engine_.decode(step.rows);
+  const DecodeStatus status = applied ? engine_.decode(step.rows) : DecodeStatus::kLost;
   publish_prompts({});
   const TimePoint now = Clock::now();
   if (status == DecodeStatus::kDone) {

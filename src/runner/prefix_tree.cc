@@ -178,6 +178,14 @@ int PrefixTree::length(Slot slot) const {
   return branches_[slot].end->end();
 }
 
+std::vector<Token> PrefixTree::tokens(Slot slot) const {
+  std::vector<Token> tokens(length(slot));
+  for (const Node* node = branches_[slot].end; node != root_.get(); node = node->parent) {
+    std::copy(node->tokens.begin(), node->tokens.end(), tokens.begin() + node->begin);
+  }
+  return tokens;
+}
+
 int PrefixTree::own_cells(Slot slot) const {
   const Node* node = branches_[slot].end;
   const int end = node->end();

@@ -47,6 +47,7 @@ class PrefixTree {
   bool is_empty(Slot slot) const { return branches_[slot].end == nullptr; }
   bool is_running(Slot slot) const { return branches_[slot].running; }
   int length(Slot slot) const;
+  std::vector<Token> tokens(Slot slot) const;
   // Cells that this branch alone holds: the tail that truncate() could free.
   int own_cells(Slot slot) const;
   int slots() const { return static_cast<int>(branches_.size()); }

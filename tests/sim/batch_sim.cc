@@ -32,16 +32,21 @@ TEST(BatchSim, KeepsItsPromises) {
     all.cached_tokens += counts.cached_tokens;
     all.computed_tokens += counts.computed_tokens;
     all.failed_steps += counts.failed_steps;
+    all.restored_tokens += counts.restored_tokens;
+    all.lost_steps += counts.lost_steps;
     if (only_seed) break;
   }
   fmt::print(
-      "{} steps, {} requests, {} cancelled, {} replaced, {} parked, {} failed steps, {} tokens computed, {} cached\n",
+      "{} steps, {} requests, {} cancelled, {} replaced, {} parked, {} failed steps, {} tokens computed, {} cached, {} "
+      "restored, {} not restored\n",
       steps, all.requests, all.cancelled, all.replaced, all.parked, all.failed_steps, all.computed_tokens,
-      all.cached_tokens);
+      all.cached_tokens, all.restored_tokens, all.lost_steps);
   if (only_seed) return;
   EXPECT_GT(all.requests, steps / 100);
   EXPECT_GT(all.parked, steps / 1000);
   EXPECT_GT(all.cached_tokens, all.computed_tokens / 10);
+  EXPECT_GT(all.restored_tokens, all.computed_tokens / 100);
+  EXPECT_GT(all.lost_steps, 0);
 }
 
 // Each mistake made on purpose must break a promise within the run it was made in.
@@ -61,7 +66,8 @@ TEST_P(BatchSimMutation, IsNoticed) {
 
 INSTANTIATE_TEST_SUITE_P(All, BatchSimMutation,
                          testing::Values(Mutation::kDropCopy, Mutation::kShortCopy, Mutation::kOtherSource,
-                                         Mutation::kDropRemoval, Mutation::kShortRemoval, Mutation::kWrongPosition,
+                                         Mutation::kDropRemoval, Mutation::kShortRemoval, Mutation::kDropRestore,
+                                         Mutation::kShortRestore, Mutation::kOtherPiece, Mutation::kWrongPosition,
                                          Mutation::kWrongToken, Mutation::kSwapSlots));
 
 }  // namespace

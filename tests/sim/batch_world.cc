@@ -22,6 +22,7 @@ SchedulerConfig make_config(std::mt19937_64& random) {
   config.engine.memory = between(0, 3) == 0 ? MemoryKind::kWhole : MemoryKind::kShared;
   config.engine.slots = config.places + (between(0, 2) == 0 ? 0 : between(0, 12));
   config.engine.cells = between(0, 2) == 0 ? between(24, 80) : between(80, 600);
+  if (config.engine.memory == MemoryKind::kShared) config.engine.saved_cells = between(0, 1) * between(20, 900);
   config.engine.step_tokens_max = config.places + between(0, 64);
   config.gap_target = std::chrono::milliseconds(between(10, 100));
   config.gap_target_adapts = between(0, 1) == 0;
@@ -46,7 +47,8 @@ BatchWorld::BatchWorld(std::uint64_t seed, Mutation mutation)
       cancel_one_in_(20 + below(500)),
       failure_one_in_(chance(2) ? 1 << 30 : 10 + below(200)),
       engine_(config_.engine, vocabulary_),
-      scheduler_(promised(config_, mutation == Mutation::kNone && chance(4) ? below(config_.engine.cells) : 0)) {
+      cells_are_right_(mutation != Mutation::kNone || !chance(4)),
+      scheduler_(promised(config_, cells_are_right_ ? 0 : below(config_.engine.cells))) {
   for (int i = 0; i < 4; ++i) {
     auto& document = documents_.emplace_back();
     if (i > 0 && chance(2)) document = documents_[0];
@@ -87,10 +89,20 @@ void BatchWorld::step() {
   check_step(step);
   const bool fails = chance(failure_one_in_);
   if (!fails) mutate(step);
-  engine_.apply(step.operations);
-  if (fails) engine_.fail_next(chance(2) ? DecodeStatus::kNoRoom : DecodeStatus::kAborted);
-  const DecodeStatus status = engine_.decode(step.rows);
+  if (mutation_ == Mutation::kNone && chance(50)) {
+    engine_.fail_next_restore();
+    may_lose_ = true;
+  }
+  const bool applied = engine_.apply(step.operations);
+  if (!applied && !may_lose_ && cells_are_right_) fail("there is no room for what is restored");
+  if (!applied) may_lose_ = false;
+  if (fails && applied) engine_.fail_next(chance(2) ? DecodeStatus::kNoRoom : DecodeStatus::kAborted);
+  const DecodeStatus status = applied ? engine_.decode(step.rows) : DecodeStatus::kLost;
   if (!engine_.violation().empty()) return fail(engine_.violation());
+  counts_.lost_steps += status == DecodeStatus::kLost;
+  for (const MemoryOperation& operation : step.operations) {
+    if (operation.kind == MemoryOperation::Kind::kRestore) counts_.restored_tokens += operation.end - operation.begin;
+  }
   if (status == DecodeStatus::kDone) {
     answer(step);
   } else {
@@ -98,12 +110,14 @@ void BatchWorld::step() {
     scheduler_.abandon(status, now_);
   }
   counts_.computed_tokens = engine_.rows_computed();
+  check_progress();
+  if (status == DecodeStatus::kLost) return;  // the next step's operations make up for it
   const SchedulerView view = scheduler_.view();
   if (view.cells_used + view.cells_kept != engine_.cells_used()) {
     fail(fmt::format("the scheduler counts {} + {} cells, the engine {}", view.cells_used, view.cells_kept,
                      engine_.cells_used()));
   }
-  check_progress();
+  if (view.cells_saved != engine_.cells_saved()) fail("the scheduler counts other saved cells than the engine");
 }
 
 void BatchWorld::arrive() {
@@ -273,6 +287,8 @@ void BatchWorld::mutate(Step& step) {
   };
   const auto copy = find(Kind::kCopy);
   const auto removal = find(Kind::kRemove);
+  const auto restore = find(Kind::kRestore);
+  const bool has_restore = restore != step.operations.end();
   const bool has_copy = copy != step.operations.end();
   const bool has_removal = removal != step.operations.end();
   Row& row = step.rows[below(static_cast<int>(step.rows.size()))];
@@ -298,6 +314,15 @@ void BatchWorld::mutate(Step& step) {
       break;
     case Mutation::kShortRemoval:
       if (has_removal && removal->begin + 1 < engine_.length(removal->from)) return static_cast<void>(++removal->begin);
+      break;
+    case Mutation::kDropRestore:
+      if (has_restore) return static_cast<void>(step.operations.erase(restore));
+      break;
+    case Mutation::kShortRestore:
+      if (has_restore && restore->begin + 1 < restore->end) return static_cast<void>(--restore->end);
+      break;
+    case Mutation::kOtherPiece:
+      if (has_restore && restore->piece > 1) return static_cast<void>(--restore->piece);
       break;
     case Mutation::kWrongPosition:
       ++row.position;

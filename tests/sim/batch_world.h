@@ -23,6 +23,9 @@ enum class Mutation {
   kOtherSource,    // the prefix of another slot is shared
   kDropRemoval,    // cells are not released
   kShortRemoval,   // one cell is not
+  kDropRestore,    // what was saved is not restored
+  kShortRestore,   // its last cell is not
+  kOtherPiece,     // something else is restored
   kWrongPosition,  // a row is one position too far
   kWrongToken,     // a row has another token
   kSwapSlots,      // two rows at the same position change their slots
@@ -49,6 +52,8 @@ class BatchWorld {
     std::int64_t cached_tokens = 0;
     std::int64_t computed_tokens = 0;
     std::int64_t failed_steps = 0;
+    std::int64_t restored_tokens = 0;
+    std::int64_t lost_steps = 0;  // something could not be restored
   };
   const Counts& counts() const { return counts_; }
 
@@ -91,6 +96,8 @@ class BatchWorld {
   int cancel_one_in_;
   int failure_one_in_;
   FakeEngine engine_;
+  bool cells_are_right_;   // the scheduler was told how many there are
+  bool may_lose_ = false;  // the next thing restored
   BatchScheduler scheduler_;
 
   std::vector<std::vector<Token>> documents_;  // what prompts begin with
