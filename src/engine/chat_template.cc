@@ -1,8 +1,10 @@
 #include "engine/chat_template.h"
 
+#include <fmt/chrono.h>
 #include <llama.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <exception>
 #include <list>
 #include <mutex>
@@ -166,12 +168,15 @@ struct TemplateVariant {
     probe.add_generation_prompt = true;
     specialized = common_chat_try_specialized_template(jinja, source, probe).has_value();
     if (!specialized) analysis.analyze_template(jinja);
+    const bool trims = source.find("You have access to the following functions in JSONSchema format") != source.npos;
+    takes_text_as_it_is = jinja.original_caps().supports_system_role && !trims;
   }
   static constexpr const char* kHello = R"([{"role":"user","content":"Hello"}])";
 
   common_chat_template jinja;
-  bool specialized = false;         // llama.cpp has a hand-written parser: its output is never plain
-  autoparser::autoparser analysis;  // if it has none
+  bool specialized = false;          // llama.cpp has a hand-written parser: its output is never plain
+  autoparser::autoparser analysis;   // if it has none
+  bool takes_text_as_it_is = false;  // llama.cpp changes nothing in messages of text before it renders them
 };
 
 struct ChatTemplate::Parts {
@@ -181,6 +186,8 @@ struct ChatTemplate::Parts {
   common_chat_params parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat);
   std::shared_ptr<const common_chat_params> syntax(const common_chat_templates_inputs& inputs, const pb::Chat& chat,
                                                    const std::string& generation_prompt);
+
+  std::optional<std::string> text_only(const pb::Chat& chat) const;
 
   const LlamaModel& model;
   bool present = false;  // the model has a template of its own
@@ -237,6 +244,33 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   }
   syntaxes.add(key, made);
   return made;
+}
+
+// The prompt of a conversation that is nothing but text, or nothing if it is more. As common_chat_templates_apply()
+// makes it, which renders two times more to know what a parser would have to begin with.
+std::optional<std::string> ChatTemplate::Parts::text_only(const pb::Chat& chat) const {
+  if (!plain->takes_text_as_it_is || !chat.think_level().empty()) return std::nullopt;
+  autoparser::generation_params params;
+  params.messages = common_json::array();
+  for (const pb::Message& message : chat.messages()) {
+    const std::string& role = message.role();
+    const bool text = role == "system" || role == "user" || role == "assistant";
+    if (!text || message.tool_calls_size() > 0 || !message.thinking().empty()) return std::nullopt;
+    if (!message.tool_name().empty() || !message.tool_call_id().empty()) return std::nullopt;
+    params.messages.push_back(to_common(message).to_json_oaicompat());
+  }
+  params.tools = common_chat_tools_to_json_oaicompat({});
+  params.parallel_tool_calls = false;
+  params.reasoning_format = COMMON_REASONING_FORMAT_NONE;
+  params.enable_thinking = false;
+  params.add_generation_prompt = true;
+  params.add_bos = llama_vocab_get_add_bos(model.vocabulary());
+  params.add_eos = llama_vocab_get_add_eos(model.vocabulary());
+  const std::time_t now = std::chrono::system_clock::to_time_t(params.now);
+  params.extra_context = common_json::parse("{}");
+  params.extra_context["datetime"] = fmt::format("{:%b %d %Y}", fmt::localtime(now));
+  params.extra_context["date_string"] = fmt::format("{:%d %b %Y}", fmt::localtime(now));
+  return common_chat_template_direct_apply(plain->jinja, params);
 }
 
 ChatTemplate::ChatTemplate(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -380,10 +414,13 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
     // A plain conversation needs no parser.
     const bool plain = !think && !tools && !variant.specialized;
     inputs.force_pure_content = plain;
-    const common_chat_params params =
-        plain ? common_chat_templates_apply(parts_->templates.get(), inputs) : parts_->parameters(inputs, chat);
-    prompt.text = params.prompt;
-    if (!plain) {
+    if (auto text = plain ? parts_->text_only(chat) : std::nullopt) {
+      prompt.text = std::move(*text);
+    } else if (plain) {
+      prompt.text = common_chat_templates_apply(parts_->templates.get(), inputs).prompt;
+    } else {
+      const common_chat_params params = parts_->parameters(inputs, chat);
+      prompt.text = params.prompt;
       read_syntax(parts_->model, params, tools || variant.specialized, prompt);
       if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
       if (chat.tool_required()) require_call(think, prompt);

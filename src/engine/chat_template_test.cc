@@ -108,6 +108,50 @@ TEST(ChatTemplate, MakesOfAnyTemplateWhatLlamaCppMakes) {
   EXPECT_GT(compared, 100);
 }
 
+TEST(ChatTemplate, MakesOfTextWhatLlamaCppMakes) {
+  using Texts = std::vector<std::pair<std::string, std::string>>;
+  const std::vector<Texts> conversations = {
+      {{"user", "  Hello there \n"}},
+      {{"system", "Be kind. "}, {"user", "One"}, {"assistant", "Two <think>not</think>"}, {"user", "Three {{ 4 }}"}},
+      {{"user", "a"}, {"assistant", "b"}},
+      {{"system", ""}, {"user", ""}},
+  };
+  int compared = 0;
+  for (const Source& source : sources()) {
+    auto chat_template = ChatTemplate::create(cria(), source.text);
+    if (!chat_template) continue;
+    for (const Texts& texts : conversations) {
+      pb::Chat chat;
+      for (const auto& [role, content] : texts) {
+        pb::Message* message = chat.add_messages();
+        message->set_role(role);
+        message->set_content(content);
+      }
+      chat.set_thinking(pb::THINKING_OFF);
+      common_chat_templates_inputs inputs;
+      for (const auto& [role, content] : texts) {
+        inputs.messages.emplace_back();
+        inputs.messages.back().role = role;
+        inputs.messages.back().content = content;
+      }
+      inputs.enable_thinking = false;
+      inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+      std::optional<std::string> expected;
+      try {
+        const auto templates = common_chat_templates_init(cria().get(), source.text);
+        expected = common_chat_templates_apply(templates.get(), inputs).prompt;
+      } catch (const std::exception&) {
+      }
+      const auto rendered = (*chat_template)->render(chat, {});
+      ASSERT_EQ(rendered.ok(), expected.has_value()) << source.name;
+      if (!expected) continue;
+      EXPECT_EQ(rendered->text, *expected) << source.name;
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 100);
+}
+
 TEST(ChatTemplate, MakesAParserOnceForTheSameTools) {
   const auto source = std::find_if(sources().begin(), sources().end(),
                                    [](const Source& s) { return s.name == "Qwen-Qwen3-0.6B.jinja"; });

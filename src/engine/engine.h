@@ -29,15 +29,15 @@ struct EngineLimits {
   int step_tokens_max = 0;  // rows in one step
 };
 
-// One change of memory, applied before a step, in order.
+// One change of memory, applied before a step, in order. To restore takes free cells for all that was saved as the
+// piece, even for a part of it.
 struct MemoryOperation {
   enum class Kind {
     kCopy,     // positions [begin, end) of `from` are shared with `to`
     kRemove,   // `from` loses them
     kSave,     // they are saved as `piece`, and stay
-    kRestore,  // `to`, which ends at `begin`, gets them from `piece`, into cells of its own. There must be free cells
-               // for all that was saved as this piece
-    kForget,  // what was saved as `piece` is dropped
+    kRestore,  // `to`, which ends at `begin`, gets them from `piece`, in cells of its own
+    kForget,   // what was saved as `piece` is dropped
   } kind;
   Slot from = 0;
   Slot to = 0;
