@@ -108,8 +108,8 @@ async function request_rate(requests, send) {
 async function short_requests(client, words) {
   const fields = { max_tokens: 4, stream: false };
   return {
-    chats: await request_rate(2000, (i) => client.chat(user(words(1, i)), fields)),
-    completions: await request_rate(2000, (i) => client.completion(words(1, i), fields)),
+    chats: await request_rate(6000, (i) => client.chat(user(words(1, i)), fields)),
+    completions: await request_rate(6000, (i) => client.completion(words(1, i), fields)),
   };
 }
 

@@ -84,7 +84,7 @@ class Chat {
       await this.read();
       if (this.socket.destroyed) return;
       // After a stream a server may close the connection without a word.
-      if (this.streams) this.socket.destroy();
+      if (this.streams || this.closes) this.socket.destroy();
       else client.idle.push({ socket: this.socket, since: performance.now() });
     } catch (error) {
       this.error ??= String(error.message ?? error);
@@ -115,6 +115,7 @@ class Chat {
       socket.setTimeout(silence_ms_max, () => socket.destroy());
       socket.on('data', (bytes) => {
         if (!parser.push(bytes.latin1Slice())) return;
+        this.closes = parser.closes;
         if (parser.status !== 200) this.error = `${parser.status} ${parser.body}`;
         else if (!parser.streams) this.on_object(JSON.parse(parser.body));
         finish(resolve);
@@ -151,6 +152,7 @@ class AnswerParser {
   status = 0;
   body = '';
   streams = false;
+  closes = false; // the server will close the connection
   #on_event;
   #rest = '';
   #length = undefined; // undefined: the head has not come yet; negative: chunked
@@ -178,6 +180,7 @@ class AnswerParser {
     this.#rest = this.#rest.slice(end + 4);
     this.status = Number(head.slice(9, 12));
     this.streams = head.includes('text/event-stream');
+    this.closes = /\r\nconnection: *close/.test(head);
     const length = /content-length: *(\d+)/.exec(head);
     this.#length = length ? Number(length[1]) : -1;
     return true;
