@@ -23,6 +23,19 @@ bool logit_greater(const llama_token_data& a, const llama_token_data& b) {
   return a.logit > b.logit;
 }
 
+// The first of the logits from `id` on that is above `lowest`, or `size`.
+std::size_t skip_low(const float* logits, std::size_t id, std::size_t size, float lowest) {
+  constexpr std::size_t kBlock = 64;
+  for (; id + kBlock <= size; id += kBlock) {
+    int above = 0;
+#pragma omp simd reduction(| : above)
+    for (std::size_t i = 0; i < kBlock; ++i) above |= logits[id + i] > lowest ? 1 : 0;
+    if (above != 0) break;
+  }
+  while (id < size && !(logits[id] > lowest)) ++id;
+  return id;
+}
+
 }  // namespace
 
 struct Sampler::Parts {
@@ -58,7 +71,8 @@ struct Sampler::Parts {
     for (std::size_t id = 0; id < count; ++id) candidates.push_back({static_cast<llama_token>(id), logits[id], 0.0f});
     std::make_heap(candidates.begin(), candidates.end(), logit_greater);
     for (std::size_t id = count; id < size; ++id) {
-      if (logits[id] <= candidates.front().logit) continue;
+      id = skip_low(logits, id, size, candidates.front().logit);
+      if (id == size) break;
       std::pop_heap(candidates.begin(), candidates.end(), logit_greater);
       candidates.back() = {static_cast<llama_token>(id), logits[id], 0.0f};
       std::push_heap(candidates.begin(), candidates.end(), logit_greater);
