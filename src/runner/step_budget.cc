@@ -14,7 +14,7 @@ constexpr int kTokensToLearnFrom = 8;  // a step with fewer prompt tokens says l
 constexpr double kGapOverAlone = 4;
 // Of a step while nobody generates. Where steps are so slow, more rows in each make none of them cheaper; and this is
 // what a new request waits for, and what is lost of a prompt that is cancelled.
-constexpr double kAloneStepSeconds = 1;
+constexpr double kAloneStepSeconds = 1.5;
 constexpr double kWeightOfNew = 0.25;  // of a new measurement, against all before
 // Steps without prompt tokens, made only to measure, are at least so far apart ...
 constexpr std::int64_t kMeasureEvery = 16;

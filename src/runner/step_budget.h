@@ -21,7 +21,7 @@ class StepBudget {
   // Prompt tokens for a step with `generating` > 0 tokens of streams, and parts of so many prompts. 0 now and then, for
   // one step: to measure what the streams take alone, where that is not known.
   int prompt_tokens(int generating, int prompts) const;
-  // Prompt tokens for a step while nobody generates: as many as take a second.
+  // Prompt tokens for a step while nobody generates: as many as take 1.5 seconds.
   int prompt_tokens_alone() const;
   // A step with so many tokens of streams and of prompts took so long.
   void observe(int generating, int prompt, Duration took);
