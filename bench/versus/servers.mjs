@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 
@@ -21,6 +20,17 @@ async function free_port() {
 }
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const digests = new Map();
+
+async function digest_of(file) {
+  if (!digests.has(file)) {
+    const hash = createHash('sha256');
+    for await (const part of fs.createReadStream(file)) hash.update(part);
+    digests.set(file, `sha256:${hash.digest('hex')}`);
+  }
+  return digests.get(file);
+}
 
 class Program {
   constructor(file, args, env, port, log_file) {
@@ -67,7 +77,7 @@ export class Drover extends Program {
     };
     const server = new Drover(binary, ['serve'], settings, port, path.join(folder, 'drover.log'));
     await server.ready('/api/version');
-    await server.provide(model);
+    await server.provide(model, settings.OLLAMA_MODELS);
     await server.post('/api/generate', { model: model.name, keep_alive: -1 }); // loads it
     server.client = new Client(port, model.name);
     return server;
@@ -82,20 +92,18 @@ export class Drover extends Program {
     if (!answer.ok) throw new Error(`${target}: ${answer.status} ${text}`);
   }
 
-  // Makes the model known, once for this folder.
-  async provide(model) {
+  // Makes the model known. Its blob is a link to the file that llama-server reads: two copies would lie differently in
+  // memory, and the one that got fewer huge pages would be read 3 to 5 % slower.
+  async provide(model, store) {
+    const digest = await digest_of(model.path);
+    const blob = path.join(store, 'blobs', digest.replace(':', '-'));
+    if (fs.statSync(blob, { throwIfNoEntry: false })?.ino !== fs.statSync(model.path).ino) {
+      fs.mkdirSync(path.dirname(blob), { recursive: true });
+      fs.rmSync(blob, { force: true });
+      fs.linkSync(model.path, blob);
+    }
     const { models } = await (await fetch(`http://127.0.0.1:${this.port}/api/tags`)).json();
-    if (models.some(({ name }) => name.startsWith(model.name))) return;
-    const hash = createHash('sha256');
-    for await (const part of fs.createReadStream(model.path)) hash.update(part);
-    const digest = `sha256:${hash.digest('hex')}`;
-    const headers = { 'content-length': fs.statSync(model.path).size };
-    const upload = http.request({ port: this.port, method: 'POST', path: `/api/blobs/${digest}`, headers });
-    fs.createReadStream(model.path).pipe(upload);
-    const [answer] = await once(upload, 'response');
-    answer.resume();
-    await once(answer, 'end');
-    if (answer.statusCode >= 300) throw new Error(`/api/blobs: ${answer.statusCode}`);
+    if (models.some(({ name }) => name === `${model.name}:latest`)) return;
     await this.post('/api/create', { model: model.name, files: { 'model.gguf': digest }, stream: false });
   }
 }
