@@ -98,12 +98,12 @@ const warm_up = (server) =>
   server.client.chat([{ role: 'user', content: 'warm' }], { max_tokens: 8, stream: false }).done;
 
 // Measures once, and anew if others have used the processors meanwhile.
-async function undisturbed(one, servers, column, name, entry) {
+async function undisturbed(part, client, column, name, entry) {
   for (let attempt = 0; ; attempt++) {
     const watch = new LoadWatch();
     let values;
     try {
-      values = await one.measure(servers[column].client, words_of(`${name} ${attempt}`));
+      values = await part(client, words_of(`${name} ${attempt}`));
     } catch (error) {
       say(`  ${columns[column]}: ${error.message}`);
       return undefined;
@@ -131,17 +131,21 @@ async function measure(key, options, models, results) {
       await warm_up(servers[column]);
     }
     for (let round = 0; round < options.rounds; round++) {
-      const begins = round % measured.length;
-      const order = [...measured.slice(begins), ...measured.slice(0, begins)];
       const seed = entry.rounds;
-      for (const column of order) {
-        if (round > 0 && column.startsWith('ollama')) continue;
-        const values = await undisturbed(one, servers, column, `${key} ${seed}`, entry);
+      const taken = round === 0 ? measured : measured.filter((column) => !column.startsWith('ollama'));
+      const round_values = Object.fromEntries(taken.map((column) => [column, {}]));
+      for (const [i, part] of one.measures.entries()) {
+        const begins = (seed + i) % taken.length;
+        for (const column of [...taken.slice(begins), ...taken.slice(0, begins)]) {
+          const values = await undisturbed(part, servers[column].client, column, `${key} ${seed}`, entry);
+          Object.assign(round_values[column], values);
+        }
+      }
+      for (const [column, values] of Object.entries(round_values)) {
         for (const row of Object.keys(one.rows)) {
           entry.values[row] ??= {};
-          (entry.values[row][column] ??= [])[seed] = values?.[row] ?? null;
+          (entry.values[row][column] ??= [])[seed] = values[row] ?? null;
         }
-        if (values === undefined) continue;
         const shown = Object.entries(values).map(([row, value]) => `${row} ${value.toPrecision(3)}`);
         say(`  round ${seed + 1}, ${columns[column]}: ${shown.join('; ')}`);
       }

@@ -1,6 +1,7 @@
 // What is measured. A case starts servers with the settings that suit it, and measures each with the same prompts.
 //
-// measure(client, words) gives {row: value}; `rows` says what each is: the unit, and the line that Drover is held to.
+// Each of `measures` is (client, words) => {row: value}; the servers take turns at it, so that what is compared lies close
+// together in time. `rows` says what each value is: the unit, and the line that Drover is held to.
 // `words(count, salt)`: the same random words for all servers, others in each round and for each salt.
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const user = (content) => [{ role: 'user', content }];
@@ -39,14 +40,10 @@ const settings = ({ places, context, ollama_context = context, flags = [] }) => 
 
 const stream_counts = [1, 2, 4, 8, 16];
 
-async function distinct_streams(client, words) {
-  const results = {};
-  for (const count of stream_counts) {
-    const chats = await at_once(count, (i) => client.chat(user(words(32, `${count} ${i}`)), { max_tokens: 64 }));
-    results[`${count} streams`] = rate_of(chats);
-  }
-  return results;
-}
+const distinct_streams = (count) => async (client, words) => {
+  const chats = await at_once(count, (i) => client.chat(user(words(32, `${count} ${i}`)), { max_tokens: 64 }));
+  return { [`${count} streams`]: rate_of(chats) };
+};
 
 const shared_prefix = (count, prefix_words) => async (client, words) => {
   const prefix = words(prefix_words, 'shared');
@@ -105,13 +102,15 @@ async function request_rate(requests, send) {
   return requests / ((performance.now() - start) / 1000);
 }
 
-async function short_requests(client, words) {
-  const fields = { max_tokens: 4, stream: false };
-  return {
-    chats: await request_rate(6000, (i) => client.chat(user(words(1, i)), fields)),
-    completions: await request_rate(6000, (i) => client.completion(words(1, i), fields)),
-  };
-}
+const short_fields = { max_tokens: 4, stream: false };
+
+const short_chats = async (client, words) => ({
+  chats: await request_rate(6000, (i) => client.chat(user(words(1, i)), short_fields)),
+});
+
+const short_completions = async (client, words) => ({
+  completions: await request_rate(6000, (i) => client.completion(words(1, i), short_fields)),
+});
 
 function response_format(salt) {
   const text = { type: 'string' };
@@ -192,21 +191,21 @@ export const cases = {
     rows: Object.fromEntries(
       stream_counts.map((count) => [`${count} streams`, tokens_per_second(ratio_min(count === 1 ? 0.97 : 1))]),
     ),
-    measure: distinct_streams,
+    measures: stream_counts.map(distinct_streams),
   },
   b: {
     title: '8 requests at once that share 600 words, cold: 16 tokens out each',
     model: '1b',
     settings: settings({ places: 8, context: 4096, flags: ['--cache-reuse', 64] }),
     rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
-    measure: shared_prefix(8, 600),
+    measures: [shared_prefix(8, 600)],
   },
   b32: {
     title: '32 requests at once that share 2,000 words, cold: 16 tokens out each',
     model: 'small',
     settings: settings({ places: 32, context: 40_960, ollama_context: 2560, flags: ['--cache-reuse', 64] }),
     rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
-    measure: shared_prefix(32, 2000),
+    measures: [shared_prefix(32, 2000)],
   },
   c: {
     title: 'Three running streams, and a prompt of 1,200 words arrives',
@@ -221,14 +220,14 @@ export const cases = {
       'gap before, median': seconds(),
       'gap meanwhile, median': seconds(),
     },
-    measure: long_prompt_arrives,
+    measures: [long_prompt_arrives],
   },
   d: {
     title: 'Four streams of 300 tokens whose total exceeds a cache of 768 cells',
     model: '1b',
     settings: settings({ places: 4, context: 384, ollama_context: 192 }),
     rows: { failures: { unit: '', better: 'less', max: 0 }, throughput: tokens_per_second() },
-    measure: overflow,
+    measures: [overflow],
   },
   e: {
     title: '64 clients with requests of one word in and 4 tokens out, a very small model',
@@ -238,14 +237,14 @@ export const cases = {
       chats: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
       completions: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
     },
-    measure: short_requests,
+    measures: [short_chats, short_completions],
   },
   f: {
     title: 'Eight streams held to a JSON schema among eight plain ones: 24 words in, 48 tokens out',
     model: '1b',
     settings: settings({ places: 16, context: 2048 }),
     rows: { throughput: tokens_per_second(ratio_min(1)) },
-    measure: schemas,
+    measures: [schemas],
   },
   g: {
     title: 'A prompt of 1,200 words, cancelled half-way, then the same again',
@@ -255,14 +254,14 @@ export const cases = {
       'taken from the cache, of what was computed': share({ min: 0.95 }),
       'time in all, against a prompt that nobody cancels': { unit: 'times', better: 'less' },
     },
-    measure: canceled_prompt,
+    measures: [canceled_prompt],
   },
   h: {
     title: 'A chat of 10 turns of 4 users on 2 places',
     model: '1b',
     settings: settings({ places: 2, context: 4096, flags: ['--cache-reuse', 64] }),
     rows: { 'prompt tokens from the cache, second turn on': share({ min: 0.9 }), 'time for all turns': seconds() },
-    measure: turns,
+    measures: [turns],
   },
 };
 
