@@ -33,7 +33,7 @@ struct Sequence {
   Slot slot = kNoSlot;
   int rows = 0;  // in the planned step
   bool started = false;
-  bool streams = false;  // it has brought forth a token
+  int outputs = 0;  // tokens that it has brought forth
   bool parked = false;
   SequenceStats stats;
 
@@ -342,9 +342,11 @@ void BatchScheduler::Impl::schedule_prompts() {
   share(std::min(prompt_budget(), room() - stream_rows_));
 }
 
+// A stream is held to its pace from its second token on. So those that come to an idle engine together begin together:
+// the one whose prompt is computed first does not slow down the others' prompts, and itself, for its own second token.
 int BatchScheduler::Impl::prompt_budget() const {
-  const auto streams = [](const Sequence* s) { return s->streams && s->rows > 0; };
-  if (std::any_of(bound_.begin(), bound_.end(), streams)) {
+  const auto has_pace = [](const Sequence* s) { return s->outputs > 1 && s->rows > 0; };
+  if (std::any_of(bound_.begin(), bound_.end(), has_pace)) {
     return budget_.prompt_tokens(stream_rows_, static_cast<int>(prompts_.size()));
   }
   return std::min(budget_.prompt_tokens_alone(), config_.engine.step_tokens_max - stream_rows_);
@@ -407,7 +409,7 @@ void BatchScheduler::Impl::commit(std::span<const Sampled> sampled, Duration too
       ended_.push_back(take_out(sequence));
     } else {
       sequence.tokens.push_back(sampled[i].token);
-      sequence.streams = true;
+      ++sequence.outputs;
     }
   }
   budget_.observe(stream_rows_, prompt_rows_, took);
@@ -430,7 +432,7 @@ void BatchScheduler::Impl::begin_anew() {
     if (!sequence->bound() || !pool_.was_taken(sequence->slot)) continue;
     sequence->slot = kNoSlot;
     sequence->computed = 0;
-    if (!sequence->streams) sequence->started = false;
+    if (sequence->outputs == 0) sequence->started = false;
     for (const auto& other : sequences_) {
       if (other->leader == sequence.get()) other->leader = nullptr;
     }

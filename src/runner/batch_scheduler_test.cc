@@ -232,6 +232,25 @@ TEST(BatchSchedulerBudget, StreamsHaveTheirTokenInEachStep) {
   EXPECT_LE(steps, 1200 / 8 + 20);
 }
 
+TEST(BatchSchedulerBudget, ThoseThatComeTogetherBeginTogether) {
+  SchedulerConfig limited = config(8);
+  limited.engine.step_tokens_max = 512;
+  Herd herd(limited);
+  herd.add(0, range(900, 60));
+  ASSERT_TRUE(herd.step(milliseconds(9)));
+  EXPECT_EQ(herd.outputs[0], 1);
+  for (int n = 1; n <= 2; ++n) herd.add(n, range(1000 * n, 60));
+  ASSERT_TRUE(herd.step(milliseconds(9)));
+  EXPECT_EQ(herd.last.rows.size(), 1U + 2 * 60U);  // the first one's second token, and both prompts
+  EXPECT_EQ(herd.outputs[0], 2);
+  EXPECT_EQ(herd.outputs[2], 1);
+  herd.add(3, range(3000, 60));
+  ASSERT_TRUE(herd.step(milliseconds(9)));
+  EXPECT_EQ(herd.outputs[0], 3);
+  EXPECT_LE(herd.last.rows.size(), 3U + 32U);  // from here on the first one's pace counts
+  EXPECT_EQ(herd.outputs[3], 0);
+}
+
 TEST(BatchSchedulerBudget, AShortPromptIsNotStuckBehindALongOne) {
   Herd herd(config(4));
   herd.add(1, range(10000, 2000));

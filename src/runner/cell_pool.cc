@@ -14,9 +14,6 @@ constexpr int kShortenMin = 64;
 constexpr int kPieceMin = 16;
 // To restore a part of a piece takes room for all of it; and nobody is to wait long for what is saved in a step.
 constexpr int kPieceMax = 512;
-// So many cells are kept without a thought, or this part of all.
-constexpr int kKeptMax = 512;
-constexpr int kKeptPart = 8;
 // Moving a cell out and back takes about as long as looking past it for so many rows.
 constexpr int kRowsBeforeSaved = 64;
 
@@ -146,8 +143,7 @@ void CellPool::make_room(int cells, Operations& operations) {
 void CellPool::save_kept(int rows, Operations& operations) {
   rows_ += rows;
   if (limits_.saved_cells == 0) return;
-  const int most = std::min(kKeptMax, limits_.cells / kKeptPart);
-  for (int left = kPieceMax; left >= kPieceMin && kept() > most;) {
+  for (int left = kPieceMax; left >= kPieceMin && kept() > 0;) {
     const Slot slot = victim();
     if (rows_ - kept_[slot].rows < kRowsBeforeSaved) return;
     const int saved = save_some(slot, left, operations);
