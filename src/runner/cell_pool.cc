@@ -14,6 +14,9 @@ constexpr int kShortenMin = 64;
 constexpr int kPieceMin = 16;
 // To restore a part of a piece takes room for all of it; and nobody is to wait long for what is saved in a step.
 constexpr int kPieceMax = 512;
+// To move a few cells takes as long as to move some more: what holds less may stay, while there are no more in all.
+constexpr int kMovedMin = 64;
+constexpr int kKeptMax = 512;
 // Moving a cell out and back takes about as long as looking past it for so many rows.
 constexpr int kRowsBeforeSaved = 64;
 
@@ -146,6 +149,7 @@ void CellPool::save_kept(int rows, Operations& operations) {
   for (int left = kPieceMax; left >= kPieceMin && kept() > 0;) {
     const Slot slot = victim();
     if (rows_ - kept_[slot].rows < kRowsBeforeSaved) return;
+    if (tree_.own_cells(slot) < kMovedMin && kept() <= kKeptMax) return;
     const int saved = save_some(slot, left, operations);
     if (saved == 0) drop(slot, operations);
     left -= saved;

@@ -233,7 +233,7 @@ TEST(CellPool, OnlyWhatTheCellsLackIsRestored) {
 TEST(CellPool, IsMovedOutAfterSoManyRows) {
   CellPool pool(saving_limits(800, 800));
   Operations operations;
-  const Slot a = run(pool, range(1000, 50), operations);
+  const Slot a = run(pool, range(1000, 70), operations);
   const Slot b = run(pool, range(2000, 80), operations);
   pool.release(a, Keep::kNormally, 1);
   operations.clear();
@@ -244,10 +244,10 @@ TEST(CellPool, IsMovedOutAfterSoManyRows) {
   EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove}));
   EXPECT_EQ(operations[0].from, a);
   EXPECT_EQ(pool.kept(), 80);
-  EXPECT_EQ(pool.saved(), 50);
+  EXPECT_EQ(pool.saved(), 70);
 
   operations.clear();
-  const Slot again = run(pool, range(1000, 51), operations);
+  const Slot again = run(pool, range(1000, 71), operations);
   EXPECT_EQ(kinds(operations), std::vector{kRestore});
   pool.release(again, Keep::kNormally, 3);
   operations.clear();
@@ -262,7 +262,27 @@ TEST(CellPool, IsMovedOutAfterSoManyRows) {
   pool.save_kept(4, operations);
   EXPECT_EQ(kinds(operations), std::vector{kRemove});
   EXPECT_EQ(pool.kept(), 0);
-  EXPECT_EQ(pool.saved(), 130);
+  EXPECT_EQ(pool.saved(), 150);
+}
+
+TEST(CellPool, AFewCellsMayStay) {
+  CellPool pool(saving_limits(2000, 2000));
+  Operations operations;
+  int released = 0;
+  const auto keep = [&](int count, int tokens) {
+    for (int i = 0; i < count; ++i) {
+      const Slot slot = run(pool, range(1000 * ++released, tokens), operations);
+      pool.release(slot, Keep::kNormally, released);
+    }
+  };
+  keep(7, 60);
+  operations.clear();
+  pool.save_kept(1000, operations);
+  EXPECT_TRUE(operations.empty());
+  keep(1, 100);
+  pool.save_kept(1000, operations);
+  EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove}));
+  EXPECT_EQ(pool.kept(), 460);
 }
 
 TEST(CellPool, TheOldestThatIsSavedGoes) {
