@@ -206,6 +206,7 @@ export const cases = {
     settings: settings({ places: 32, context: 40_960, ollama_context: 2560, flags: ['--cache-reuse', 64] }),
     rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
     measures: [shared_prefix(32, 2000)],
+    note: 'As Ollama starts it, it was not measured here, for the time that it takes.',
   },
   c: {
     title: 'Three running streams, and a prompt of 1,200 words arrives',
@@ -221,6 +222,12 @@ export const cases = {
       'gap meanwhile, median': seconds(),
     },
     measures: [long_prompt_arrives],
+    note:
+      'By default the gap between two tokens is to stay near 4 times what it is without prompts, here a quarter of a ' +
+      'second, and a step of that length has room for some 20 tokens of the prompt. A fifth of each step is the ' +
+      "streams' own. The rest costs more for each token than in llama-server's batches of 512: llama.cpp computes " +
+      'attention in tiles only from 64 rows on. With a longer target the prompt is sooner done, and the gaps are still ' +
+      'a small part of those without one.',
   },
   d: {
     title: 'Four streams of 300 tokens whose total exceeds a cache of 768 cells',

@@ -112,7 +112,7 @@ ${table(key, entry)}
 
 Model ${one.model}; ${entry.rounds} rounds on ${entry.date}${disturbed(entry)}. Drover: OLLAMA_NUM_PARALLEL=${one.settings.drover.places},
 OLLAMA_CONTEXT_LENGTH=${one.settings.drover.context}. llama-server: \`${one.settings.llama.join(' ')}\`.
-`,
+${one.note === undefined ? '' : `\n${one.note}\n`}`,
     );
   }
   return parts.join('\n');
