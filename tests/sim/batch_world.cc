@@ -208,16 +208,16 @@ void BatchWorld::check_step(const Step& step) {
   for (const Row& row : step.rows) stream_rows += row.output && rows_of[row.slot] == 1;
   const int prompt_rows = static_cast<int>(step.rows.size()) - stream_rows;
 
-  bool any_stream = false;
+  bool any_pace = false;
   for (Request& request : requests_) {
     const int parked = scheduler_.stats(request.id).parked;
     const bool in_step = std::find(step.output_of.begin(), step.output_of.end(), request.id) != step.output_of.end();
     counts_.parked += parked - request.parked;
     if (std::exchange(request.parked, parked) != parked) request.streams = false;
     if (request.streams && !in_step) fail(fmt::format("stream {} gets no token", request.id.value));
-    any_stream |= request.streams;
+    any_pace |= request.streams && request.outputs > 1;
   }
-  if (any_stream && prompt_rows > scheduler_.view().step_budget) {
+  if (any_pace && prompt_rows > scheduler_.view().step_budget) {
     fail(fmt::format("{} prompt tokens, budget {}", prompt_rows, scheduler_.view().step_budget));
   }
 }
@@ -262,6 +262,7 @@ void BatchWorld::take_output(const Step& step, std::size_t output, std::vector<S
   sampled.push_back({.request = id, .token = token, .end = end});
   if (!end) request->tokens.push_back(token);
   request->streams = true;
+  ++request->outputs;
   request->progress_step = steps_;
 }
 

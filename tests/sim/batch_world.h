@@ -63,6 +63,7 @@ class BatchWorld {
     std::vector<Token> tokens;  // what they must be
     int tokens_max = 0;         // it ends when it has so many
     bool streams = false;       // it had an output since it was last taken out of the stream
+    int outputs = 0;            // in all; from the second on its pace counts
     int parked = 0;
     std::int64_t progress_step = 0;  // it was the oldest, or had an output
   };
