@@ -147,7 +147,7 @@ async function measure(key, options, models, results) {
           (entry.values[row][column] ??= [])[seed] = values[row] ?? null;
         }
         const shown = Object.entries(values).map(([row, value]) => `${row} ${value.toPrecision(3)}`);
-        say(`  round ${seed + 1}, ${columns[column]}: ${shown.join('; ')}`);
+        if (shown.length > 0) say(`  round ${seed + 1}, ${columns[column]}: ${shown.join('; ')}`);
       }
       entry.rounds++;
     }

@@ -1,7 +1,7 @@
 // What is measured. A case starts servers with the settings that suit it, and measures each with the same prompts.
 //
-// Each of `measures` is (client, words) => {row: value}; the servers take turns at it, so that what is compared lies close
-// together in time. `rows` says what each value is: the unit, and the line that Drover is held to.
+// Each of `measures` is (client, words) => {row: value}; the servers take turns at it, so that what is compared lies
+// close together in time. `rows` says what each value is: the unit, and the line that Drover is held to.
 // `words(count, salt)`: the same random words for all servers, others in each round and for each salt.
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const user = (content) => [{ role: 'user', content }];

@@ -83,8 +83,8 @@ export function report({ about = {}, cases: measured }) {
 
 \`./dev bench\` has written this page; its figures are in results.json. Both servers are built from the same llama.cpp
 (${about.llama ?? '?'}) with the same options, read the same model file, have as large a KV cache, and are driven by one
-client over the same endpoint, \`POST /v1/chat/completions\`, with the same prompts, at temperature 0.8. They take turns, so
-never two compute at the same time. A figure is the median of the rounds, with the lowest and the highest beside it;
+client over the same endpoint, \`POST /v1/chat/completions\`, with the same prompts, at temperature 0.8. They take
+turns, so never two compute at the same time. A figure is the median of the rounds, with the lowest and the highest beside it;
 the ratio, Drover's figure over llama-server's, is taken in each round, and its median shown: the machine's own speed
 changes from one minute to the next.
 

@@ -70,9 +70,8 @@ struct Sampler::Parts {
     candidates.clear();
     for (std::size_t id = 0; id < count; ++id) candidates.push_back({static_cast<llama_token>(id), logits[id], 0.0f});
     std::make_heap(candidates.begin(), candidates.end(), logit_greater);
-    for (std::size_t id = count; id < size; ++id) {
-      id = skip_low(logits, id, size, candidates.front().logit);
-      if (id == size) break;
+    const auto next = [&](std::size_t from) { return skip_low(logits, from, size, candidates.front().logit); };
+    for (std::size_t id = next(count); id < size; id = next(id + 1)) {
       std::pop_heap(candidates.begin(), candidates.end(), logit_greater);
       candidates.back() = {static_cast<llama_token>(id), logits[id], 0.0f};
       std::push_heap(candidates.begin(), candidates.end(), logit_greater);

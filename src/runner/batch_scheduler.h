@@ -59,7 +59,7 @@ struct SchedulerView {
   int cells_kept = 0;    // held only by kept prefixes
   int cells_saved = 0;   // in plain memory
   int parked = 0;        // sequences that are parked now
-  int step_budget = 0;   // prompt tokens that the next step may hold while somebody generates; 0 in a step to measure
+  int step_budget = 0;   // prompt tokens that the next step may hold while a stream has a pace; 0 in a step to measure
 };
 
 class BatchScheduler {

@@ -7,13 +7,13 @@ namespace {
 
 constexpr int kPromptTokensMin = 8;     // prompts go on however slow the steps are
 constexpr int kPromptTokensFirst = 32;  // before anything is measured
-constexpr int kAloneTokensMin = 16;     // the same while nobody generates
+constexpr int kAloneTokensMin = 16;     // the same while no stream has a pace
 constexpr int kAloneTokensFirst = 64;
 constexpr int kRowsMultiple = 4;       // the engine's matrix products work on so many rows at a time
 constexpr int kTokensToLearnFrom = 8;  // a step with fewer prompt tokens says little about their cost
 constexpr double kGapOverAlone = 4;
-// Of a step while nobody generates. Where steps are so slow, more rows in each make none of them cheaper; and this is
-// what a new request waits for, and what is lost of a prompt that is cancelled.
+// Of a step while no stream has a pace. Where steps are so slow, more rows in each make none of them cheaper; and this
+// is what a new request waits for, and what is lost of a prompt that is cancelled.
 constexpr double kAloneStepSeconds = 1.5;
 constexpr double kWeightOfNew = 0.25;  // of a new measurement, against all before
 // Steps without prompt tokens, made only to measure, are at least so far apart ...

@@ -1,7 +1,7 @@
-// How many prompt tokens a step may hold: while streams generate, so that the time between two tokens of a stream stays
-// near its target; while none does, so that a step ends soon enough for those who come or leave meanwhile. Learned from
-// measured steps: a step takes what the streams take alone, and a part for each prompt token. Pure; the scheduler's
-// thread owns it.
+// How many prompt tokens a step may hold: while streams have a pace, so that the time between two tokens of a stream
+// stays near its target; while none has, so that a step ends soon enough for those who come or leave meanwhile. Learned
+// from measured steps: a step takes what the streams take alone, and a part for each prompt token. Pure; the
+// scheduler's thread owns it.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ class StepBudget {
   // Prompt tokens for a step with `generating` > 0 tokens of streams, and parts of so many prompts. 0 now and then, for
   // one step: to measure what the streams take alone, where that is not known.
   int prompt_tokens(int generating, int prompts) const;
-  // Prompt tokens for a step while nobody generates: as many as take 1.5 seconds.
+  // Prompt tokens for a step while no stream has a pace: as many as take 1.5 seconds.
   int prompt_tokens_alone() const;
   // A step with so many tokens of streams and of prompts took so long.
   void observe(int generating, int prompt, Duration took);
