@@ -1,7 +1,9 @@
 # The pinned llama.cpp, as the imported target drover_llama.
 #
-# It is fetched and built once per machine and configuration, under DROVER_CACHE_DIR (default ~/.cache/drover), and
-# shared by all presets: sanitizers cover Drover's own code and not the engine.
+# DROVER_ENGINE=prebuilt takes the libraries that npm's package of the release holds: one build with a variant of the
+# kernels for each kind of processor, chosen when a runner starts. DROVER_ENGINE=source builds the release for this
+# machine's processor. Either is fetched and built once per machine, under DROVER_CACHE_DIR (default ~/.cache/drover),
+# and shared by all presets: sanitizers cover Drover's own code and not the engine.
 
 set(DROVER_ENGINE_VERSION "v0.5.0")
 
@@ -12,17 +14,63 @@ elseif(DEFINED ENV{XDG_CACHE_HOME})
 else()
   set(engine_cache $ENV{HOME}/.cache/drover)
 endif()
+
+function(fetch_engine part destination)
+  execute_process(COMMAND ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/fetch_engine.sh ${part} ${destination} RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "llama.cpp (${part}) could not be fetched; the reason is above")
+  endif()
+endfunction()
+
+# The npm package names platforms so.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  set(engine_platform linux-x64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  set(engine_platform linux-arm64)
+else()
+  set(engine_platform "")
+endif()
+if(DROVER_ENGINE STREQUAL "prebuilt" AND (NOT engine_platform OR DROVER_LLAMA_CPP_DIR))
+  message(STATUS "No prebuilt engine for ${CMAKE_SYSTEM_PROCESSOR} or another source tree: it is built from source")
+  set(DROVER_ENGINE source)
+endif()
+
 file(MAKE_DIRECTORY ${engine_cache})
 file(LOCK ${engine_cache}/lock TIMEOUT 3600)
-
 if(DROVER_LLAMA_CPP_DIR)
   set(engine_source ${DROVER_LLAMA_CPP_DIR})
 else()
   set(engine_source ${engine_cache}/llama.cpp-${DROVER_ENGINE_VERSION})
-  execute_process(COMMAND ${CMAKE_CURRENT_LIST_DIR}/fetch_engine.sh ${engine_source} COMMAND_ERROR_IS_FATAL ANY)
+  fetch_engine(source ${engine_source})
+endif()
+if(DROVER_ENGINE STREQUAL "prebuilt")
+  set(engine_prebuilt ${engine_cache}/llama.cpp-${DROVER_ENGINE_VERSION}-${engine_platform})
+  fetch_engine(${engine_platform} ${engine_prebuilt})
 endif()
 file(LOCK ${engine_cache}/lock RELEASE)
 
+add_library(drover_llama INTERFACE)
+target_include_directories(
+  drover_llama SYSTEM INTERFACE ${engine_source}/include ${engine_source}/ggml/include ${engine_source}/ggml/src ${engine_source}/common
+                                ${engine_source}/vendor ${engine_source}/src)
+# What the libraries say of themselves, according to their source; compared when a program starts.
+function(engine_version file prefix out)
+  set(parts "")
+  foreach(part MAJOR MINOR PATCH)
+    file(STRINGS ${file} line REGEX "^set\\(${prefix}_VERSION_${part} ")
+    string(REGEX REPLACE "[^0-9]" "" number "${line}")
+    list(APPEND parts ${number})
+  endforeach()
+  list(JOIN parts "." version)
+  set(${out} ${version} PARENT_SCOPE)
+endfunction()
+engine_version(${engine_source}/CMakeLists.txt LLAMA engine_llama_version)
+engine_version(${engine_source}/ggml/CMakeLists.txt GGML engine_ggml_version)
+target_compile_definitions(
+  drover_llama INTERFACE DROVER_ENGINE_VERSION="${DROVER_ENGINE_VERSION}" DROVER_LLAMA_VERSION="${engine_llama_version}"
+                         DROVER_GGML_VERSION="${engine_ggml_version}")
+
+# A build of the source for this machine is right for this machine only: its processor is part of the key.
 set(engine_options
     -DCMAKE_BUILD_TYPE=Release
     # Its warnings, thousands of lines of them, are for its developers.
@@ -30,51 +78,50 @@ set(engine_options
     -DCMAKE_CXX_FLAGS=-w
     -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}
     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+    -DBUILD_SHARED_LIBS=OFF
+    -DGGML_NATIVE=ON
     -DLLAMA_BUILD_COMMON=ON
     -DLLAMA_OPENSSL=OFF
     -DLLAMA_BUILD_TESTS=OFF
     -DLLAMA_BUILD_TOOLS=OFF
     -DLLAMA_BUILD_EXAMPLES=OFF
     -DLLAMA_BUILD_SERVER=OFF
-    -DLLAMA_BUILD_APP=OFF)
-if(DROVER_PORTABLE)
-  list(APPEND engine_options -DBUILD_SHARED_LIBS=ON -DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON)
-  set(engine_kind portable)
-else()
-  list(APPEND engine_options -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=ON)
-  # A build for this machine is right for this machine only: its CPU is part of the key.
-  file(STRINGS /proc/cpuinfo engine_cpu REGEX "^(flags|model name)" LIMIT_COUNT 2)
-  set(engine_kind native)
-endif()
-string(SHA256 engine_key "${engine_source};${engine_options};${CMAKE_CXX_COMPILER_VERSION};${engine_cpu}")
+    -DLLAMA_BUILD_APP=OFF
+    -DCMAKE_PROJECT_INCLUDE=${CMAKE_CURRENT_LIST_DIR}/engine_flags.cmake)
+file(STRINGS /proc/cpuinfo engine_cpu REGEX "^(flags|model name|Features)" LIMIT_COUNT 2)
+file(SHA256 ${CMAKE_CURRENT_LIST_DIR}/engine_flags.cmake engine_flags)
+string(SHA256 engine_key "${engine_source};${engine_options};${engine_flags};${CMAKE_CXX_COMPILER_VERSION};${engine_cpu}")
 string(SUBSTRING ${engine_key} 0 12 engine_key)
-set(engine_build ${engine_cache}/engine-${engine_kind}-${engine_key})
+set(engine_build ${engine_cache}/engine-source-${engine_key})
 
-file(LOCK ${engine_build}.lock GUARD FILE TIMEOUT 3600)
-if(NOT EXISTS ${engine_build}/built OR DROVER_LLAMA_CPP_DIR)
-  message(STATUS "Building llama.cpp ${DROVER_ENGINE_VERSION} (${engine_kind}), once per machine: some minutes")
-  execute_process(COMMAND ${CMAKE_COMMAND} -S ${engine_source} -B ${engine_build} -G Ninja ${engine_options}
-                  OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
-  execute_process(COMMAND ${CMAKE_COMMAND} --build ${engine_build} COMMAND_ERROR_IS_FATAL ANY)
-  file(TOUCH ${engine_build}/built)
-endif()
-
-add_library(drover_llama INTERFACE)
-target_include_directories(
-  drover_llama SYSTEM INTERFACE ${engine_source}/include ${engine_source}/ggml/include ${engine_source}/common
-                                ${engine_source}/vendor ${engine_source}/src)
-target_compile_definitions(drover_llama INTERFACE DROVER_ENGINE_VERSION="${DROVER_ENGINE_VERSION}")
-if(DROVER_PORTABLE)
-  # The CPU variants are plug-ins that are searched beside the executable.
-  target_compile_definitions(drover_llama INTERFACE DROVER_PORTABLE)
-  file(GLOB engine_libraries ${engine_build}/bin/*.so*)
-  file(COPY ${engine_libraries} DESTINATION ${CMAKE_BINARY_DIR})
-  target_link_directories(drover_llama INTERFACE ${engine_build}/bin)
-  target_link_libraries(drover_llama INTERFACE llama-common ${engine_build}/common/libllama-common-base.a llama ggml ggml-base Threads::Threads)
-  set(CMAKE_BUILD_RPATH "\$ORIGIN")
-  set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
-  set(CMAKE_INSTALL_RPATH "\$ORIGIN")
+if(DROVER_ENGINE STREQUAL "prebuilt")
+  # Program and libraries lie beside each other; nothing is searched anywhere else.
+  set(engine_folder ${CMAKE_BINARY_DIR}/engine)
+  file(GLOB engine_libraries ${engine_prebuilt}/lib*.so)
+  file(COPY ${engine_libraries} DESTINATION ${engine_folder})
+  target_link_libraries(
+    drover_llama
+    INTERFACE ${engine_folder}/libllama-common.so
+              ${engine_folder}/libllama.${DROVER_ENGINE_VERSION}.so
+              ${engine_folder}/libggml.${DROVER_ENGINE_VERSION}.so
+              ${engine_folder}/libggml-base.so
+              # The engine's libraries search the current directory for libraries that are not loaded yet. So the
+              # program itself needs all of them, and has loaded them by then.
+              "-Wl,--push-state,--no-as-needed,-lstdc++,-lm,-lgcc_s,--pop-state"
+              Threads::Threads
+              ${CMAKE_DL_LIBS})
+  target_compile_definitions(drover_llama INTERFACE DROVER_ENGINE_PREBUILT)
+  set(CMAKE_BUILD_RPATH ${engine_folder})
 else()
+  file(LOCK ${engine_build}.lock GUARD FILE TIMEOUT 3600)
+  if(NOT EXISTS ${engine_build}/built OR DROVER_LLAMA_CPP_DIR)
+    message(STATUS "Building llama.cpp ${DROVER_ENGINE_VERSION} from source, once per machine: some minutes")
+    # Threads are Drover's in either engine (docs/adr/0017-threads.md), so there is no OpenMP here.
+    execute_process(COMMAND ${CMAKE_COMMAND} -S ${engine_source} -B ${engine_build} -G Ninja ${engine_options} -DGGML_OPENMP=OFF
+                    OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+    execute_process(COMMAND ${CMAKE_COMMAND} --build ${engine_build} COMMAND_ERROR_IS_FATAL ANY)
+    file(TOUCH ${engine_build}/built)
+  endif()
   target_link_libraries(
     drover_llama
     INTERFACE ${engine_build}/common/libllama-common.a
@@ -89,7 +136,7 @@ else()
               ${CMAKE_DL_LIBS})
 endif()
 
-# The engine's own server, from the same source and with the same options, to measure against: ./dev bench builds it.
+# The engine's own server to measure against, from the same source, as its own build makes it: ./dev bench builds it.
 # llama.cpp's unused tools and the pages for browsers, which it would download, are left out.
 add_custom_target(
   llama_server

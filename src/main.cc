@@ -5,10 +5,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/log.h"
 #include "cli/serve.h"
+#include "engine/engine_library.h"
 #include "engine/quantize.h"
 #include "runner/runner.h"
 
@@ -27,7 +29,18 @@ int run(int argc, char** argv) {
   app.add_flag("-v,--version", version, "Show version information");
 
   CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
-  serve->callback([&] { exit_code = drover::cli::serve(own_executable()); });
+  serve->callback([&] {
+    const auto engine = drover::inspect_engine(drover::wanted_variant());
+    if (!engine) {
+      fmt::print(stderr, "Error: {}\n", engine.error().message);
+      exit_code = 1;
+      return;
+    }
+    std::vector<std::string> lines = {engine->line()};
+    for (const std::string& why : engine->unloadable)
+      lines.push_back("a variant of the engine cannot be loaded: " + why);
+    exit_code = drover::cli::serve(own_executable(), lines);
+  });
 
   drover::cli::add_client_commands(app, exit_code);
 

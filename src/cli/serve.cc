@@ -235,13 +235,14 @@ class ServerLife {
 
 }  // namespace
 
-int serve(const std::string& executable) {
+int serve(const std::string& executable, const std::vector<std::string>& engine) {
   const auto settings = read_settings([](const char* name) -> const char* { return std::getenv(name); });
   if (!settings) {
     fmt::print(stderr, "Error: {}\n", settings.error().message);
     return 1;
   }
   set_up_server_log(settings->log_format, settings->debug);
+  for (const std::string& line : engine) spdlog::info("{}", line);
   ::signal(SIGPIPE, SIG_IGN);
   ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
   const http::ServerLimits limits = server_limits(*settings, raise_descriptor_limit());

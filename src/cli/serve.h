@@ -2,9 +2,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace drover::cli {
 
-// `executable`: this program, which is started again for each runner. Returns the exit code.
-int serve(const std::string& executable);
+// `executable`: this program, which is started again for each runner. `engine`: lines about the engine, for the log.
+// Returns the exit code.
+int serve(const std::string& executable, const std::vector<std::string>& engine);
+
 }  // namespace drover::cli

@@ -1,6 +1,8 @@
 // The built-in model, for the tests of this folder: loaded once per process.
 #pragma once
 
+#include "base/check.h"
+#include "engine/engine_library.h"
 #include "engine/grammar_cache.h"
 #include "engine/llama_model.h"
 
@@ -8,7 +10,7 @@ namespace drover {
 
 inline const LlamaModel& cria() {
   static const std::unique_ptr<LlamaModel> model = [] {
-    LlamaModel::initialize_backends();
+    DROVER_CHECK(initialize_engine().ok());
     auto loaded = LlamaModel::load({.path = DROVER_CRIA, .adapter_paths = {}, .on_progress = {}});
     return std::move(*loaded);
   }();

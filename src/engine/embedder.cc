@@ -9,7 +9,6 @@
 #include <string>
 
 #include "base/check.h"
-#include "common.h"
 #include "engine/context_memory.h"
 
 namespace drover {
@@ -59,8 +58,7 @@ llama_context_params context_params(const LlamaModel& model, const EmbedderOptio
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(pooling.in_pieces() ? options.batch_tokens : largest);
   const bool has_state = llama_model_is_recurrent(model.get()) || llama_model_is_hybrid(model.get());
   params.n_seq_max = has_state ? kBatchInputsWithState : kBatchInputs;
-  const int threads = options.threads > 0 ? options.threads : common_cpu_get_num_math();
-  params.n_threads = params.n_threads_batch = threads;
+  params.n_threads = params.n_threads_batch = thread_count(options.threads);
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.pooling_type = pooling.type;
   params.embeddings = true;
@@ -104,7 +102,7 @@ Result<std::unique_ptr<Embedder>> Embedder::create(const LlamaModel& model, cons
   if (llama_get_memory(embedder->context_) == nullptr || !pooling.in_pieces()) {
     embedder->context_length_ = std::min(options.context_length, embedder->step_tokens_);
   }
-  embedder->threads_ = params.n_threads;
+  embedder->threads_ = std::make_unique<ComputeThreads>(embedder->context_, options.threads);
   embedder->dimensions_ = llama_model_n_embd_out(model.get());
   llama_set_abort_callback(embedder->context_, on_node_computed, embedder.get());
   const Token first = 0;
@@ -133,8 +131,8 @@ void Embedder::truncate(std::vector<Token>& tokens, int tokens_max) const {
 
 Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input> inputs) {
   DROVER_CHECK(!inputs.empty() && static_cast<int>(inputs.size()) <= batch_inputs_);
-  const int threads = std::max(threads_ / std::max(sharers_.load(std::memory_order_relaxed), 1), 1);
-  if (llama_n_threads(context_) != threads) llama_set_n_threads(context_, threads, threads);
+  const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
+  threads_->use(std::max(threads_->max() / sharers, 1));
   // Each call starts with an empty memory; encoders have none.
   if (llama_memory_t memory = llama_get_memory(context_); memory != nullptr) llama_memory_clear(memory, false);
   std::vector<Row> rows;

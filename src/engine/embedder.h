@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/compute_threads.h"
 #include "engine/engine.h"
 #include "engine/llama_model.h"
 
@@ -34,8 +35,8 @@ class Embedder {
   int context_length() const { return context_length_; }  // may be less than was asked for
   int batch_tokens_max() const { return batch_tokens_; }
   int batch_inputs_max() const { return batch_inputs_; }
-  int dimensions() const { return dimensions_; }  // of every vector
-  int threads() const { return threads_; }        // that it was given
+  int dimensions() const { return dimensions_; }   // of every vector
+  int threads() const { return threads_->max(); }  // that it was given
 
   // As LlamaEngine's: from the next computation on it takes its part of its threads. Any thread.
   void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
@@ -67,7 +68,7 @@ class Embedder {
   int batch_inputs_ = 0;
   int step_tokens_ = 0;  // an input with more of them is computed in pieces
   int dimensions_ = 0;
-  int threads_ = 0;
+  std::unique_ptr<ComputeThreads> threads_;
   std::atomic<int> sharers_{1};
   std::atomic<std::uint64_t> progress_{0};
 };

@@ -5,13 +5,16 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/check.h"
+#include "engine/engine_library.h"
+
 namespace drover {
 namespace {
 
 class EmbedderTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    LlamaModel::initialize_backends();
+    DROVER_CHECK(initialize_engine().ok());
     ModelOptions options;
     options.path = DROVER_CRIA;
     auto loaded = LlamaModel::load(options);

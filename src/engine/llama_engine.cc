@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "common.h"
 #include "engine/context_memory.h"
+#include "engine/engine_log.h"
 
 namespace drover {
 namespace {
@@ -38,8 +39,7 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
   params.n_seq_max = static_cast<std::uint32_t>(options.places);
   params.n_outputs_max = static_cast<std::uint32_t>(options.places);
-  const int threads = options.threads > 0 ? options.threads : common_cpu_get_num_math();
-  params.n_threads = params.n_threads_batch = threads;
+  params.n_threads = params.n_threads_batch = thread_count(options.threads);
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.type_k = params.type_v = cache_type(options.kv_cache_type);
   params.kv_unified = true;
@@ -82,7 +82,7 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
       return internal("unable to apply the adapter");
     }
   }
-  engine->threads_ = engine->threads_max_ = llama_n_threads_batch(engine->context_);
+  engine->threads_ = std::make_unique<ComputeThreads>(engine->context_, options.threads);
   engine->work_of_row_ = llama_model_n_params(model.get());
   if (auto probed = engine->probe_memory(model, options); !probed) return std::move(probed).error();
   engine->batch_ =
@@ -121,7 +121,7 @@ bool LlamaEngine::on_node_computed(void* engine) {
   auto& self = *static_cast<LlamaEngine*>(engine);
   self.progress_.fetch_add(1, std::memory_order_relaxed);
   const bool abort = self.abort_.load(std::memory_order_relaxed);
-  if (abort) LlamaModel::expect_errors(true);  // it is not worth a line in the log that llama.cpp does as it is told
+  if (abort) expect_engine_errors(true);  // it is not worth a line in the log that llama.cpp does as it is told
   return abort;
 }
 
@@ -219,7 +219,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   } catch (const std::exception& error) {
     spdlog::error("a step failed: {}", error.what());
   }
-  LlamaModel::expect_errors(false);
+  expect_engine_errors(false);
   if (status != 0 && shadow_ > 0) drop_shadow_of(rows);
   progress_.fetch_add(1, std::memory_order_relaxed);
   switch (status) {
@@ -237,10 +237,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
 void LlamaEngine::use_threads(std::size_t rows) {
   const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
   const bool alone = rows * work_of_row_ < kWorkToShare;
-  const int threads = alone ? 1 : std::max(threads_max_ / sharers, 1);
-  if (threads == threads_) return;
-  llama_set_n_threads(context_, threads, threads);
-  threads_ = threads;
+  threads_->use(alone ? 1 : std::max(threads_->max() / sharers, 1));
 }
 
 // llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.

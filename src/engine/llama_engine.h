@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "engine/compute_threads.h"
 #include "engine/engine.h"
 #include "engine/llama_model.h"
 
@@ -48,7 +49,7 @@ class LlamaEngine final : public Engine {
   // So many runners compute at this moment, this one included: from the next step on it takes its part of the threads
   // that it was given. Any thread.
   void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
-  int threads() const { return threads_; }  // that a step is computed on; engine thread
+  int threads() const { return threads_->used(); }  // that a step is computed on; engine thread
 
   // Weights, KV and compute buffers, and what may be saved.
   std::uint64_t memory_bytes() const;
@@ -76,8 +77,7 @@ class LlamaEngine final : public Engine {
   int first_ = 0;  // llama.cpp's sequence for slot s is first_ + s
   // Not 0: each cell of slot s is held by sequence s + shadow_ as well, see create().
   int shadow_ = 0;
-  int threads_ = 1;
-  int threads_max_ = 1;
+  std::unique_ptr<ComputeThreads> threads_;
   std::uint64_t work_of_row_ = 0;  // multiplications
   std::atomic<int> sharers_{1};
   static bool on_node_computed(void* engine);  // whether to abort

@@ -1,46 +1,13 @@
 #include "engine/llama_model.h"
 
-#include <ggml-backend.h>
 #include <llama.h>
-#include <spdlog/spdlog.h>
 
-#include <atomic>
-#include <mutex>
+#include <algorithm>
 
-#include "common.h"
-#include "log.h"
+#include "engine/engine_log.h"
 
 namespace drover {
 namespace {
-
-// llama.cpp explains a failed load in its log only, so the last error line is kept for the message.
-std::atomic<bool> errors_expected{false};
-std::mutex last_error_mutex;
-std::string last_error;
-
-void on_llama_log(ggml_log_level level, const char* text, void*) {
-  std::string_view line = text;
-  while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.remove_suffix(1);
-  if (line.empty() || line == ".") return;
-  switch (level) {
-    case GGML_LOG_LEVEL_ERROR: {
-      const std::lock_guard lock(last_error_mutex);
-      last_error = line;
-      spdlog::log(errors_expected ? spdlog::level::debug : spdlog::level::err, "llama.cpp: {}", line);
-      break;
-    }
-    case GGML_LOG_LEVEL_WARN:
-      spdlog::debug("llama.cpp: {}", line);
-      break;
-    default:
-      spdlog::trace("llama.cpp: {}", line);
-  }
-}
-
-std::string take_last_error() {
-  const std::lock_guard lock(last_error_mutex);
-  return std::exchange(last_error, {});
-}
 
 bool on_llama_progress(float fraction, void* callback) {
   return (*static_cast<const std::function<bool(float)>*>(callback))(fraction);
@@ -48,24 +15,12 @@ bool on_llama_progress(float fraction, void* callback) {
 
 }  // namespace
 
-void LlamaModel::expect_errors(bool expected) {
-  errors_expected = expected;
-}
-
-void LlamaModel::initialize_backends() {
-  llama_log_set(on_llama_log, nullptr);
-  common_log_set_verbosity_thold(-1);  // what llama-common itself logs is of no use to an operator
-#ifdef DROVER_PORTABLE
-  ggml_backend_load_all();
-#endif
-  llama_backend_init();
-}
-
 Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options) {
-  take_last_error();
+  take_last_engine_error();
   llama_model_params params = llama_model_default_params();
   params.n_gpu_layers = options.gpu_layers;
   params.main_gpu = options.main_gpu;
+  params.use_extra_bufts = options.packed_weights;
   params.load_mode = options.use_mmap ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
   if (options.on_progress) {
     params.progress_callback = on_llama_progress;
@@ -80,7 +35,7 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options
     model->model_ = llama_model_load_from_splits(paths.data(), paths.size(), params);
   }
   if (model->model_ == nullptr) {
-    const std::string reason = take_last_error();
+    const std::string reason = take_last_engine_error();
     return internal("unable to load model: " + (reason.empty() ? options.path : reason));
   }
   model->vocabulary_ = llama_model_get_vocab(model->model_);
@@ -89,7 +44,7 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options
                     llama_vocab_fim_mid(model->vocabulary_)};
   for (const std::string& path : options.adapter_paths) {
     llama_adapter_lora* adapter = llama_adapter_lora_init(model->model_, path.c_str());
-    if (adapter == nullptr) return internal("unable to load adapter: " + take_last_error());
+    if (adapter == nullptr) return internal("unable to load adapter: " + take_last_engine_error());
     model->adapters_.push_back(adapter);  // freed with the model
   }
   return model;

@@ -26,6 +26,7 @@ struct ModelOptions {
   int gpu_layers = -1;                          // -1: as many as fit
   int main_gpu = 0;
   bool use_mmap = true;
+  bool packed_weights = true;                   // weights may be stored in layouts for the fastest kernels
   std::function<bool(float)> on_progress = {};  // 0 to 1; false stops the load
 };
 
@@ -39,12 +40,8 @@ struct InfillTokens {
 
 class LlamaModel {
  public:
-  // Prepares llama.cpp for this process: back ends, and its log, which goes to spdlog. Once, before any load().
-  static void initialize_backends();
-  // While true, what llama.cpp logs as errors is of no interest: it was told to abort. Any thread.
-  static void expect_errors(bool expected);
-
-  // Error: kInternal with the reason that llama.cpp logged.
+  // A variant of the engine is in use (engine/engine_library.h). Error: kInternal with the reason that llama.cpp
+  // logged.
   static Result<std::unique_ptr<LlamaModel>> load(const ModelOptions& options);
   ~LlamaModel();
 

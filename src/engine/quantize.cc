@@ -18,6 +18,8 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/engine_library.h"
+
 namespace drover {
 namespace {
 
@@ -89,8 +91,11 @@ int run_quantize(const QuantizeArguments& arguments) {
 
   Progress progress;
   for (const std::string& source : arguments.sources) read_sizes(source, progress);
+  if (auto ready = initialize_engine(); !ready) {
+    std::printf("failed %s\n", ready.error().message.c_str());
+    return 1;
+  }
   llama_log_set(on_log, &progress);
-  llama_backend_init();
   llama_model_quantize_params params = llama_model_quantize_default_params();
   params.ftype = static_cast<llama_ftype>(arguments.file_type);
   if (llama_model_quantize(arguments.sources.front().c_str(), arguments.target.c_str(), &params) == 0) return 0;

@@ -223,32 +223,4 @@ std::vector<TokenProbability> Sampler::likeliest(const float* logits, int vocabu
   return result;
 }
 
-namespace {
-
-void run(SampleTask& task) {
-  try {
-    task.token = task.sampler->sample(task.logits);
-  } catch (const std::exception& error) {
-    task.error = error.what();
-  }
-}
-
-}  // namespace
-
-void sample_all(std::span<SampleTask> tasks, int threads) {
-  const auto costly = [](const SampleTask& task) { return task.sampler->is_costly(); };
-#ifdef __SANITIZE_THREAD__
-  const bool alone = true;  // ThreadSanitizer does not know how OpenMP's threads hand work to each other
-#else
-  const bool alone = threads < 2 || std::count_if(tasks.begin(), tasks.end(), costly) < 2;
-#endif
-  if (alone) {
-    for (SampleTask& task : tasks) run(task);
-    return;
-  }
-  // The same team size as llama.cpp's: another one would make OpenMP end and start threads in each step.
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::size_t i = 0; i < tasks.size(); ++i) run(tasks[i]);
-}
-
 }  // namespace drover

@@ -62,16 +62,4 @@ class Sampler {
   std::unique_ptr<Parts> parts_;
 };
 
-// One sequence's part of a step.
-struct SampleTask {
-  Sampler* sampler = nullptr;
-  const float* logits = nullptr;
-  Token token = 0;
-  std::string error;  // not empty: sampling failed, as when a grammar has run into a dead end
-};
-
-// Samples all tasks, side by side on `threads` threads where that pays. The threads are those that llama.cpp computes
-// on, so none are woken for it and none compete. To be called by the thread that calls Engine::decode.
-void sample_all(std::span<SampleTask> tasks, int threads);
-
 }  // namespace drover

@@ -12,6 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
+#include "engine/engine_library.h"
+
 namespace drover {
 namespace {
 
@@ -111,7 +114,7 @@ void set_weights(ggml_tensor* tensor, void*) {
 }  // namespace
 
 Result<std::unique_ptr<LlamaModel>> make_tiny_model(TinyKind kind) {
-  LlamaModel::initialize_backends();
+  DROVER_CHECK(initialize_engine().ok());
   const auto metadata = metadata_of(kind);
   const std::unique_ptr<llama_model, FreeModel> made(
       llama_model_init_from_user(metadata.get(), set_weights, nullptr, llama_model_default_params()));

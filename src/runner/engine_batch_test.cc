@@ -10,6 +10,8 @@
 #include <random>
 #include <set>
 
+#include "base/check.h"
+#include "engine/engine_library.h"
 #include "engine/llama_engine.h"
 #include "engine/tiny_model.h"
 #include "runner/batch_scheduler.h"
@@ -342,7 +344,7 @@ INSTANTIATE_TEST_SUITE_P(All, MemoryKinds,
                          [](const auto& named) { return std::string(named.param.name); });
 
 TEST(EngineBatch, CriaAnswersAsAlone) {
-  LlamaModel::initialize_backends();
+  DROVER_CHECK(initialize_engine().ok());
   auto model = LlamaModel::load({.path = DROVER_CRIA, .adapter_paths = {}, .on_progress = {}});
   ASSERT_TRUE(model.ok()) << model.error().message;
   run_worlds(**model, Precision::kUsual, 6, 400, 20);

@@ -144,7 +144,7 @@ void EngineLoop::sample(const Step& step, TimePoint now) {
     tasks_.push_back(
         {.sampler = job.sampler.get(), .logits = engine_.logits(static_cast<int>(row)), .token = 0, .error = {}});
   }
-  sample_all(tasks_, engine_.threads());
+  crew_.sample(tasks_, engine_.threads());
 
   sampled_.clear();
   ended_.clear();

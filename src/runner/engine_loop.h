@@ -12,6 +12,7 @@
 #include "base/mailbox.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_model.h"
+#include "engine/sample_crew.h"
 #include "runner/batch_scheduler.h"
 #include "runner/job.h"
 #include "runner/place_count.h"
@@ -65,6 +66,7 @@ class EngineLoop {
   std::vector<EngineMail> received_;
   std::unordered_map<RequestId, std::unique_ptr<EngineJob>> jobs_;
   std::unordered_map<RequestId, bool> announced_;  // read but not prepared yet; true: canceled meanwhile
+  SampleCrew crew_;
   std::vector<SampleTask> tasks_;
   std::vector<Sampled> sampled_;
   std::vector<std::pair<RequestId, pb::Finished::Reason>> ended_;

@@ -5,6 +5,8 @@
 
 #include <thread>
 
+#include "base/check.h"
+#include "engine/engine_library.h"
 #include "engine/grammar_cache.h"
 
 namespace drover {
@@ -13,7 +15,7 @@ namespace {
 class EngineLoopTest : public testing::Test {
  protected:
   void SetUp() override {
-    LlamaModel::initialize_backends();
+    DROVER_CHECK(initialize_engine().ok());
     auto model = LlamaModel::load({.path = DROVER_CRIA, .adapter_paths = {}, .on_progress = {}});
     ASSERT_TRUE(model.ok()) << model.error().message;
     model_ = std::move(*model);

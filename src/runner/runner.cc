@@ -14,6 +14,9 @@
 
 #include "engine/chat_template.h"
 #include "engine/embedder.h"
+#include "engine/engine_library.h"
+#include "engine/engine_log.h"
+#include "engine/kernel_check.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_model.h"
 #include "runner/embed_loop.h"
@@ -75,11 +78,24 @@ Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
   return {};
 }
 
+// Finds out what of the engine computes this model right here, and makes it the one in use.
+Result<Kernels> prepare_engine(const pb::Load& load) {
+  auto engine = inspect_engine(wanted_variant());
+  if (!engine) return std::move(engine).error();
+  for (const std::string& why : engine->unloadable) spdlog::debug("a variant of the engine cannot be loaded: {}", why);
+  std::vector<std::string> paths = {load.model_path()};
+  paths.insert(paths.end(), load.shard_paths().begin(), load.shard_paths().end());
+  return choose_kernels(engine->variants, paths);
+}
+
 Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChannel& channel) {
+  const auto kernels = prepare_engine(load);
+  if (!kernels) return kernels.error();
   ModelOptions options;
   options.path = load.model_path();
   options.shard_paths.assign(load.shard_paths().begin(), load.shard_paths().end());
   options.adapter_paths.assign(load.adapter_paths().begin(), load.adapter_paths().end());
+  options.packed_weights = kernels->packed;
   options.gpu_layers = load.gpu_layers();
   options.main_gpu = static_cast<int>(load.main_gpu());
   options.use_mmap = load.use_mmap();
@@ -174,9 +190,7 @@ template <typename Loop>
   std::_Exit(0);
 }
 
-// The engine stays on the thread that loaded it, this one. OpenMP keeps a team of threads for each thread that has ever
-// computed, and as soon as all of them are more than the processors, waits at each of a step's hundreds of barriers
-// sleeping instead of spinning.
+// The engine computes on this thread, which is one of its pool's.
 void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& channel) {
   Mailbox<pb::Generate> requests;
   Mailbox<EngineMail> engine_mail;
@@ -323,7 +337,7 @@ int run_runner(int descriptor) {
   pb::ToRunner first;
   if (!channel.read(first) || !first.has_load()) return 1;
   ::prctl(PR_SET_NAME, "drover-runner");
-  LlamaModel::initialize_backends();
+  set_up_engine_log();
   if (first.load().embedding()) return run_for_embeddings(first.load(), channel);
   auto loaded = load(first.load(), channel);
   if (!loaded) {

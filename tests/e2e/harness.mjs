@@ -203,13 +203,13 @@ export async function free_port() {
 
 export class Server {
   // env: settings beside the defaults. models: a folder to use (and to keep) instead of a fresh one. wrapper: a command
-  // that becomes the server, given its command line.
-  constructor({ env = {}, models, wrapper = [], port } = {}) {
+  // that becomes the server, given its command line. program: another file than the one that is tested.
+  constructor({ env = {}, models, wrapper = [], port, program = drover } = {}) {
     this.wanted_port = port; // of a server that takes the place of another
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-e2e-'));
     this.models = models ?? path.join(this.folder, 'models');
     this.settings = env;
-    this.command = [...wrapper, drover, 'serve'];
+    this.command = [...wrapper, program, 'serve'];
     this.stderr = '';
   }
 
