@@ -5,22 +5,26 @@
 // Without a case: all of them. In each round the servers take turns, so that never two compute at the same time, and
 // who begins changes; all get the same prompts. llama-server is started with the flags that suit it best, and, in the
 // first round only, also as Ollama starts it. --add keeps the rounds that were measured before and adds these;
-// --report measures nothing. Results are in bench/results.json; RESULTS.md and results.svg are made from it.
+// --report measures nothing. Results are in bench/results.json, which has a part for each kind of machine; RESULTS.md
+// and results.svg are made from it.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { cases, columns } from './versus/cases.mjs';
 import { chart } from './versus/chart.mjs';
-import { LoadWatch } from './versus/load.mjs';
+import { this_kind } from './versus/machine.mjs';
 import { make_models } from './versus/models.mjs';
 import { report } from './versus/report.mjs';
+import { read_results, results_of, write_results } from './versus/results.mjs';
 import { Drover, LlamaServer } from './versus/servers.mjs';
+import { bench_folder as folder, root } from './versus/setup.mjs';
+import { drover_binary, drover_version, llama_binary, llama_build } from './versus/setup.mjs';
+import { in_turn, undisturbed, warm_up } from './versus/turns.mjs';
+import { words_of } from './versus/words.mjs';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
-const root = fileURLToPath(new URL('..', import.meta.url));
+const here = path.join(root, 'bench');
 const say = (text) => console.log(text);
 const die = (text) => {
   console.error(`bench: ${text}`);
@@ -45,82 +49,16 @@ function parse(args) {
   return options;
 }
 
-// ---- the programs and the models
-
-const drover_binary = process.env.DROVER_BIN ?? path.join(root, 'build/release/drover');
-const llama_binary = process.env.LLAMA_SERVER_BIN ?? path.join(root, 'build/release/llama-server');
-const cache =
-  process.env.DROVER_CACHE_DIR ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'drover');
-const folder = path.join(cache, 'bench');
-
-function engine_source() {
-  const build = path.dirname(path.dirname(fs.realpathSync(llama_binary)));
-  const cached = fs.readFileSync(path.join(build, 'CMakeCache.txt'), 'utf8');
-  return /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(cached)[1];
-}
+// ---- measuring
 
 const start = (column, one, model) =>
   column.startsWith('drover')
-    ? Drover.start({ binary: drover_binary, folder, model, ...one.settings[column] })
+    ? Drover.start({ name: column, binary: drover_binary, folder, model, ...one.settings[column] })
     : LlamaServer.start({ binary: llama_binary, folder, model, flags: one.settings[column].map(String) });
 
-// ---- prompts
-
-// Words that are one token each in llama3's vocabulary.
-const vocabulary =
-  'apple river stone cloud garden window mountain paper silver music winter bridge candle forest letter market ocean ' +
-  'pencil queen rabbit story table train valley water yellow bread chair door earth fire glass house island jacket ' +
-  'kitchen lamp mirror night orange plate road snow tower uncle voice wheel year bird coat dream engine flower gold ' +
-  'hill ink jungle key leaf moon nest oil pearl rope';
-const word_list = vocabulary.split(' ');
-
-// A source of random words that depends on nothing but its name.
-function words_of(name) {
-  return (count, salt) => {
-    let state = 2166136261;
-    for (const character of `${name} ${salt}`) state = Math.imul(state ^ character.charCodeAt(0), 16777619);
-    const next = () => {
-      state = (state + 0x9e3779b9) | 0;
-      let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
-      mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-      return (mixed ^ (mixed >>> 15)) >>> 0;
-    };
-    return Array.from({ length: count }, () => word_list[next() % word_list.length]).join(' ');
-  };
-}
-
-// ---- measuring
-
-const others_max = 0.05; // of all processors, used by others: more, and a measurement does not count
-const retries = 1;
-
-const warm_up = (server) =>
-  server.client.chat([{ role: 'user', content: 'warm' }], { max_tokens: 8, stream: false }).done;
-
-// Measures once, and anew if others have used the processors meanwhile.
-async function undisturbed(part, client, column, name, entry) {
-  for (let attempt = 0; ; attempt++) {
-    const watch = new LoadWatch();
-    let values;
-    try {
-      values = await part(client, words_of(`${name} ${attempt}`));
-    } catch (error) {
-      say(`  ${columns[column]}: ${error.message}`);
-      return undefined;
-    }
-    const others = watch.others();
-    if (others <= others_max) return values;
-    say(`  ${columns[column]}: others used ${(100 * others).toFixed(0)} % of the processors`);
-    if (attempt === retries) {
-      entry.disturbed = (entry.disturbed ?? 0) + 1;
-      return values;
-    }
-  }
-}
-
-async function measure(key, options, models, results) {
+async function measure(key, options, models, found) {
   const one = cases[key];
-  const old = options.add ? results.cases[key] : undefined;
+  const old = options.add ? found.cases[key] : undefined;
   const entry = { rounds: old?.rounds ?? 0, values: old?.values ?? {}, disturbed: old?.disturbed ?? 0 };
   say(`\n-- ${key}: ${one.title}`);
   const servers = {};
@@ -128,17 +66,20 @@ async function measure(key, options, models, results) {
   try {
     for (const column of measured) {
       servers[column] = await start(column, one, models[one.model]);
-      await warm_up(servers[column]);
+      await warm_up(servers[column].client);
     }
+    found.about = about_this(found.about, servers.drover);
+    Object.assign(entry, { drover: found.about.drover, engine: found.about.engine });
     for (let round = 0; round < options.rounds; round++) {
       const seed = entry.rounds;
       const taken = round === 0 ? measured : measured.filter((column) => !column.startsWith('ollama'));
       const round_values = Object.fromEntries(taken.map((column) => [column, {}]));
       for (const [i, part] of one.measures.entries()) {
-        const begins = (seed + i) % taken.length;
-        for (const column of [...taken.slice(begins), ...taken.slice(0, begins)]) {
-          const values = await undisturbed(part, servers[column].client, column, `${key} ${seed}`, entry);
+        for (const column of in_turn(taken, seed + i)) {
+          const once = (attempt) => part(servers[column].client, words_of(`${key} ${seed} ${attempt}`));
+          const { values, disturbed } = await undisturbed(once, columns[column], say);
           Object.assign(round_values[column], values);
+          if (disturbed) entry.disturbed++;
         }
       }
       for (const [column, values] of Object.entries(round_values)) {
@@ -156,23 +97,25 @@ async function measure(key, options, models, results) {
   }
   entry.date = new Date().toISOString().slice(0, 10);
   entry.load_average = os.loadavg()[0];
-  results.cases[key] = entry;
+  found.cases[key] = entry;
 }
 
-function drover_version() {
-  const told = execFileSync(drover_binary, ['--version'], { encoding: 'utf8' });
-  return /version is (\S+)/.exec(told)[1];
-}
-
-function about_this() {
+// What is known of this machine and of both programs; of the one that does not run now, what was known before.
+function about_this(before, drover) {
   const git = (...args) =>
     execFileSync('git', ['-c', `safe.directory=${root}`, ...args], { cwd: root, encoding: 'utf8' }).trim();
-  return {
-    machine: `${os.cpus().length} cores of ${os.cpus()[0].model.trim()}, ${Math.round(os.totalmem() / 2 ** 30)} GiB`,
+  const about = {
+    ...this_kind(),
+    memory: `${Math.round(os.totalmem() / 2 ** 30)} GiB`,
     system: `${os.type()} ${os.release()}, Node ${process.versions.node}`,
-    drover: `${drover_version()}, ${git('rev-parse', '--short', 'HEAD')}`,
-    llama: path.basename(engine_source()),
+    drover: before.drover,
+    engine: before.engine,
+    llama: llama_build() ?? before.llama,
+    measured: new Date().toISOString(),
   };
+  if (drover === undefined) return about;
+  const version = `${drover_version(drover_binary)}, ${git('rev-parse', '--short', 'HEAD')}`;
+  return { ...about, drover: version, engine: drover.engine };
 }
 
 // The servers end with this program.
@@ -181,13 +124,13 @@ process.on('SIGINT', () => process.exit(130));
 
 const options = parse(process.argv.slice(2));
 const file = path.join(here, 'results.json');
-const results = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : { cases: {} };
+const results = read_results(file);
 if (!options.report) {
-  const models = make_models(folder, engine_source(), say);
+  const models = make_models(folder, new Set(options.cases.map((key) => cases[key].model)), say);
+  const found = results_of(results, this_kind());
   for (const key of options.cases) {
-    await measure(key, options, models, results);
-    results.about = about_this();
-    fs.writeFileSync(file, `${JSON.stringify(results, null, 1)}\n`);
+    await measure(key, options, models, found);
+    write_results(file, results);
   }
 }
 fs.writeFileSync(path.join(here, 'RESULTS.md'), report(results));

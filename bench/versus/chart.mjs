@@ -1,7 +1,8 @@
-// bench/results.svg: for each row with a counterpart, how much better Drover is than llama-server, on a scale of powers
-// of two. Readable on light and dark pages.
+// bench/results.svg: for each row with a counterpart, how much better Drover is than llama-server on the kind of
+// machine that was measured last, on a scale of powers of two. Readable on light and dark pages.
 import { cases } from './cases.mjs';
 import { ratio_of } from './report.mjs';
+import { newest_first, title_of } from './results.mjs';
 
 const row_height = 24;
 const label_width = 330;
@@ -24,13 +25,15 @@ function bars_of(measured) {
   return bars;
 }
 
-export function chart({ cases: measured }) {
+export function chart(results) {
+  const [{ about, cases: measured }] = newest_first(results);
   const bars = bars_of(measured);
   const logs = bars.map(({ better }) => Math.log2(better));
   const low = Math.min(-1, ...logs.map(Math.floor));
   const high = Math.max(1, ...logs.map(Math.ceil));
   const x = (log) => label_width + ((log - low) / (high - low)) * plot_width;
-  const height = top + bars.length * row_height + 16;
+  const bottom = top + bars.length * row_height + 4;
+  const height = bottom + 24;
   const width = label_width + plot_width + right;
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="13">`,
@@ -45,7 +48,7 @@ export function chart({ cases: measured }) {
   for (let log = low; log <= high; log++) {
     const name = log < 0 ? `1/${2 ** -log}` : `${2 ** log}`;
     parts.push(
-      `<line class="${log === 0 ? 'one' : 'grid'}" x1="${x(log)}" x2="${x(log)}" y1="${top - 6}" y2="${height - 12}"/>`,
+      `<line class="${log === 0 ? 'one' : 'grid'}" x1="${x(log)}" x2="${x(log)}" y1="${top - 6}" y2="${bottom}"/>`,
       `<text x="${x(log)}" y="${top - 12}" text-anchor="middle" font-size="11">${name}</text>`,
     );
   }
@@ -60,5 +63,7 @@ export function chart({ cases: measured }) {
       `<text x="${(to + 6).toFixed(1)}" y="${y + 15}">${value} ×</text>`,
     );
   }
+  const machine = escape(`${title_of(about)}, ${about.measured.slice(0, 10)}`);
+  parts.push(`<text x="0" y="${bottom + 18}" font-size="11">${machine}</text>`);
   return `${parts.join('\n')}\n</svg>\n`;
 }

@@ -7,7 +7,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+import { bert } from '../../tests/e2e/bert.mjs';
 import { slow } from '../../tests/e2e/gguf.mjs';
+import { engine_source } from './setup.mjs';
 
 const shapes = {
   // llama3.2's 1B: Q4_K_M, 763 MiB.
@@ -23,23 +25,46 @@ const chat_template =
   "+ message['content'] + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}" +
   "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
 
-// {name, path} of each model; those that are missing in `folder` are made.
-export function make_models(folder, engine_source, log) {
+// all-MiniLM-L6's shape, for embeddings: its speed is real, its vectors mean nothing.
+const minilm = { width: 384, layers: 6, heads: 12, feed_forward: 1536, context: 512 };
+
+const vocabulary_file = (name) => path.join(engine_source(), 'models', `ggml-vocab-${name}.gguf`);
+
+const makers = {
+  tiny: (file) => fs.writeFileSync(file, slow({ width: 64, layers: 2, feed_forward: 128 })),
+  minilm: (file) =>
+    fs.writeFileSync(file, bert({ ...minilm, vocabulary: read_vocabulary(vocabulary_file('bert-bge')) })),
+};
+for (const [name, shape] of Object.entries(shapes)) {
+  makers[name] = (file) => write_model(file, shape, vocabulary_file('llama-bpe'));
+}
+
+// {name, path, embeds} of each of the models `names`; those that are missing in `folder` are made.
+export function make_models(folder, names, log) {
   fs.mkdirSync(folder, { recursive: true });
-  const makers = { tiny: () => fs.writeFileSync(partial(folder), slow({ width: 64, layers: 2, feed_forward: 128 })) };
-  for (const [name, shape] of Object.entries(shapes)) {
-    makers[name] = () =>
-      write_model(partial(folder), shape, path.join(engine_source, 'models/ggml-vocab-llama-bpe.gguf'));
-  }
   const models = {};
-  for (const [name, make] of Object.entries(makers)) {
-    models[name] = { name: `bench-${name}`, path: path.join(folder, `${name}.gguf`) };
+  for (const name of names) {
+    if (!(name in makers)) throw new Error(`there is no model '${name}': ${Object.keys(makers).join(' ')}`);
+    models[name] = { name: `bench-${name}`, path: path.join(folder, `${name}.gguf`), embeds: name === 'minilm' };
     if (fs.existsSync(models[name].path)) continue;
     log(`making the model ${name}`);
-    make();
+    makers[name](partial(folder));
     fs.renameSync(partial(folder), models[name].path);
   }
   return models;
+}
+
+// A model for embeddings from a file of another place. Drover's store links to what llama-server reads, and no link
+// leaves a file system: from another one it is copied into `folder`.
+export function embedding_model(folder, file) {
+  fs.mkdirSync(folder, { recursive: true });
+  let here = file;
+  if (fs.statSync(file).dev !== fs.statSync(folder).dev) {
+    here = path.join(folder, `copy-of-${path.basename(file)}`);
+    fs.copyFileSync(file, here);
+  }
+  const name = path.basename(file, '.gguf').toLowerCase().replace(/[^a-z0-9.-]/g, '-');
+  return { name: `bench-${name}`, path: here, embeds: true };
 }
 
 const partial = (folder) => path.join(folder, 'partial');
