@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Drover in a container. It is built for any x86-64 or ARM machine: the fitting CPU variant is picked when it starts.
+# Drover in a container, for any x86-64 or ARM machine: the engine's variant for its processor is taken at the start.
 #
 #   docker build --tag drover .
 #   docker run --detach --publish 127.0.0.1:11434:11434 --volume drover:/var/lib/drover --stop-timeout 45 drover
@@ -9,18 +9,18 @@ WORKDIR /src
 COPY dev ./
 RUN ./dev setup building && rm -rf /var/lib/apt/lists/*
 COPY . .
-# The engine takes longest, and is kept for the next build.
+# What is downloaded of the engine is kept for the next build.
 RUN --mount=type=cache,target=/root/.cache/drover \
-    cmake --preset release -DDROVER_PORTABLE=ON && \
+    cmake --preset release && \
     cmake --build --preset release --parallel "$(nproc)" --target drover && \
     mkdir /opt/drover && \
-    cp -P build/release/drover build/release/*.so* /opt/drover/ && \
+    cp -RP build/release/drover build/release/engine /opt/drover/ && \
     strip --strip-debug /opt/drover/drover
 
 FROM debian:12-slim
 RUN apt-get update && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    ca-certificates libcurl4 libedit2 libfmt9 libgomp1 libprotobuf32 libspdlog1.10 libssl3 && \
+    ca-certificates libcurl4 libedit2 libfmt9 libprotobuf32 libspdlog1.10 libssl3 && \
     rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/drover /opt/drover
 RUN ln -s /opt/drover/drover /usr/local/bin/drover && \

@@ -4,7 +4,12 @@
 #include <ggml-cpu.h>
 #include <llama.h>
 
+#include <time.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <fstream>
+#include <string>
 
 #include "base/check.h"
 #include "common.h"
@@ -40,6 +45,28 @@ PoolPointer make_pool(int threads) {
   return PoolPointer(make(&params));
 }
 
+constexpr auto kLookInterval = std::chrono::milliseconds(250);
+
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+// Processor time of this process, in seconds.
+double processor_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// Seconds that the machine's processors have been idle, all together; negative if the system does not tell.
+double idle_seconds() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  double user = 0, nice = 0, system = 0, idle = 0, waiting = 0;
+  if (!(file >> name >> user >> nice >> system >> idle >> waiting)) return -1;
+  return (idle + waiting) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
 }  // namespace
 
 // A step on one thread uses a pool of its own: the other's threads would be woken for nothing.
@@ -49,7 +76,7 @@ struct ComputeThreads::Pools {
 };
 
 ComputeThreads::ComputeThreads(llama_context* context, int threads_max)
-    : context_(context), pools_(std::make_unique<Pools>()), max_(thread_count(threads_max)) {
+    : context_(context), pools_(std::make_unique<Pools>()), max_(thread_count(threads_max)), choice_(max_) {
   pools_->one = make_pool(1);
   if (max_ > 1) pools_->team = make_pool(max_);
   use(max_);
@@ -57,8 +84,31 @@ ComputeThreads::ComputeThreads(llama_context* context, int threads_max)
 
 ComputeThreads::~ComputeThreads() = default;
 
+void ComputeThreads::begin(int granted) {
+  if (granted > 1 && choice_.reduced()) look_for_idle_processors();
+  use(std::clamp(std::min(granted, choice_.threads()), 1, max_));
+  if (used_ == 1) return;
+  began_ = Clock::now();
+  processor_began_ = processor_seconds();
+}
+
+void ComputeThreads::end() {
+  if (used_ == 1) return;
+  choice_.observe_step(used_, seconds(Clock::now() - began_), processor_seconds() - processor_began_);
+}
+
+void ComputeThreads::look_for_idle_processors() {
+  const TimePoint now = Clock::now();
+  const Duration since = now - looked_;
+  if (since < kLookInterval) return;
+  const double idle = idle_seconds();
+  // What was idle while nothing was computed here says little.
+  if (since < 4 * kLookInterval && idle >= 0) choice_.observe_idle((idle - idle_at_look_) / seconds(since));
+  looked_ = now;
+  idle_at_look_ = idle;
+}
+
 void ComputeThreads::use(int threads) {
-  DROVER_CHECK(threads >= 1 && threads <= max_);
   if (threads == used_) return;
   if (used_ == 0 || (threads == 1) != (used_ == 1)) {
     ggml_threadpool* pool = threads == 1 ? pools_->one.get() : pools_->team.get();

@@ -132,7 +132,7 @@ void Embedder::truncate(std::vector<Token>& tokens, int tokens_max) const {
 Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input> inputs) {
   DROVER_CHECK(!inputs.empty() && static_cast<int>(inputs.size()) <= batch_inputs_);
   const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
-  threads_->use(std::max(threads_->max() / sharers, 1));
+  threads_->begin(std::max(threads_->max() / sharers, 1));
   // Each call starts with an empty memory; encoders have none.
   if (llama_memory_t memory = llama_get_memory(context_); memory != nullptr) llama_memory_clear(memory, false);
   std::vector<Row> rows;
@@ -144,11 +144,14 @@ Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input>
   }
   DROVER_CHECK(inputs.size() == 1 || static_cast<int>(rows.size()) <= step_tokens_);
   const Error failed = internal("an error was encountered while running the model");
-  for (std::span<const Row> rest = rows; !rest.empty();) {
+  bool computed = true;
+  for (std::span<const Row> rest = rows; computed && !rest.empty();) {
     const std::size_t count = std::min(rest.size(), static_cast<std::size_t>(step_tokens_));
-    if (!decode(rest.first(count))) return failed;
+    computed = decode(rest.first(count));
     rest = rest.subspan(count);
   }
+  threads_->end();
+  if (!computed) return failed;
   std::vector<std::vector<float>> vectors;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const float* vector = llama_get_embeddings_seq(context_, static_cast<llama_seq_id>(i));

@@ -204,7 +204,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
-  use_threads(rows.size());
+  begin_threads(rows.size());
   llama_batch batch = {static_cast<std::int32_t>(rows.size()),
                        batch_->tokens.data(),
                        nullptr,
@@ -219,6 +219,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   } catch (const std::exception& error) {
     spdlog::error("a step failed: {}", error.what());
   }
+  threads_->end();
   expect_engine_errors(false);
   if (status != 0 && shadow_ > 0) drop_shadow_of(rows);
   progress_.fetch_add(1, std::memory_order_relaxed);
@@ -234,10 +235,10 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   }
 }
 
-void LlamaEngine::use_threads(std::size_t rows) {
+void LlamaEngine::begin_threads(std::size_t rows) {
   const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
   const bool alone = rows * work_of_row_ < kWorkToShare;
-  threads_->use(alone ? 1 : std::max(threads_->max() / sharers, 1));
+  threads_->begin(alone ? 1 : std::max(threads_->max() / sharers, 1));
 }
 
 // llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.

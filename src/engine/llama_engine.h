@@ -62,7 +62,7 @@ class LlamaEngine final : public Engine {
   void save(const MemoryOperation& operation);
   bool restore(const MemoryOperation& operation);
   void drop_shadow_of(std::span<const Row> rows);
-  void use_threads(std::size_t rows);
+  void begin_threads(std::size_t rows);
   LlamaEngine() = default;
   Result<void> probe_memory(const LlamaModel& model, const ContextOptions& options);
 
