@@ -83,6 +83,7 @@ class BatchScheduler::Impl {
   void abandon(DecodeStatus why);
   const Sequence* find(RequestId request) const;
   SchedulerView view() const;
+  StepBudget& budget() { return budget_; }
 
  private:
   void admit();
@@ -349,7 +350,7 @@ int BatchScheduler::Impl::prompt_budget() const {
   if (std::any_of(bound_.begin(), bound_.end(), has_pace)) {
     return budget_.prompt_tokens(stream_rows_, static_cast<int>(prompts_.size()));
   }
-  return std::min(budget_.prompt_tokens_alone(), config_.engine.step_tokens_max - stream_rows_);
+  return budget_.prompt_tokens_alone(stream_rows_);
 }
 
 // Shares out a step's prompt tokens, so that a short prompt does not wait for a long one and the oldest always goes on.
@@ -465,6 +466,14 @@ SchedulerView BatchScheduler::Impl::view() const {
 
 BatchScheduler::BatchScheduler(SchedulerConfig config) : impl_(std::make_unique<Impl>(config)) {}
 BatchScheduler::~BatchScheduler() = default;
+
+int BatchScheduler::calibration_rows() const {
+  return impl_->budget().calibration_rows();
+}
+
+void BatchScheduler::observe_calibration(int rows, Duration took) {
+  impl_->budget().observe(0, rows, took);
+}
 
 void BatchScheduler::add(RequestId request, std::vector<Token> prompt, TimePoint) {
   impl_->add(request, std::move(prompt));

@@ -25,7 +25,7 @@ struct SchedulerConfig {
   int places = 1;  // sequences that may be added at a time
   Duration gap_target =
       std::chrono::milliseconds(100);  // aim for the time between two tokens of a stream, while prompts are computed
-  bool gap_target_adapts = true;       // gap_target is a floor; 4 times the idle inter-token time if that is more
+  bool gap_target_adapts = true;       // gap_target is a floor; see StepBudget
   int shared_wait_steps_max = 64;      // how long a sequence waits for a prefix that another is computing
 };
 
@@ -67,6 +67,11 @@ class BatchScheduler {
   // places <= engine.slots and places <= engine.step_tokens_max.
   explicit BatchScheduler(SchedulerConfig config);
   ~BatchScheduler();
+
+  // Before anything is added: how many rows a step should have that the engine computes only to measure it; 0: none any
+  // more. What it took is told to observe_calibration(). If the engine cannot compute it, calibration is over.
+  int calibration_rows() const;
+  void observe_calibration(int rows, Duration took);
 
   // Takes a sequence in. 1 <= prompt.size() < engine.cells, and fewer than `places` sequences are in.
   void add(RequestId request, std::vector<Token> prompt, TimePoint now);

@@ -1,21 +1,52 @@
 #include "runner/step_budget.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace drover {
 namespace {
 
-constexpr int kPromptTokensMin = 8;     // prompts go on however slow the steps are
-constexpr int kPromptTokensFirst = 32;  // before anything is measured
-constexpr int kAloneTokensMin = 16;     // the same while no stream has a pace
-constexpr int kAloneTokensFirst = 64;
+constexpr int kPromptTokensMin = 8;  // prompts go on however slow the steps are
+constexpr int kRowsFirst = 32;       // before anything is measured
+constexpr int kAloneTokensMin = 16;  // the same while no stream has a pace
+constexpr int kAloneRowsFirst = 64;
 constexpr int kRowsMultiple = 4;       // the engine's matrix products work on so many rows at a time
-constexpr int kTokensToLearnFrom = 8;  // a step with fewer prompt tokens says little about their cost
-constexpr double kGapOverAlone = 4;
-// Of a step while no stream has a pace. Where steps are so slow, more rows in each make none of them cheaper; and this
-// is what a new request waits for, and what is lost of a prompt that is cancelled.
+constexpr int kTokensToLearnFrom = 8;  // beside streams a step with fewer prompt tokens says little about their cost
+
+// The target that adapts. With costs that grow evenly a prompt takes 6/5 of what it takes alone if a step takes 6 times
+// what its streams take, and 4/3 if it takes 4 times that. The former is worth gaps that hardly anybody notices.
+constexpr double kGapOverAloneMin = 4;
+constexpr double kGapOverAloneMax = 6;
+constexpr double kGapSeconds = 0.5;
+constexpr double kGapOverTargetMax = 2.5;
+// Beyond the target a percent of gap must save half a percent of the prompt's time. Only a stair's tread does.
+constexpr double kPriceBeyond = 0.5;
+
+// Of a step while no stream has a pace. This is what a new request waits for, and what is lost of a prompt that is
+// cancelled.
 constexpr double kAloneStepSeconds = 1.5;
-constexpr double kWeightOfNew = 0.25;  // of a new measurement, against all before
+
+// A larger size than was measured takes at most so many times what a step may, even if a stair begins there ...
+constexpr double kGrowthOverTargetMax = 1.5;
+// ... and is at most this many times the largest that was.
+constexpr int kGrowth = 2;
+// The engine's tiles have up to so many rows. Sizes up to here are tried soon, larger ones only if costs suggest it.
+constexpr int kTileMax = 64;
+// A try must make a row so much cheaper, or the next one waits, each time twice as long.
+constexpr double kGrowthPays = 0.9;
+constexpr std::int64_t kExploreEvery = 4;
+constexpr std::int64_t kExploreEveryMax = 256;
+constexpr std::int64_t kExploreKeeps = 64;  // what was measured so many steps ago counts as not tried
+
+constexpr double kAsGood = 1.01;  // of two sizes that are so close the larger one is taken
+
+constexpr double kCalibrationSeconds = 0.5;
+constexpr int kCalibrationGrowth = 4;
+
+constexpr double kWeightOfNew = 0.25;      // of a new measurement of the streams alone, against all before
+constexpr double kAloneChangeMax = 2;      // of what was measured before the machine changed
+constexpr int kAloneSamples = 3;           // the quickest of the first
+constexpr double kSlowestMeasured = 1.25;  // it counts as at most so many times the usual
 // Steps without prompt tokens, made only to measure, are at least so far apart ...
 constexpr std::int64_t kMeasureEvery = 16;
 // ... and made only if nothing was measured for so long.
@@ -25,84 +56,195 @@ double seconds(Duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
+// Prompt tokens that fill the rows up to a multiple.
+int filled_up(int generating, int prompt) {
+  return (generating + prompt + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple - generating;
+}
+
 }  // namespace
 
 StepBudget::StepBudget(Duration gap_target, bool adapts, int step_tokens_max)
-    : gap_target_seconds_(seconds(gap_target)), adapts_(adapts), step_tokens_max_(step_tokens_max) {}
+    : gap_target_seconds_(seconds(gap_target)),
+      adapts_(adapts),
+      step_tokens_max_(step_tokens_max),
+      curve_(step_tokens_max),
+      explore_wait_(kExploreEvery) {}
+
+int StepBudget::calibration_rows() const {
+  if (curve_.empty()) return 1;
+  const int largest = curve_.largest();
+  for (int rows = kCalibrationGrowth * largest; rows > largest; rows /= 2) {
+    if (rows <= step_tokens_max_ && spent_seconds_ + curve_.at_most(rows) <= kCalibrationSeconds) return rows;
+  }
+  return 0;
+}
 
 int StepBudget::prompt_tokens(int generating, int prompts) const {
   const int most = step_tokens_max_ - generating;
-  double target = gap_target_seconds_;
-  if (adapts_) target = std::max(target, kGapOverAlone * alone_seconds(generating + prompts));
-
-  int budget = tokens_in(target - alone_seconds(generating), kPromptTokensFirst);
-  const int rows = (generating + budget + kRowsMultiple / 2) / kRowsMultiple * kRowsMultiple;
-  if (rows - generating >= kPromptTokensMin) budget = rows - generating;
-  budget = std::min(std::max(budget, kPromptTokensMin), most);
+  if (most <= 0) return 0;
+  const int least = std::min(filled_up(generating, kPromptTokensMin), most);
+  int budget = std::min(std::max(kRowsFirst - generating, least), most);
+  if (!curve_.empty()) {
+    const Aim aim = aim_of(generating, prompts);
+    budget = best(generating, least, aim);
+    budget = std::max(budget, explore(generating, budget, aim));
+  }
   return budget < most && measure_now(generating) ? 0 : budget;
 }
 
-int StepBudget::prompt_tokens_alone() const {
-  const int budget = tokens_in(kAloneStepSeconds, kAloneTokensFirst) / kRowsMultiple * kRowsMultiple;
-  return std::min(std::max(budget, kAloneTokensMin), step_tokens_max_);
+int StepBudget::prompt_tokens_alone(int generating) const {
+  const int most = step_tokens_max_ - generating;
+  if (most <= 0) return 0;
+  const int first = curve_.empty() ? kAloneRowsFirst : kAloneTokensMin;
+  const int least = std::min(filled_up(generating, first), most);
+  if (curve_.empty()) return least;
+  return best(generating, least, {.target = kAloneStepSeconds, .longest = kAloneStepSeconds, .nobody_waits = true});
 }
 
-// Prompt tokens that take so long. Never more than twice what was tried, or `first`: few tokens say little about what
-// many would take.
-int StepBudget::tokens_in(double time, int first) const {
-  if (samples_ == 0) return first;
-  const int tried = *std::max_element(tokens_.begin(), tokens_.end());
-  const double fits = std::max(0.0, time / token_seconds());
-  const int most = std::max(first, 2 * tried);
-  return fits < most ? static_cast<int>(fits) : most;
+StepBudget::Aim StepBudget::aim_of(int generating, int prompts) const {
+  if (!adapts_) return {.target = gap_target_seconds_, .longest = gap_target_seconds_};
+  const double idle = alone_seconds(generating + prompts);
+  const double target =
+      std::max(gap_target_seconds_, std::clamp(kGapSeconds, kGapOverAloneMin * idle, kGapOverAloneMax * idle));
+  // With this price a machine whose costs grow evenly is best used at the target.
+  const double alone = alone_seconds(generating);
+  const double price = alone < target ? alone / (target - alone) : 1;
+  return {.target = target,
+          .longest = kGapOverTargetMax * target,
+          .unnoticed = gap_target_seconds_,
+          .price_before = price,
+          .price_beyond = std::max(price, kPriceBeyond)};
+}
+
+double StepBudget::price_of(double time, const Aim& aim) {
+  const double price = time < aim.target ? aim.price_before : aim.price_beyond;
+  return price == 0 ? 1 : std::pow(time / aim.target, price);
+}
+
+// The prompt tokens, at least so many, of the step whose time per prompt token is least, with what its length costs.
+int StepBudget::best(int generating, int least, const Aim& aim) const {
+  const double extra = extra_seconds(generating);
+  const double unnoticed = price_of(aim.unnoticed, aim);
+  const int largest = curve_.largest();
+  int prompt = least;
+  double lowest = 0;
+  for (const int rows : curve_.sizes()) {
+    if (rows < generating + least) continue;
+    double time = extra + curve_.at(rows);
+    if (rows > largest) {
+      const bool tiles_known = aim.nobody_waits || largest >= kTileMax;
+      const int reach = tiles_known ? kGrowth * largest : std::min(kGrowth * largest, kTileMax);
+      // Even if a stair begins right behind the largest, and if what streams take beyond their rows is of the rows.
+      const double time_most = 2 * extra + curve_.at_most(rows);
+      const double limit =
+          tiles_known || !adapts_ ? kGrowthOverTargetMax * aim.target : std::max(aim.longest, kAloneStepSeconds);
+      if (rows > reach || time_most > limit) break;
+      if (tiles_known && !aim.nobody_waits && largest < 2 * kTileMax) time = time_most;
+    }
+    if (time > aim.longest) break;
+    const double cost = time / (rows - generating) * (time <= aim.unnoticed ? unnoticed : price_of(time, aim));
+    const double enough = time < aim.target ? kAsGood * lowest : lowest;
+    if (lowest == 0 || cost < enough) prompt = rows - generating;
+    lowest = lowest == 0 ? cost : std::min(lowest, cost);
+  }
+  return prompt;
+}
+
+// Prompt tokens for a step that is larger than all of late; 0 if it is not the time for one. Without it a step that is
+// too small for the machine's tiles would stay so for ever: nothing that it shows tells how much cheaper more rows are.
+int StepBudget::explore(int generating, int planned, const Aim& aim) const {
+  if (!adapts_ || step_ < explore_at_) return 0;
+  const int known = curve_.largest_since(std::max(step_ - kExploreKeeps, changed_));
+  if (known == 0 || generating + planned > known) return 0;
+  const bool tiles_known = known >= kTileMax;
+  const int reach = tiles_known ? kGrowth * known : std::min(kGrowth * known, kTileMax);
+  // Beyond the tiles a try is not likely to pay, so its gap must be one that is no harm.
+  const double limit = tiles_known ? std::min(aim.target, kGapOverTargetMax * gap_target_seconds_) : aim.longest;
+  const double extra = extra_seconds(generating);
+  int prompt = 0;
+  for (const int rows : curve_.sizes()) {
+    if (rows <= known) continue;
+    if (rows > reach) break;
+    if (extra + curve_.at(known) + curve_.at(rows - known) > limit) break;
+    prompt = rows - generating;
+  }
+  return prompt;
 }
 
 void StepBudget::observe(int generating, int prompt, Duration took) {
   ++step_;
   const double measured = seconds(took);
+  spent_seconds_ += measured;
   if (prompt == 0) {
-    if (generating == 0) return;
-    measured_alone_ = step_;
-    const auto [entry, added] = alone_.try_emplace(generating, Alone{measured, step_});
-    if (added) return;
-    // A single slow step must not count for much: it is taken for at most twice the usual.
-    const double usual = entry->second.seconds;
-    entry->second = {usual + kWeightOfNew * (std::min(measured, 2 * usual) - usual), step_};
+    if (generating > 0) learn_alone(generating, measured);
     return;
   }
-  if (prompt < kTokensToLearnFrom) return;
-  const double streams = generating > 0 ? alone_seconds(generating) : 0;
-  // A step that took less than its streams alone is noise; its tokens cannot have cost nothing.
-  const double cost = std::max(measured - streams, 0.05 * measured) / prompt;
-  token_seconds_[samples_ % kSamples] = cost;
-  tokens_[samples_ % kSamples] = prompt;
-  ++samples_;
+  if (generating > 0 && prompt < kTokensToLearnFrom) return;
+  const int rows = generating + prompt;
+  double of_rows = measured;
+  if (generating > 0 && !curve_.empty()) {
+    const double expected = curve_.at(rows);
+    of_rows *= expected / (expected + extra_seconds(generating));
+  } else if (generating > 0 && !alone_.empty()) {
+    // A step that took less than its streams alone is noise; its tokens cannot have cost nothing.
+    of_rows = std::max(measured - alone_seconds(generating), 0.05 * measured) / prompt * rows;
+  }
+  const int before = curve_.largest_since(std::max(step_ - kExploreKeeps, changed_));
+  const double each_before = before > 0 ? curve_.at(before) / before : 0;
+  if (curve_.observe(rows, of_rows, step_) != 1) {
+    changed_ = step_;
+    explore_wait_ = kExploreEvery;
+    explore_at_ = std::min(explore_at_, step_ + explore_wait_);
+  }
+  if (generating > 0 && before > 0 && rows > before) learn_growth(each_before, curve_.at(rows) / rows);
 }
 
-// As measured for so many streams. Otherwise for the nearest number above, or, for the nearest below and for none, with
-// what a prompt's token costs for each stream more.
+void StepBudget::learn_alone(int generating, double measured) {
+  measured_alone_ = step_;
+  Alone& alone = alone_[generating];
+  // A single slow step must not count for much.
+  if (alone.samples > 0 && alone.step < changed_) {
+    alone.seconds = std::min(measured, kAloneChangeMax * alone.seconds);
+    alone.samples = 1;
+  } else if (++alone.samples <= kAloneSamples) {
+    alone.seconds = alone.samples == 1 ? measured : std::min(alone.seconds, measured);
+  } else {
+    alone.seconds += kWeightOfNew * (std::min(measured, kSlowestMeasured * alone.seconds) - alone.seconds);
+  }
+  alone.step = step_;
+}
+
+// A step was larger than all of late, and its rows took so long each: whether the next try may follow at once.
+void StepBudget::learn_growth(double each_before, double each) {
+  const bool pays = each < kGrowthPays * each_before;
+  if (pays) explore_wait_ = kExploreEvery;
+  explore_at_ = step_ + (pays ? 0 : explore_wait_);
+  if (!pays) explore_wait_ = std::min(2 * explore_wait_, kExploreEveryMax);
+}
+
+// As measured for so many streams. Otherwise as rows, with what the nearest number of streams below, or else above,
+// takes beyond its rows.
 double StepBudget::alone_seconds(int generating) const {
   const auto above = alone_.lower_bound(generating);
-  if (above != alone_.end() && (above->first == generating || above == alone_.begin())) return above->second.seconds;
-  const double each = samples_ > 0 ? token_seconds() : 0;
-  if (above == alone_.begin()) return generating * each;
-  const auto& [streams, known] = *std::prev(above);
-  return known.seconds + (generating - streams) * each;
+  if (above != alone_.end() && above->first == generating) return above->second.seconds;
+  double seconds = curve_.at(generating);
+  if (above != alone_.begin()) {
+    const auto& [streams, known] = *std::prev(above);
+    seconds += std::max(known.seconds - curve_.at(streams), 0.0);
+    seconds = std::clamp(seconds, known.seconds, known.seconds * generating / streams);
+  }
+  if (above == alone_.end()) return seconds;
+  return above == alone_.begin() ? above->second.seconds : std::min(seconds, above->second.seconds);
 }
 
-// The median of the latest: one step that the machine held up changes nothing.
-double StepBudget::token_seconds() const {
-  std::array<double, kSamples> sorted = token_seconds_;
-  const auto end = sorted.begin() + std::min(samples_, kSamples);
-  const auto middle = sorted.begin() + (end - sorted.begin()) / 2;
-  std::nth_element(sorted.begin(), middle, end);
-  return std::max(*middle, 1e-9);
+double StepBudget::extra_seconds(int generating) const {
+  return generating > 0 ? std::max(alone_seconds(generating) - curve_.at(generating), 0.0) : 0;
 }
 
 bool StepBudget::measure_now(int generating) const {
-  if (samples_ == 0 || step_ - measured_alone_ < kMeasureEvery) return false;
+  if (curve_.empty() || step_ - measured_alone_ < kMeasureEvery) return false;
   const auto entry = alone_.find(generating);
-  return entry == alone_.end() || step_ - entry->second.step > kMeasurementKeeps;
+  return entry == alone_.end() || entry->second.step < changed_ || step_ - entry->second.step > kMeasurementKeeps;
 }
 
 }  // namespace drover

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <random>
+#include <utility>
 
 namespace drover {
 namespace {
@@ -71,18 +73,22 @@ TEST(StepBudget, AloneAStepTakesASecondAndAHalf) {
   EXPECT_EQ(settled(1000), 16);  // it goes on however slow it is
 }
 
-TEST(StepBudget, FourTimesTheIdleGapIsAllowedIfTheTargetAdapts) {
-  const auto settled = [](bool adapts) {
+TEST(StepBudget, TheTargetIsHalfASecondOrFourTimesTheIdleGap) {
+  const auto settled = [](int streams, bool adapts) {
     StepBudget budget(milliseconds(100), adapts, kStepTokensMax);
-    for (int i = 0; i < 5; ++i) budget.observe(16, 0, duration_of(slow_machine(16, 0)));
+    for (int i = 0; i < 5; ++i) budget.observe(streams, 0, duration_of(slow_machine(streams, 0)));
     int prompt = 0;
-    for (int i = 0; i < 10; ++i) prompt = step(budget, slow_machine, 16);
-    return slow_machine(16, prompt);
+    for (int i = 0; i < 40; ++i) prompt = step(budget, slow_machine, streams);
+    return slow_machine(streams, prompt);
   };
   const double idle = slow_machine(16, 0);
-  EXPECT_GT(settled(true), 2.5 * idle);
-  EXPECT_LT(settled(true), 4.2 * idle);
-  EXPECT_LT(settled(false), 1.5 * idle);  // the target cannot be kept; prompts get the least
+  EXPECT_GT(settled(16, true), 2.5 * idle);
+  EXPECT_LT(settled(16, true), 4.4 * idle);
+  EXPECT_LT(settled(16, false), 1.5 * idle);  // the target cannot be kept; prompts get the least
+  EXPECT_GT(settled(6, true), 450);
+  EXPECT_LT(settled(6, true), 550);
+  EXPECT_GT(settled(1, true), 4 * slow_machine(2, 0));  // half a second would be more than 6 times
+  EXPECT_LT(settled(1, true), 6.5 * slow_machine(2, 0));
 }
 
 TEST(StepBudget, TheTargetIsThatOfAllWhoseTokensWillBeComputed) {
@@ -186,6 +192,124 @@ TEST(StepBudget, NoiseDoesNotThrowItOff) {
   for (int i = 0; i < kSteps; ++i) total += slow_machine(3, step(budget, noisy, 3));
   EXPECT_LT(total / kSteps, 440);
   EXPECT_GT(total / kSteps, 200);
+}
+
+// Measures as a runner does before its first request. Returns the time it takes, and the largest step.
+std::pair<double, int> calibrate(StepBudget& budget, const Machine& machine) {
+  double total = 0;
+  int largest = 0;
+  int steps = 0;
+  while (const int rows = budget.calibration_rows()) {
+    EXPECT_GT(rows, largest);
+    EXPECT_LE(rows, kStepTokensMax);
+    total += machine(0, rows);
+    largest = rows;
+    budget.observe(0, rows, duration_of(machine(0, rows)));
+    if (++steps > 20) break;
+  }
+  EXPECT_LE(steps, 8);
+  return {total, largest};
+}
+
+TEST(StepBudget, CalibrationTakesHalfASecondAtMost) {
+  const auto each = [](double ms) { return [=](int, int rows) { return ms * rows; }; };
+  for (const double ms : {0.01, 0.1, 1.0, 5.0, 20.0, 60.0}) {
+    StepBudget budget(milliseconds(100), true, kStepTokensMax);
+    const auto [total, largest] = calibrate(budget, each(ms));
+    EXPECT_LE(total, 500) << ms;
+    EXPECT_GE(largest, std::min<double>(kStepTokensMax, 500 / ms / 8)) << ms;
+  }
+}
+
+TEST(StepBudget, CalibrationOfASlowModelEndsWithOneRow) {
+  StepBudget budget(milliseconds(100), true, kStepTokensMax);
+  const auto [total, largest] = calibrate(budget, [](int, int rows) { return 250.0 * rows; });
+  EXPECT_EQ(largest, 1);
+  // Nothing that a stair may hide is taken on a guess after it: a step has the least, then at most twice what was
+  // tried.
+  budget.observe(1, 0, milliseconds(250));
+  EXPECT_LE(budget.prompt_tokens(1, 1), 11);
+}
+
+TEST(StepBudget, StepsGrowByAtMostTwiceWhatWasTried) {
+  for (const int tile : {1, 16, 64, 512}) {
+    const Machine machine = [=](int generating, int prompt) {
+      return 3 + 2.0 * tile * ((generating + prompt + tile - 1) / tile);
+    };
+    StepBudget budget(milliseconds(100), true, kStepTokensMax);
+    int largest = calibrate(budget, machine).second;
+    for (int i = 0; i < 3; ++i) budget.observe(2, 0, duration_of(machine(2, 0)));
+    for (int i = 0; i < 200; ++i) {
+      const bool alone = i % 50 == 7;
+      const int rows = alone ? budget.prompt_tokens_alone() : 2 + step(budget, machine, 2);
+      if (alone) budget.observe(0, rows, duration_of(machine(0, rows)));
+      EXPECT_LE(rows, std::max(2 * largest, 16)) << tile;
+      largest = std::max(largest, rows);
+    }
+  }
+}
+
+TEST(StepBudget, TakesTheWholeTread) {
+  const Machine tiles = [](int generating, int prompt) {
+    return 20 + 4 * generating + 100.0 * ((generating + prompt + 31) / 32);
+  };
+  StepBudget budget(milliseconds(250), false, kStepTokensMax);
+  calibrate(budget, tiles);
+  for (int i = 0; i < 3; ++i) budget.observe(3, 0, duration_of(tiles(3, 0)));
+  for (int i = 0; i < 40; ++i) step(budget, tiles, 3);
+  EXPECT_EQ(budget.prompt_tokens(3, 1), 61);  // 65 rows would take a third tile, which is beyond the target
+}
+
+TEST(StepBudget, ATargetThatDoesNotAdaptIsKeptOnAStair) {
+  const Machine tiles = [](int generating, int prompt) { return 20 + 290.0 * ((generating + prompt + 31) / 32); };
+  StepBudget budget(milliseconds(400), false, kStepTokensMax);
+  calibrate(budget, tiles);
+  for (int i = 0; i < 3; ++i) budget.observe(3, 0, duration_of(tiles(3, 0)));
+  int beyond = 0;
+  for (int i = 0; i < 200; ++i) beyond += tiles(3, step(budget, tiles, 3)) > 400;
+  EXPECT_LE(beyond, 3);  // to find the edge
+}
+
+TEST(StepBudget, GoesBeyondATargetThatAdaptsWhereThatPays) {
+  // As on a Xeon: three streams take 0.12 s, 16 rows 0.75 s, 64 rows 0.9 s.
+  const Machine xeon = [](int generating, int prompt) {
+    const int rows = generating + prompt;
+    if (rows <= 4) return 40.0 * rows;
+    if (rows <= 16) return 160 + 590.0 * (rows - 4) / 12;
+    if (rows <= 64) return 750 + 150.0 * (rows - 16) / 48;
+    return 900.0 * ((rows + 63) / 64);
+  };
+  StepBudget budget(milliseconds(100), true, kStepTokensMax);
+  EXPECT_LE(calibrate(budget, xeon).first, 500);
+  for (int i = 0; i < 3; ++i) budget.observe(3, 0, duration_of(xeon(3, 0)));
+  double longest = 0;
+  for (int i = 0; i < 30; ++i) longest = std::max(longest, xeon(3, step(budget, xeon, 3)));
+  EXPECT_EQ(budget.prompt_tokens(3, 1), 61);
+  EXPECT_LE(longest, 900);
+}
+
+TEST(StepBudget, FollowsAMachineThatBecomesFaster) {
+  StepBudget budget(milliseconds(400), false, kStepTokensMax);
+  budget.observe(3, 0, duration_of(slow_machine(3, 0)));
+  for (int i = 0; i < 20; ++i) step(budget, slow_machine, 3);
+  const Machine faster = [](int generating, int prompt) { return 0.5 * slow_machine(generating, prompt); };
+  int prompt = 0;
+  for (int i = 0; i < 20; ++i) prompt = step(budget, faster, 3);
+  EXPECT_GE(faster(3, prompt), 400 * 0.75);
+  EXPECT_LE(faster(3, prompt), 400);
+}
+
+TEST(StepBudget, FollowsAMachineThatChangesAgainAndAgain) {
+  StepBudget budget(milliseconds(400), false, kStepTokensMax);
+  budget.observe(3, 0, duration_of(slow_machine(3, 0)));
+  for (const double speed : {1.0, 2.0, 0.5, 4.0, 1.0, 0.25}) {
+    const Machine machine = [=](int generating, int prompt) { return slow_machine(generating, prompt) / speed; };
+    int prompt = 0;
+    for (int i = 0; i < 40; ++i) prompt = step(budget, machine, 3);
+    const double least = machine(3, 9);  // however slow
+    EXPECT_LE(machine(3, prompt), std::max(400 * 1.1, least)) << speed;
+    EXPECT_GE(machine(3, prompt), std::min(400 * 0.7, machine(3, 500))) << speed;
+  }
 }
 
 }  // namespace

@@ -54,6 +54,8 @@ BatchWorld::BatchWorld(std::uint64_t seed, Mutation mutation)
     if (i > 0 && chance(2)) document = documents_[0];
     append_random(document, 1 + below(config_.engine.cells / 3));
   }
+  change_machine();
+  if (chance(2)) calibrate();
 }
 
 std::string BatchWorld::run(int steps) {
@@ -234,7 +236,7 @@ void BatchWorld::answer(const Step& step) {
   std::vector<Sampled> sampled;
   for (std::size_t i = 0; i < step.output_of.size() && broken_.empty(); ++i) take_output(step, i, sampled);
   if (!broken_.empty()) return;
-  scheduler_.commit(sampled, step_time(step), now_);
+  scheduler_.commit(sampled, step_time(static_cast<int>(step.rows.size())), now_);
   for (const Sampled& each : sampled) {
     const auto same = [&](const Request& r) { return r.id == each.request; };
     const auto request = std::find_if(requests_.begin(), requests_.end(), same);
@@ -266,10 +268,28 @@ void BatchWorld::take_output(const Step& step, std::size_t output, std::vector<S
   request->progress_step = steps_;
 }
 
-Duration BatchWorld::step_time(const Step& step) {
-  const auto rows = static_cast<int>(step.rows.size());
+// Rows cost the same each, or tiles of them do; and a tile that is begun is paid for.
+void BatchWorld::change_machine() {
+  tile_ = chance(2) ? 1 : 4 << below(5);
+  tile_microseconds_ = tile_ * (20 + below(2000));
+  fixed_microseconds_ = below(10'000);
+}
+
+Duration BatchWorld::step_time(int rows) {
+  if (chance(300)) change_machine();
   const int noise = chance(50) ? 10 : 1;
-  return std::chrono::microseconds((5000 + rows * 1000 + below(1000)) * noise);
+  const int tiles = (rows + tile_ - 1) / tile_;
+  return std::chrono::microseconds((fixed_microseconds_ + tiles * tile_microseconds_ + below(1000)) * noise);
+}
+
+// Before the first request, as a runner does it.
+void BatchWorld::calibrate() {
+  int largest = 0;
+  while (const int rows = scheduler_.calibration_rows()) {
+    if (rows <= largest || rows > config_.engine.step_tokens_max) return fail("a wrong size to calibrate with");
+    largest = rows;
+    scheduler_.observe_calibration(rows, step_time(rows));
+  }
 }
 
 bool BatchWorld::same_prefix(Slot a, Slot b, int length) const {

@@ -1,6 +1,6 @@
 // A world for the batch scheduler: a fake engine, requests that share prefixes, go on with earlier conversations, come
-// in bursts, are cancelled and shifted at any point, and an engine that fails now and then. All of it follows from one
-// seed. After each step the world checks what the scheduler promises.
+// in bursts, are cancelled and shifted at any point, an engine that fails now and then, and a machine whose costs have
+// stairs and change. All of it follows from one seed. After each step the world checks what the scheduler promises.
 #pragma once
 
 #include <cstdint>
@@ -83,7 +83,9 @@ class BatchWorld {
   void check_progress();
   void answer(const Step& step);
   void take_output(const Step& step, std::size_t output, std::vector<Sampled>& sampled);
-  Duration step_time(const Step& step);
+  void change_machine();
+  Duration step_time(int rows);
+  void calibrate();
   bool same_prefix(Slot a, Slot b, int length) const;
   void mutate(Step& step);
   void fail(std::string what);
@@ -100,6 +102,11 @@ class BatchWorld {
   bool cells_are_right_;   // the scheduler was told how many there are
   bool may_lose_ = false;  // the next thing restored
   BatchScheduler scheduler_;
+
+  // What a step takes.
+  int tile_ = 1;  // rows
+  int tile_microseconds_ = 0;
+  int fixed_microseconds_ = 0;
 
   std::vector<std::vector<Token>> documents_;  // what prompts begin with
   std::deque<std::vector<Token>> past_;        // tokens of requests that ended or were cancelled
