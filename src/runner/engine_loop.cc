@@ -44,6 +44,21 @@ EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, const Engin
       mail_(mail),
       output_(output) {}
 
+void EngineLoop::calibrate() {
+  while (const int count = scheduler_.calibration_rows()) {
+    std::vector<Row> rows;
+    for (int i = 0; i < count; ++i) rows.push_back({.token = 0, .position = i, .slot = 0, .output = i + 1 == count});
+    const TimePoint start = Clock::now();
+    const DecodeStatus status = engine_.decode(rows);
+    const Duration took = Clock::now() - start;
+    const MemoryOperation forget = {.kind = MemoryOperation::Kind::kRemove};
+    engine_.apply(std::span(&forget, 1));
+    // Too little memory, or a step that cannot be computed: the first request will meet that, and say so.
+    if (status != DecodeStatus::kDone) return;
+    scheduler_.observe_calibration(count, took);
+  }
+}
+
 void EngineLoop::run() {
   while (open_) {
     receive(jobs_.empty());

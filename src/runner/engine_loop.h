@@ -31,6 +31,10 @@ class EngineLoop {
   EngineLoop(const LlamaModel& model, LlamaEngine& engine, const EngineLoopOptions& options, Mailbox<EngineMail>& mail,
              Mailbox<OutputMail>& output);
 
+  // Computes steps of a few sizes and forgets them, so that the first request meets a warm engine and a scheduler that
+  // knows what a step takes. Before run(), by the same thread.
+  void calibrate();
+
   // Until the mailbox is closed.
   void run();
 

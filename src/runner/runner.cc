@@ -197,6 +197,8 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
   Mailbox<OutputMail> output_mail;
   Preparer preparer(*loaded.model, *loaded.chat, loaded.context_length, channel, engine_mail);
   EngineLoop loop(*loaded.model, *loaded.engine, options, engine_mail, output_mail);
+  loop.calibrate();
+  report_loaded(loaded, channel);
   OutputWorker output(*loaded.model, channel, engine_mail);
   const auto on_frame = [&](pb::ToRunner& message) {
     switch (message.kind_case()) {
@@ -344,7 +346,6 @@ int run_runner(int descriptor) {
     report_failed_load(loaded.error(), channel);
     return 1;
   }
-  report_loaded(*loaded, channel);
   EngineLoopOptions options;
   options.places = loaded->places;
   options.places_max = loaded->places_max;
