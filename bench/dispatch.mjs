@@ -37,7 +37,7 @@ const one_token = (server, model = 'cria') => server.generate('Hello', { model, 
 const occupant = (server) => server.stream('Tell me a story.', { model: 'endless', options: { num_predict: 100_000 } });
 const cold = async (server, model) => {
   await server.ok('/api/generate', { model, keep_alive: 0 });
-  await wait_until(async () => (await view_of(server, model)) === undefined, 20_000, `${model} has left memory`);
+  await wait_until(async () => (await view_of(server, model)) === undefined, `${model} has left memory`);
 };
 
 // ---- sections
@@ -146,9 +146,9 @@ async function fairness() {
         () => {}, // it was closed
       );
     }
-    await wait_until(async () => (await waiting_for(server, 'endless')) === 500, 30_000, '500 wait');
+    await wait_until(async () => (await waiting_for(server, 'endless')) === 500, '500 wait');
     holder.close();
-    await wait_until(() => done.length >= 5, 60_000, 'the crowd is being served');
+    await wait_until(() => done.length >= 5, 'the crowd is being served');
     const single = [];
     const passed = [];
     for (let i = 0; i < 30; i++) {
@@ -185,7 +185,7 @@ async function recovery() {
       for (let i = 0; i < rounds; i++) {
         const [victim] = server.runners();
         const running = whole();
-        await wait_until(async () => (await view_of(server, 'endless'))?.running === 1, 20_000, 'it runs');
+        await wait_until(async () => (await view_of(server, 'endless'))?.running === 1, 'it runs');
         await sleep(50);
         const next = server.stream('Hello', { model: 'endless', options: { num_predict: 1 } });
         await next.call.sent;
@@ -194,7 +194,6 @@ async function recovery() {
         await wait_until(
           async () =>
             server.runners().some((pid) => pid !== victim) && (await view_of(server, 'endless'))?.running === 1,
-          60_000,
           'another runner serves',
         );
         recovered.push(performance.now() - start);
@@ -243,7 +242,7 @@ async function waiting() {
     const before = { memory: memory_of(pid), threads: threads_of(pid) };
     const crowd = new Crowd(server, { model: 'endless', prompt: 'Hello', options: { num_predict: 1 } });
     const joined = await ms_of(() => crowd.join(5000));
-    await wait_until(async () => (await waiting_for(server, 'endless')) === 5000, 60_000, '5000 wait');
+    await wait_until(async () => (await waiting_for(server, 'endless')) === 5000, '5000 wait');
     const each = (memory_of(pid) - before.memory) / 5000 / 1024;
     const { answer_ms, connect_ms } = await health_times(server, 1000);
     say(

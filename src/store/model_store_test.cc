@@ -323,7 +323,7 @@ TEST_F(ModelStoreTest, ReadersAndWritersDoNotDisturbEachOther) {
   std::vector<std::thread> threads;
   for (int writer = 0; writer < 3; ++writer) {
     threads.emplace_back([&, writer] {
-      for (int i = 0; i < 40; ++i) {
+      for (int i = 0; i < 40 || found == 0; ++i) {  // a reader may begin late
         CreateSpec spec(name_of("shared"));
         spec.from = name_of("base");
         spec.system = "system " + std::to_string((i + writer) % 3);

@@ -8,10 +8,10 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { endless } from './gguf.mjs';
-import { drover, run_program, server_for_suite, server_for_test, short, sleep, wait_until } from './harness.mjs';
+import { drover, in_time, run_program, server_for_suite, server_for_test, short, sleep, wait_until } from './harness.mjs';
 
 async function bench(args, env = process.env) {
-  const { code, stdout, stderr } = await run_program(drover, ['bench', ...args], { env, timeout: 180_000 });
+  const { code, stdout, stderr } = await run_program(drover, ['bench', ...args], { env });
   return { code, stdout, stderr };
 }
 
@@ -112,12 +112,12 @@ describe('bench', () => {
     child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
     const exited = once(child, 'exit');
     const running = async () => (await server.loaded_models()).some((model) => model.running === 2);
-    await wait_until(running, 30_000, 'two requests run');
+    await wait_until(running, 'two requests run');
     child.kill('SIGINT');
-    const [code] = await exited;
+    const [code] = await in_time(exited, 'it ends');
     assert.equal(code, 130);
     assert.match(stdout, /INTERRUPTED at 2/);
-    await wait_until(async () => !(await running()), 5000, 'its requests have ended');
+    await wait_until(async () => !(await running()), 'its requests have ended');
   });
 
   test('says what is wrong', async () => {
@@ -148,7 +148,7 @@ test('a full queue is counted by its status', async (t) => {
   const server = await server_for_test(t, { env: { OLLAMA_MAX_QUEUE: '1' } });
   await server.create('endless', endless());
   const { levels } = await bench_json([
-    ...['endless', '--url', server.url, '--concurrency', '8', '--requests', '12', '--max-tokens', '100'],
+    ...['endless', '--url', server.url, '--concurrency', '8', '--requests', '12', '--max-tokens', '2000'],
   ]);
   const [level] = levels;
   assert.equal(level.succeeded + level.failed, 12);
@@ -206,7 +206,7 @@ test('failures have a kind each', async (t) => {
     ];
     kinds[turn++ % kinds.length]();
   });
-  const args = ['m', '--url', url, '--concurrency', '6', '--requests', '6', '--timeout', '2s'];
+  const args = ['m', '--url', url, '--concurrency', '6', '--requests', '6', '--timeout', '10s'];
   const { levels } = await bench_json(args, { code: 1 });
   const counts = Object.fromEntries(Object.entries(levels[0].errors).map(([kind, { count }]) => [kind, count]));
   const expected = { 'HTTP 500': 1, error: 1, 'cut off': 1, malformed: 1, 'connection closed': 1, timeout: 1 };

@@ -1,12 +1,11 @@
 // Clients that ask, leave and stay while runners are killed and stopped: chaos.test.mjs and bench/dispatch.mjs run it.
-import { Call, is_alive, signal, sleep, Stream, text_of } from './harness.mjs';
+import { Call, is_alive, patience_ms, signal, sleep, Stream, text_of, wait_until } from './harness.mjs';
 import { renamed } from './gguf.mjs';
 import { generator, prompts } from './prompts.mjs';
 
 const lanes = 12;
 const fault_gap_ms = [400, 2500]; // between one runner's end and the next fault
 const leave_after_ms_max = 300;
-const stuck_ms = 45_000; // longer than anything that is not stuck may take
 
 export const chaos_models = ['ones', 'twos', 'thre'];
 
@@ -41,6 +40,13 @@ class Runners {
     this.list = this.list.filter(({ pid }) => is_alive(pid));
     return this.list;
   }
+
+  // Whether the server has noticed, or meant, the end of a runner.
+  is_gone(pid, model) {
+    const log = this.server.stderr;
+    const since = log.slice(log.lastIndexOf(`in process ${pid}\n`));
+    return since.includes(`the runner of ${model}:latest has ended`) || since.includes(`unloading ${model}:latest`);
+  }
 }
 
 class Chaos {
@@ -49,15 +55,17 @@ class Chaos {
     this.log = log;
     this.next = generator(seed);
     this.runners = new Runners(server);
-    this.end = performance.now() + seconds * 1000;
+    this.seconds = seconds;
     this.hits = []; // {model, from, to}: a fault, until its runner was gone
     this.counts = { requests: 0, complete: 0, left: 0, errors_of_hit: 0, kills: 0, stops: 0 };
     this.bad = { stuck: [], wrong: [], errors: [] };
     this.recovery_ms = { SIGKILL: [], SIGSTOP: [] }; // from the fault to the first right answer of its model
   }
 
+  // After so many seconds, and not before something has happened in them.
   over() {
-    return performance.now() > this.end;
+    const { complete, kills, stops } = this.counts;
+    return (performance.now() > this.end && complete > 20 && kills + stops > 1) || this.bad.stuck.length > 0;
   }
 
   pick(items) {
@@ -77,6 +85,7 @@ class Chaos {
   }
 
   async run() {
+    this.end = performance.now() + this.seconds * 1000;
     await Promise.all([this.break_runners(), ...Array.from({ length: lanes }, () => this.ask_on())]);
     return { ...this.counts, ...this.bad, recovery_ms: this.recovery_ms };
   }
@@ -105,7 +114,7 @@ class Chaos {
       (error) => `${error}`,
     );
     let timer;
-    const patience = new Promise((resolve) => (timer = setTimeout(resolve, leave_after ?? stuck_ms)));
+    const patience = new Promise((resolve) => (timer = setTimeout(resolve, leave_after ?? patience_ms)));
     const how = await Promise.race([ended, patience]);
     clearTimeout(timer);
     request.to = performance.now();
@@ -161,17 +170,20 @@ class Chaos {
     signal(pid, signal_name);
     this.counts[signal_name === 'SIGKILL' ? 'kills' : 'stops']++;
     // One that stopped while it was idle is found out when somebody asks for it, or ends when another takes its memory.
-    const give_up = performance.now() + stuck_ms;
+    const give_up = performance.now() + patience_ms;
     while (is_alive(pid) && performance.now() < give_up) await sleep(10);
     if (is_alive(pid)) {
       this.log(`a runner of ${model} that was stopped is still there`);
       signal(pid, 'SIGCONT');
     }
-    hit.to = performance.now() + 50; // its end has been noticed
+    const is_gone = () => this.runners.is_gone(pid, model);
+    await wait_until(is_gone, `the server knows that ${pid}, a runner of ${model}, has ended`);
+    hit.to = performance.now();
   }
 }
 
-// Runs for so many seconds and tells how it went; stuck, wrong and errors are lists of requests and should be empty.
+// Runs for so many seconds at least, and tells how it went; stuck, wrong and errors are lists of requests and should be
+// empty.
 export async function chaos(server, { seconds, seed, log = () => {} }) {
   for (const model of chaos_models) await server.create(model, renamed(model));
   const chaos = new Chaos(server, seconds, seed, log);

@@ -56,7 +56,7 @@ describe('models', () => {
     assert.match(model[3], /^\d+%(\/\d+%)? [CG]PU/);
     assert.match(model[5], /minutes from now$/);
     await succeeds(server, ['stop', 'cria']);
-    await wait_until(async () => (await server.loaded_models()).length === 0, 5000, 'it is unloaded');
+    await wait_until(async () => (await server.loaded_models()).length === 0, 'it is unloaded');
     await fails(server, ['stop', 'nobody'], /couldn't find model "nobody" to stop/);
   });
 
@@ -199,7 +199,7 @@ describe('run', () => {
     const prompt = 'Ollama is 22 years old and is busy saving the world. Respond using JSON';
     const { stdout } = await run(['--format', 'json', '--keepalive', '0s', prompt]);
     assert.deepEqual(JSON.parse(stdout), { age: 22, available: false });
-    await wait_until(async () => (await server.loaded_models()).length === 0, 5000, 'it is unloaded');
+    await wait_until(async () => (await server.loaded_models()).length === 0, 'it is unloaded');
   });
 
   test('what is wrong', async () => {
@@ -250,11 +250,11 @@ describe('a conversation in a terminal', () => {
       '100',
       '-y',
       '50',
-      `'${drover}' run --think=false sure; echo "ended with $?"; sleep 60`,
+      `'${drover}' run --think=false sure; echo "ended with $?"; sleep 7200`,
     );
     t.after(() => tmux('kill-server'));
     const shows = (text) =>
-      wait_until(async () => text.test(await tmux('capture-pane', '-p')), 15_000, `the screen shows ${text}`);
+      wait_until(async () => text.test(await tmux('capture-pane', '-p')), `the screen shows ${text}`);
     const type = (text) => tmux('send-keys', '-l', text);
     const enter = () => tmux('send-keys', 'Enter');
 

@@ -1,21 +1,26 @@
 // Many requests at once: what docs/concurrency.md promises.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { endless, renamed } from './gguf.mjs';
 import {
   instant,
+  patience_ms,
   run_program,
+  Server,
   server_for_suite,
   server_for_test,
   short,
-  sleep,
+  signal,
   Stream,
   text_of,
   wait_until,
+  without_end,
 } from './harness.mjs';
+import { stalled_load, waiting_for } from './loads.mjs';
 import { prompts } from './prompts.mjs';
 
 const queue_full = { error: 'server busy, please try again.  maximum pending requests exceeded' };
@@ -25,8 +30,12 @@ const begin_of = (stream) => instant(stream.items[0].created_at);
 const end_of = (stream) => instant(stream.items.at(-1).created_at);
 const overlap = (a, b) => begin_of(a) < end_of(b) && begin_of(b) < end_of(a);
 
-// A request that holds its place until it is closed: the model that never stops, and more tokens than a test lasts.
-const occupant = (server) => server.stream('Tell me a story.', { model: 'endless', options: { num_predict: 20_000 } });
+// A request that holds its place until it is closed.
+const occupant = (server) =>
+  server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
+
+const until_waiting = (server, count, model = 'endless') =>
+  wait_until(async () => (await waiting_for(server, model)) === count, `${count} wait for ${model}`);
 
 function check_refusal(answer, error) {
   assert.equal(answer.status, 503, answer.text);
@@ -37,7 +46,7 @@ function check_refusal(answer, error) {
 describe('answers are right when many are asked at once', () => {
   const server = server_for_suite({ env: { OLLAMA_NUM_PARALLEL: '8' } });
 
-  test('each is the one that its prompt gets alone', { timeout: 180_000 }, async (t) => {
+  test('each is the one that its prompt gets alone', async (t) => {
     const asked = prompts(short ? 48 : 200);
     assert.equal(new Set(asked.map(({ prompt }) => prompt)).size, asked.length);
     const alone = [];
@@ -45,14 +54,17 @@ describe('answers are right when many are asked at once', () => {
     const known = asked.filter(({ answer }, i) => alone[i] === answer).length;
     assert.ok(known >= asked.length * 0.95, `alone, ${known} of ${asked.length} are what cria was taught`);
 
+    // All at once: how many run together is then the server's doing, however fast this client is.
     const streams = [];
-    const together = await at_once(16, asked, async ({ prompt }, i) => {
-      if (i % 2 === 0) return (await server.generate(prompt)).response;
-      const stream = server.stream(prompt);
-      await stream.ended;
-      streams.push(stream);
-      return text_of(stream.items);
-    });
+    const together = await Promise.all(
+      asked.map(async ({ prompt }, i) => {
+        if (i % 2 === 0) return (await server.generate(prompt)).response;
+        const stream = server.stream(prompt);
+        await stream.ended;
+        streams.push(stream);
+        return text_of(stream.items);
+      }),
+    );
     const wrong = asked.flatMap(({ prompt }, i) =>
       together[i] === alone[i] ? [] : [{ prompt, alone: alone[i], together: together[i] }],
     );
@@ -65,20 +77,6 @@ describe('answers are right when many are asked at once', () => {
     assert.ok(most >= 3 && most <= 8, `${most} streams at once at the most`);
     t.diagnostic(`${together.length} of ${asked.length} as alone; up to ${most} streams (of 8 generations) at once`);
   });
-
-  // Runs `job` for each item, `width` at a time, and keeps the order of the results.
-  async function at_once(width, items, job) {
-    const results = [];
-    let next = 0;
-    const lane = async () => {
-      while (next < items.length) {
-        const i = next++;
-        results[i] = await job(items[i], i);
-      }
-    };
-    await Promise.all(Array.from({ length: width }, lane));
-    return results;
-  }
 });
 
 describe('by default', () => {
@@ -91,8 +89,7 @@ describe('by default', () => {
     for (let i = 0; i < 6; i++) {
       const body = { model: 'endless', prompt: `Count to ${i + 3}`, options: { num_predict: 40 + i } };
       waiting.push(new Stream(server.call('POST', '/api/generate', body)));
-      await waiting.at(-1).call.sent;
-      await sleep(40);
+      await until_waiting(server, waiting.length);
     }
     assert.ok(
       waiting.every((stream) => stream.items.length === 0),
@@ -125,7 +122,7 @@ describe('OLLAMA_NUM_PARALLEL=4', () => {
     const four = Array.from({ length: 4 }, () => occupant(server));
     for (const stream of four) await stream.more(5);
     const fifth = server.stream('Count to 3', { model: 'endless', options: { num_predict: 5 } });
-    await fifth.call.sent;
+    await until_waiting(server, 1);
     for (const stream of four) await stream.more(50);
     assert.equal(fifth.items.length, 0);
     four[2].close();
@@ -137,10 +134,21 @@ describe('OLLAMA_NUM_PARALLEL=4', () => {
   });
 });
 
+// A server with the models in memory before anybody asks: loading counts as waiting, and must not meet a short time-out.
+async function server_with_loaded(t, env) {
+  const models = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-e2e-models-'));
+  t.after(() => fs.rmSync(models, { recursive: true, force: true }));
+  const first = await new Server({ models }).start();
+  await first.create('endless', endless());
+  await first.stop();
+  const server = await server_for_test(t, { models, env: { DROVER_PIN: 'cria, endless', ...env } });
+  await wait_until(async () => (await server.get('/readyz')).status === 200, 'both models are loaded');
+  return server;
+}
+
 describe('the queue', () => {
   test('a request that waits too long is refused, one that runs is not', async (t) => {
-    const server = await server_for_test(t, { env: { OLLAMA_REQUEST_TIMEOUT: '2' } });
-    await server.create('endless', endless());
+    const server = await server_with_loaded(t, { OLLAMA_REQUEST_TIMEOUT: '2' });
     const holder = occupant(server);
     await holder.more(3);
     for (const stream of [false, true]) {
@@ -150,26 +158,27 @@ describe('the queue', () => {
       const answers = await Promise.all([server.post('/api/generate', body), server.post('/api/chat', chat)]);
       const waited = performance.now() - start;
       for (const answer of answers) check_refusal(answer, timed_out);
-      assert.ok(waited > 1950 && waited < 4000, `refused after ${waited} ms`);
+      assert.ok(waited > 1950, `refused after ${waited} ms`);
     }
-    await holder.more(10);
+    await holder.more(10); // it holds the place still: that nobody gave it up is not why they were answered
     holder.close();
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
   });
 
   test('a duration and no limit', async (t) => {
-    const server = await server_for_test(t, { env: { OLLAMA_REQUEST_TIMEOUT: '1500ms' } });
-    await server.create('endless', endless());
+    const server = await server_with_loaded(t, { OLLAMA_REQUEST_TIMEOUT: '1500ms' });
     const holder = occupant(server);
     await holder.more(3);
     check_refusal(await server.post('/api/generate', { model: 'endless', prompt: 'x' }), timed_out);
     holder.close();
-    const patient = await server_for_test(t, { env: { OLLAMA_REQUEST_TIMEOUT: '0' } });
-    await patient.create('endless', endless());
+    const patient = await server_with_loaded(t, { OLLAMA_REQUEST_TIMEOUT: '0' });
     const other = occupant(patient);
     await other.more(3);
     const waiting = patient.generate('Count to 3', { model: 'endless', options: { num_predict: 4 } });
-    await sleep(1000);
+    await until_waiting(patient, 1);
+    const body = { model: 'endless', prompt: 'x' };
+    check_refusal(await patient.send('POST', '/api/generate', body, { 'x-request-timeout': '1500ms' }), timed_out);
+    await until_waiting(patient, 1);
     other.close();
     assert.equal((await waiting).eval_count, 4);
   });
@@ -181,17 +190,15 @@ describe('the queue', () => {
     await holder.more(3);
     const body = { model: 'endless', prompt: 'Count to 3', stream: false, options: { num_predict: 4 } };
     const waiting = server.call('POST', '/api/generate', body);
-    await waiting.sent;
-    await sleep(200);
+    await until_waiting(server, 1);
     for (const stream of [false, true]) {
-      const start = performance.now();
       check_refusal(await server.post('/api/generate', { ...body, stream }), queue_full);
       check_refusal(
         await server.post('/api/chat', { model: 'endless', messages: [{ role: 'user', content: 'x' }], stream }),
         queue_full,
       );
-      assert.ok(performance.now() - start < 1000, 'at once');
     }
+    await until_waiting(server, 1); // they were refused while nothing had changed
     await holder.more(5);
     holder.close();
     assert.equal(JSON.parse(await waiting.bytes()).eval_count, 4, 'who waited is served');
@@ -200,19 +207,26 @@ describe('the queue', () => {
 
   test('is bounded while a model loads', async (t) => {
     const server = await server_for_test(t, { env: { OLLAMA_MAX_QUEUE: '2' } });
-    const calls = Array.from({ length: 12 }, () =>
-      server.post('/api/generate', {
-        model: 'cria',
-        prompt: 'Count to 60',
-        stream: false,
-        options: { temperature: 0 },
-      }),
-    );
-    const answers = await Promise.all(calls);
-    const served = answers.filter(({ status }) => status === 200);
-    for (const answer of answers.filter(({ status }) => status !== 200)) check_refusal(answer, queue_full);
-    assert.ok(served.length >= 2 && served.length < 12, `${served.length} of 12 were served`);
-    for (const { json } of served) assert.match(json.response, /^1, 2, 3, .*, 60$/);
+    const ask = () => server.stream('Count to 60');
+    const { request, runner } = await stalled_load(server, 'cria', ask);
+    const refused = [];
+    const others = Array.from({ length: 11 }, () => {
+      const stream = ask();
+      stream.call.head.then(({ statusCode }) => statusCode === 503 && refused.push(stream));
+      return stream;
+    });
+    // One of the three has the place as soon as there is one, and two wait in the queue.
+    await wait_until(() => refused.length === 9, 'all are refused but three');
+    assert.equal(await waiting_for(server, 'cria'), 3);
+    signal(runner, 'SIGCONT');
+    await Promise.all([request, ...others].map(({ ended }) => ended));
+    for (const { call, items } of refused) {
+      check_refusal({ status: 503, headers: call.response.headers, json: items[0] }, queue_full);
+    }
+    for (const { items } of [request, ...others].filter((stream) => !refused.includes(stream))) {
+      assert.match(text_of(items), /^1, 2, 3, .*, 60$/);
+    }
+    assert.equal(refused.length, 9);
   });
 });
 
@@ -252,7 +266,7 @@ describe('several models', () => {
     for (const model of ['cria', 'other', 'cria']) await server.generate('Count to 3', { model });
     await server.generate('Count to 3', { model: 'endless', options: { num_predict: 3 } });
     assert.deepEqual(await loaded(), ['cria:latest', 'endless:latest'], 'cria was used after other');
-    await wait_until(() => server.runners().length === 2, 5000, 'two runners');
+    await wait_until(() => server.runners().length === 2, 'two runners');
   });
 
   test('a busy one does not', async (t) => {
@@ -261,8 +275,8 @@ describe('several models', () => {
     const holder = occupant(server);
     await holder.more(3);
     const waiting = server.stream('Count to 3', { model: 'other' });
-    await sleep(500);
-    await holder.more(20);
+    await until_waiting(server, 1, 'other');
+    await holder.more(200);
     assert.equal(waiting.items.length, 0, 'it waits');
     assert.equal(server.runners().length, 1);
     holder.close();
@@ -291,9 +305,11 @@ describe('ab', () => {
         body,
         JSON.stringify({ model: 'cria', prompt: 'Count to 12', stream, options: { temperature: 0 } }),
       );
-      // -l: answers differ in length, since they carry times.
+      // -l: answers differ in length, since they carry times. -s: by default an answer may take 30 seconds.
       const args = [
         '-l',
+        '-s',
+        `${patience_ms / 1000}`,
         '-n',
         `${total}`,
         '-c',

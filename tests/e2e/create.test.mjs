@@ -6,7 +6,17 @@ import { after, before, describe, test } from 'node:test';
 
 import { cria, renamed, slow } from './gguf.mjs';
 import { lora, put_together, split, take_apart } from './gguf_parts.mjs';
-import { Stream, is_alive, run_program, server_for_suite, server_for_test, sha256, wait_until } from './harness.mjs';
+import {
+  Stream,
+  is_alive,
+  run_program,
+  server_for_suite,
+  server_for_test,
+  sha256,
+  signal,
+  stop_process,
+  wait_until,
+} from './harness.mjs';
 import { prompts } from './prompts.mjs';
 import { DockerRegistry } from './registry.mjs';
 
@@ -99,21 +109,24 @@ describe('quantize', () => {
   test('others are served meanwhile; a client that leaves ends it, and nothing stays', async () => {
     const before = blobs(server);
     const stream = new Stream(server.call('POST', '/api/create', { model: 'never', from: 'big', quantize: 'IQ3_S' }));
-    await wait_until(() => stream.items.some(({ completed }) => completed > 0), 60_000, 'it has begun');
-    assert.equal(quantizers(server).length, 1);
+    await wait_until(() => stream.items.some(({ completed }) => completed > 0), 'it has begun');
+    const [quantizer, ...more] = quantizers(server);
+    assert.ok(quantizer && more.length === 0);
+    await stop_process(quantizer); // for as long as the test wants
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
     assert.equal(stream.closed, undefined, 'the answer came while the model was being quantized');
     const waiting = server.call('POST', '/api/create', { model: 'never2', from: 'big', quantize: 'IQ3_S' });
     stream.close();
     waiting.close();
-    await wait_until(() => quantizers(server).length === 0 && blobs(server).length === before.length, 30_000, 'it is over');
+    signal(quantizer, 'SIGCONT');
+    await wait_until(() => quantizers(server).length === 0 && blobs(server).length === before.length, 'it is over');
     assert.deepEqual(blobs(server), before);
     assert.equal((await server.post('/api/show', { model: 'never' })).status, 404);
   });
 
   test('a quantizer that is killed is an error of its model alone', async () => {
     const stream = new Stream(server.call('POST', '/api/create', { model: 'never', from: 'big', quantize: 'IQ3_S' }));
-    await wait_until(() => stream.items.some(({ completed }) => completed > 0), 60_000, 'it has begun');
+    await wait_until(() => stream.items.some(({ completed }) => completed > 0), 'it has begun');
     for (const pid of quantizers(server)) process.kill(Number(pid), 'SIGKILL');
     await stream.ended;
     assert.deepEqual(stream.items.at(-1), { error: 'quantization failed: the process was ended by signal 9' });
@@ -164,10 +177,15 @@ describe('a server that stops', () => {
     const server = await server_for_test(t);
     await server.create('big', slow({ layers: 6 }));
     const stream = new Stream(server.call('POST', '/api/create', { model: 'never', from: 'big', quantize: 'IQ3_S' }));
-    await wait_until(() => stream.items.some(({ completed }) => completed > 0), 60_000, 'it has begun');
+    await wait_until(() => stream.items.some(({ completed }) => completed > 0), 'it has begun');
     const running = quantizers(server);
-    await server.stop(); // fails if it does not end by itself
-    assert.ok(!running.some(is_alive));
+    for (const pid of running) await stop_process(pid); // it will not come to an end of its own
+    server.process.kill('SIGTERM');
+    await wait_until(() => stream.closed, 'its client is told');
+    assert.ok(!stream.items.some(({ status }) => status === 'success'));
+    assert.deepEqual(await server.end(), [0, null]);
+    for (const pid of running) signal(pid, 'SIGCONT'); // one that stood still before it said with whom it ends
+    await wait_until(() => !running.some(is_alive), 'the quantizer has ended too');
   });
 });
 

@@ -249,10 +249,7 @@ describe('a full disk', () => {
 
 describe('a start that is wrong', () => {
   const start = async (server, env, text) => {
-    const { code, stdout, stderr } = await run_program(drover, ['serve'], {
-      env: { ...server.environment, ...env },
-      timeout: 30_000,
-    });
+    const { code, stdout, stderr } = await run_program(drover, ['serve'], { env: { ...server.environment, ...env } });
     assert.equal(code, 1, `${JSON.stringify(env)}: ${stdout}${stderr}`);
     assert.equal(stdout, '');
     const lines = stderr.trimEnd().split('\n');

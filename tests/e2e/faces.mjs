@@ -1,5 +1,5 @@
 // What the tests of the OpenAI- and Anthropic-compatible faces share.
-import { Stream, wait_until } from './harness.mjs';
+import { Stream, wait_until, without_end } from './harness.mjs';
 
 export const capital_question = [{ role: 'user', content: 'What is the capital of Japan?' }];
 export const capital_answer = 'The capital of Japan is Tokyo.';
@@ -26,7 +26,7 @@ export const tools = [
 // Occupies the one place of `endless` until it is closed.
 export async function hold(server) {
   const holder = new Stream(
-    server.call('POST', '/api/generate', { model: 'endless', prompt: 'Hello', options: { num_predict: 1_000_000 } }),
+    server.call('POST', '/api/generate', { model: 'endless', prompt: 'Hello', options: { num_predict: without_end } }),
   );
   await holder.more(2);
   return holder;
@@ -36,10 +36,10 @@ export const state_of = async (server, name) =>
   (await server.get('/api/ps')).json.models.find((model) => model.name === `${name}:latest`) ?? {};
 
 export const waiting = (server, count) =>
-  wait_until(async () => (await state_of(server, 'endless')).waiting === count, 10_000, `${count} requests wait`);
+  wait_until(async () => (await state_of(server, 'endless')).waiting === count, `${count} requests wait`);
 
 export const nobody_runs = (server) =>
-  wait_until(async () => (await state_of(server, 'endless')).running === 0, 5000, 'the place is free');
+  wait_until(async () => (await state_of(server, 'endless')).running === 0, 'the place is free');
 
 export async function all(stream) {
   const items = [];

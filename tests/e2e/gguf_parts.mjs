@@ -131,3 +131,23 @@ export function without_template(file) {
   const { pairs, tensors } = take_apart(file);
   return put_together({ pairs: pairs.filter((pair) => !pair.includes('tokenizer.chat_template')), tensors });
 }
+
+// The same model with words (not letters and what stands in <>) of `length` bytes: a few tokens are megabytes of answer.
+export function with_long_words(file, length) {
+  const { pairs, tensors } = take_apart(file);
+  const key = text('tokenizer.ggml.tokens');
+  const at = pairs.findIndex((pair) => pair.subarray(0, key.length).equals(key));
+  const list = pairs[at];
+  const words = [];
+  let next = key.length + 4 + 4 + 8; // behind the types and the count
+  const head = list.subarray(0, next);
+  while (next < list.length) {
+    const size = Number(list.readBigUInt64LE(next));
+    const word = list.toString('utf8', next + 8, next + 8 + size);
+    const is_kept = [...word].length === 1 || word.startsWith('<');
+    words.push(text(is_kept ? word : `w${words.length}`.padEnd(length, 'o')));
+    next += 8 + size;
+  }
+  pairs[at] = Buffer.concat([head, ...words]);
+  return put_together({ pairs, tensors });
+}

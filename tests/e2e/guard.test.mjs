@@ -109,7 +109,7 @@ describe('a Unix socket', () => {
     const server = spawn(drover, ['serve'], { env, stdio: 'ignore' });
     t.after(() => server.kill('SIGKILL'));
     const answers = () => ask({ socketPath: socket }, { headers: { Host: 'localhost' } }).then(({ status }) => status === 200, () => false);
-    await wait_until(answers, 30_000, 'the server answers');
+    await wait_until(answers, 'the server answers');
     const { stdout } = await run_program(drover, ['run', 'cria', 'Count to 3'], { env });
     assert.match(stdout, /1, 2, 3/);
     const second = spawn(drover, ['serve'], { env, stdio: ['ignore', 'ignore', 'pipe'] });

@@ -2,6 +2,10 @@
 //
 // Every server has a port, a HOME and a models folder of its own, and is checked when it is stopped: it must end by
 // itself, with exit code 0, without a sanitizer's complaint, and leave no runner behind.
+//
+// No test depends on how fast an answer comes: it waits for what has to happen (a line in the log, /api/queue, the end
+// of a stream), keeps things as they are while it looks (stop_process), and compares times, if at all, with others of
+// the same run.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -20,20 +24,33 @@ export const cria_file = path.join(root, 'models/cria/cria.gguf');
 // Under a sanitizer: the same tests with fewer requests.
 export const short = process.env.DROVER_TEST_SHORT === '1';
 
-const start_ms_max = 60_000;
-const stop_ms_max = 20_000;
-const silence_ms_max = 60_000; // an answer that makes no progress for so long fails its test
+// How long a test waits for anything. Only what hangs gets there, under a sanitizer on a busy machine too; no other
+// place has a limit of its own. Who works on a test may want to know sooner: DROVER_TEST_PATIENCE=30
+export const patience_ms = Number(process.env.DROVER_TEST_PATIENCE ?? 900) * 1000;
+// For the server's own time-outs, where they are not what a test is about.
+const patient = '2h';
+// More tokens than a generation gets to before its test ends it.
+export const without_end = 1_000_000;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Polls until `predicate` is true; fails after `ms`, naming what it waited for. Returns the milliseconds it took.
-export async function wait_until(predicate, ms, what) {
+// Polls until `predicate` is true, naming what it waited for if it never is. Returns the milliseconds it took.
+export async function wait_until(predicate, what) {
   const start = performance.now();
   while (!(await predicate())) {
-    if (performance.now() - start > ms) assert.fail(`after ${ms} ms still not: ${what}`);
+    if (performance.now() - start > patience_ms) assert.fail(`after ${patience_ms} ms still not: ${what}`);
     await sleep(5);
   }
   return performance.now() - start;
+}
+
+// The same for a promise: what it resolves to.
+export async function in_time(promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`after ${patience_ms} ms still not: ${what}`)), patience_ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 // An RFC 3339 time as milliseconds, its fraction kept: the order of two answers of one server is read from these.
@@ -67,6 +84,20 @@ export function signal(pid, name) {
 // A zombie has ended; who collects it is not our business.
 export const is_alive = (pid) => !'XZ'.includes(process_status(pid).state);
 
+// Holds a process as it is, until SIGCONT: all of its threads stand still when this returns.
+export async function stop_process(pid) {
+  signal(pid, 'SIGSTOP');
+  const state_of = (thread) => process_status(`${pid}/task/${thread}`).state;
+  const stands = () => {
+    try {
+      return fs.readdirSync(`/proc/${pid}/task`).every((thread) => 'TtXZ'.includes(state_of(thread)));
+    } catch {
+      return true; // it has ended
+    }
+  };
+  await wait_until(stands, `process ${pid} stands still`);
+}
+
 export function runners_of(server_pid) {
   return fs
     .readdirSync('/proc')
@@ -82,7 +113,7 @@ export function runners_of(server_pid) {
 }
 
 // Runs a program to its end: {code, stdout, stderr}. The input is closed after `input`.
-export function run_program(file, args, { env, input = '', timeout = silence_ms_max } = {}) {
+export function run_program(file, args, { env, input = '', timeout = patience_ms } = {}) {
   return new Promise((resolve) => {
     const child = execFile(file, args, { env, timeout, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });
@@ -103,7 +134,7 @@ export class Call {
       headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(bytes), ...headers };
     }
     this.request = http.request({ host: '127.0.0.1', port: server.port, method, path: target, headers, agent: false });
-    this.request.setTimeout(silence_ms_max, () => this.request.destroy(new Error(`no answer to ${method} ${target}`)));
+    this.request.setTimeout(patience_ms, () => this.request.destroy(new Error(`no answer to ${method} ${target}`)));
     this.head = once(this.request, 'response').then(([response]) => (this.response = response));
     this.sent = once(this.request, 'finish');
     // Whoever awaits these sees the error; a call that is closed on purpose has nobody who does.
@@ -221,6 +252,11 @@ export class Server {
       HOME: this.folder,
       OLLAMA_HOST: this.url,
       OLLAMA_MODELS: this.models,
+      OLLAMA_LOAD_TIMEOUT: patient,
+      OLLAMA_REQUEST_TIMEOUT: patient,
+      DROVER_CLIENT_TIMEOUT: patient,
+      DROVER_HANG_TIMEOUT: patient,
+      DROVER_REGISTRY_TIMEOUT: patient,
       DROVER_SHUTDOWN_TIMEOUT: '2',
       ...this.settings,
     };
@@ -248,10 +284,14 @@ export class Server {
           () => false,
         );
       },
-      start_ms_max,
       'the server answers',
     );
     return this;
+  }
+
+  // Its exit code and signal, once it has ended.
+  end() {
+    return in_time(this.exited, `the server has ended:\n${this.stderr.slice(-4000)}`);
   }
 
   // The end of a server that a test has killed is not judged.
@@ -265,13 +305,13 @@ export class Server {
     try {
       const runners = this.runners();
       if (!this.killed) this.process.kill('SIGTERM');
-      const timer = setTimeout(() => this.process.kill('SIGKILL'), stop_ms_max);
+      const timer = setTimeout(() => this.process.kill('SIGKILL'), patience_ms);
       const [code, signal] = await this.exited;
       clearTimeout(timer);
       if (!this.killed)
         assert.deepEqual({ code, signal }, { code: 0, signal: null }, `its last words:\n${this.stderr.slice(-4000)}`);
       assert.doesNotMatch(this.stderr, /(Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/);
-      await wait_until(() => !runners.some(is_alive), 5000, 'the runners have ended with their server');
+      await wait_until(() => !runners.some(is_alive), 'the runners have ended with their server');
     } finally {
       fs.rmSync(this.folder, { recursive: true, force: true });
     }

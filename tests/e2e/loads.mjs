@@ -1,7 +1,7 @@
 // Loads as the server's log and /api/ps tell of them, and one that stands still.
 import assert from 'node:assert/strict';
 
-import { is_alive, signal, sleep, wait_until } from './harness.mjs';
+import { is_alive, signal, stop_process, wait_until } from './harness.mjs';
 
 // The models that were loaded, in order, from a server's log.
 export const loads_in = (log) => [...log.matchAll(/loading (\w+):latest in process (\d+)/g)].map(([, model]) => model);
@@ -19,16 +19,16 @@ export async function stalled_load(server, model, begin = () => server.stream('H
     let runner;
     await wait_until(
       () => (runner = server.runners().find((pid) => !before.includes(pid))) !== undefined,
-      20_000,
       `a runner for ${model} starts`,
     );
-    signal(runner, 'SIGSTOP');
-    await sleep(50);
+    await stop_process(runner);
+    // What it said before is heard before these requests are: the server reads both in one thread.
+    for (let i = 0; i < 3; i++) await server.get('/api/version');
     if ((await view_of(server, model))?.state === 'loading') return { request, runner };
     signal(runner, 'SIGCONT');
     await request.ended;
     await server.ok('/api/generate', { model, keep_alive: 0 });
-    await wait_until(() => !is_alive(runner), 10_000, 'the runner has ended');
+    await wait_until(() => !is_alive(runner), 'the runner has ended');
   }
   return assert.fail('the load could not be caught');
 }

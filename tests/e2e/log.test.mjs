@@ -4,16 +4,15 @@ import { describe, test } from 'node:test';
 
 import { bert } from './bert.mjs';
 import { endless, renamed } from './gguf.mjs';
-import { run_program, drover, server_for_suite, server_for_test, signal, wait_until } from './harness.mjs';
+import { run_program, drover, server_for_suite, server_for_test, signal, wait_until, without_end } from './harness.mjs';
 
-const wait_ms_max = 30_000;
 const trace = '4bf92f3577b34da6a3ce929d0e0e4736';
 const lines_of = (server) => server.stderr.split('\n').slice(0, -1);
 
 // The first line that matches, once it is there.
 async function line_with(server, pattern) {
   let found;
-  await wait_until(() => (found = lines_of(server).find((line) => pattern.test(line))), wait_ms_max, `${pattern}`);
+  await wait_until(() => (found = lines_of(server).find((line) => pattern.test(line))), `${pattern}`);
   return found;
 }
 
@@ -52,11 +51,11 @@ describe('DROVER_LOG_FORMAT=json', () => {
     const wrong = await entry_of('wrong');
     assert.deepEqual([wrong.outcome, wrong.error], ['invalid', "model 'nobody' not found"]);
     assert.equal(wrong.model, undefined);
-    const body = { model: 'endless', messages, stream: true, options: { num_predict: 20_000 } };
+    const body = { model: 'endless', messages, stream: true, options: { num_predict: without_end } };
     for (const [id, outcome] of [['left', 'disconnected'], ['ended', 'canceled']]) {
       const call = server.call('POST', '/api/chat', body, { 'x-request-id': id });
       t.after(() => call.close());
-      await call.head;
+      await call.head; // with its first token
       if (id === 'left') call.close();
       else assert.equal((await server.send('DELETE', `/api/requests/${id}`)).status, 200);
       const entry = await entry_of(id);
@@ -100,7 +99,7 @@ test('OLLAMA_DEBUG=1 says why: who waits, who is next, who is evicted', async (t
   await server.create('endless', endless());
   await server.create('another', renamed('Anot'));
   const headers = (id) => ({ 'x-request-id': id });
-  const body = { model: 'endless', prompt: 'Hello', options: { num_predict: 20_000 } };
+  const body = { model: 'endless', prompt: 'Hello', options: { num_predict: without_end } };
   const first = server.call('POST', '/api/generate', body, headers('first'));
   t.after(() => first.close());
   await first.head;
@@ -111,7 +110,7 @@ test('OLLAMA_DEBUG=1 says why: who waits, who is next, who is evicted', async (t
   await second.head;
   await line_with(server, /request second for endless:latest gets place 1 of 1 after [\d.]+ s: first in the fair order/);
   second.close();
-  await wait_until(async () => (await server.get('/api/queue')).json.requests.length === 0, wait_ms_max, 'all is done');
+  await wait_until(async () => (await server.get('/api/queue')).json.requests.length === 0, 'all is done');
   await server.generate('Hello', { model: 'another' });
   await line_with(server, /endless:latest is evicted: idle for .* GiB are wanted \(for another:latest\)/);
   await line_with(server, /another:latest starts to load: 1 wait for it/);

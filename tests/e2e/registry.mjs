@@ -50,7 +50,6 @@ export class DockerRegistry {
     await once(this.process, 'spawn');
     await wait_until(
       () => fetch(`http://${this.host}/v2/`).then(({ status }) => status === 200 || status === 401, () => false),
-      60_000,
       'docker-registry answers',
     );
     return this;

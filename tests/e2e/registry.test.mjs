@@ -233,15 +233,15 @@ describe('whatever ends a pull, the next one goes on', () => {
       const stream = new Stream(server.call('POST', '/api/pull', { model: name, insecure: true }));
       await stream.more(2);
       // What the process before had written down is there: at most a megabyte of each of eight ranges is not.
-      await wait_until(() => stream.items.some((line) => line.digest === digest), 30_000, 'the layer is reported');
+      await wait_until(() => stream.items.some((line) => line.digest === digest), 'the layer is reported');
       const begun_with = stream.items.find((line) => line.digest === digest).completed ?? 0;
       assert.ok(begun_with >= had - 8 * mebibyte, `${begun_with} of ${had} bytes were kept`);
       if (had > 16 * mebibyte) assert.ok(begun_with > 0);
       gates.allow(registry.bytes_sent + size / 4);
-      await wait_until(() => completed(stream, digest) >= size * part * 0.7, 60_000, `${part} has arrived`);
+      await wait_until(() => completed(stream, digest) >= size * part * 0.7, `${part} has arrived`);
       had = completed(stream, digest);
       server.kill('SIGKILL');
-      await server.exited;
+      await server.end();
       stream.close();
       await server.start();
     }
@@ -262,15 +262,15 @@ describe('whatever ends a pull, the next one goes on', () => {
     const name = `${registry.host}/library/left`;
     const first = new Stream(server.call('POST', '/api/pull', { model: name, insecure: true }));
     gates.allow(size / 2);
-    await wait_until(() => completed(first, digest) >= size * 0.4, 60_000, 'half has arrived');
+    await wait_until(() => completed(first, digest) >= size * 0.4, 'half has arrived');
     const asked = Math.ceil(size / (16 * mebibyte)) + 1; // a request for each range, and one for the config
-    await wait_until(() => registry.asked().length === asked, 30_000, 'all has been asked for');
+    await wait_until(() => registry.asked().length === asked, 'all has been asked for');
     const second = new Stream(server.call('POST', '/api/pull', { model: name, insecure: true }));
-    await wait_until(() => completed(second, digest) >= size * 0.4, 30_000, 'the second sees the progress of the first');
+    await wait_until(() => completed(second, digest) >= size * 0.4, 'the second sees the progress of the first');
     assert.equal(registry.asked().length, asked, 'and fetches nothing itself');
     const held = registry.sockets.size;
     first.close();
-    await wait_until(() => registry.asked().length > asked, 30_000, 'the second goes on');
+    await wait_until(() => registry.asked().length > asked, 'the second goes on');
     gates.allow(Infinity);
     await second.ended;
     assert.deepEqual(second.items.at(-1), { status: 'success' });
@@ -281,10 +281,9 @@ describe('whatever ends a pull, the next one goes on', () => {
     registry.bytes_sent = 0;
     registry.model = model_of(randomBytes(size));
     const third = new Stream(server.call('POST', '/api/pull', { model: `${name}:other`, insecure: true }));
-    await wait_until(() => registry.bytes_sent > 0, 30_000, 'the third is under way');
+    await wait_until(() => registry.bytes_sent > 0, 'the third is under way');
     third.close();
-    const ms = await wait_until(() => registry.sockets.size === 0, 10_000, 'its connections are closed');
-    assert.ok(ms < 5000, `after ${ms} ms`);
+    await wait_until(() => registry.sockets.size === 0, 'its connections are closed, though nothing more comes');
     assert.ok(leftovers(server).length > 0, 'what it fetched stays for the next one');
   });
 
@@ -297,10 +296,9 @@ describe('whatever ends a pull, the next one goes on', () => {
     await server.start();
     const stream = new Stream(server.call('POST', '/api/pull', { model: `${registry.host}/library/s`, insecure: true }));
     gates.allow(size / 2);
-    await wait_until(() => registry.bytes_sent > mebibyte, 30_000, 'it is under way');
-    const exited = server.exited;
+    await wait_until(() => registry.bytes_sent > mebibyte, 'it is under way');
     server.process.kill('SIGTERM');
-    const [code] = await exited;
+    const [code] = await server.end();
     assert.equal(code, 0);
     await stream.ended.catch(() => {});
     // Its client is told, or cut off if the word comes too late; never that it succeeded.

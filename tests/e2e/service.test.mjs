@@ -10,7 +10,6 @@ import { describe, test } from 'node:test';
 import { broken } from './gguf.mjs';
 import { drover, root, run_program, Server, server_for_test, wait_until } from './harness.mjs';
 
-const wait_ms_max = 30_000;
 
 // Node has no datagram sockets of this kind; perl, which every Debian has, does. A line for each message.
 const listen = `
@@ -40,7 +39,7 @@ class Manager {
   }
 
   async says(text) {
-    await wait_until(() => this.index_of(text) >= 0, wait_ms_max, `${text} among ${JSON.stringify(this.messages)}`);
+    await wait_until(() => this.index_of(text) >= 0, `${text} among ${JSON.stringify(this.messages)}`);
   }
 
   index_of(text) {
@@ -95,7 +94,7 @@ describe('a service manager is told', () => {
     const manager = await manager_for_test(t, path.join(folder, 'notify'));
     const server = await server_for_test(t, { models, env: { NOTIFY_SOCKET: manager.name, DROVER_PIN: 'broken' } });
     await manager.says('STATUS=broken:latest is not loaded yet');
-    await wait_until(() => /broken:latest cannot be loaded/.test(server.stderr), wait_ms_max, 'the load has failed');
+    await wait_until(() => /broken:latest cannot be loaded/.test(server.stderr), 'the load has failed');
     assert.equal((await server.get('/readyz')).status, 503);
     assert.equal(manager.index_of('READY=1'), -1);
     await server.stop();
@@ -107,13 +106,13 @@ describe('a service manager is told', () => {
     const manager = await manager_for_test(t, path.join(folder_for_test(t), 'notify'));
     await server_for_test(t, { env: { NOTIFY_SOCKET: manager.name, WATCHDOG_USEC: '200000' } });
     const signs = () => manager.messages.filter((message) => message === 'WATCHDOG=1').length;
-    await wait_until(() => signs() > 3, wait_ms_max, 'some signs of life');
+    await wait_until(() => signs() > 3, 'some signs of life');
     assert.ok(manager.index_of('READY=1') < manager.index_of('WATCHDOG=1'));
   });
 
   test('a socket where nobody listens is a warning and no more', async (t) => {
     const server = await server_for_test(t, { env: { NOTIFY_SOCKET: '/nowhere/notify' } });
-    await wait_until(() => /the service manager cannot be told/.test(server.stderr), wait_ms_max, 'a warning');
+    await wait_until(() => /the service manager cannot be told/.test(server.stderr), 'a warning');
     assert.equal((await server.generate('Hello')).done, true);
   });
 });

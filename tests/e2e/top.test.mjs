@@ -9,9 +9,8 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { endless } from './gguf.mjs';
-import { drover, run_program, server_for_suite, wait_until } from './harness.mjs';
+import { drover, run_program, server_for_suite, wait_until, without_end } from './harness.mjs';
 
-const wait_ms_max = 20_000;
 
 // A shell in a terminal of its own, in which top was started.
 class Terminal {
@@ -23,7 +22,7 @@ class Terminal {
     fs.writeFileSync(
       script,
       `before=$(stty -g)\nsh -c 'echo $$ >"${this.folder}/pid"; exec "${drover}" top --url "${url}" --interval 0.2'\n` +
-        `echo "left $?"; [ "$before" = "$(stty -g)" ] && echo restored\nexec sleep 1000\n`,
+        `echo "left $?"; [ "$before" = "$(stty -g)" ] && echo restored\nexec sleep 7200\n`,
     );
     this.tmux('new-session', '-d', '-x', `${columns}`, '-y', `${rows}`, `bash -m '${script}'`);
     t.after(() => {
@@ -51,7 +50,7 @@ class Terminal {
 
   async shows(pattern) {
     const found = () => pattern.test(this.screen());
-    await wait_until(found, wait_ms_max, `the screen shows ${pattern}`).catch((error) => {
+    await wait_until(found, `the screen shows ${pattern}`).catch((error) => {
       assert.fail(`${error.message}; it shows:\n${this.screen()}`);
     });
   }
@@ -163,16 +162,17 @@ test('follows the size of its window', async (t) => {
   await terminal.shows(/^(?![^]*PRIORITY)[^]*REQUEST/);
   assert.equal(terminal.screen().trimEnd().split('\n').length, 10);
   terminal.tmux('resize-window', '-x', '20', '-y', '3');
-  await wait_until(() => terminal.screen().split('\n').every((line) => line.length <= 20), wait_ms_max, 'it is narrow');
+  await wait_until(() => terminal.screen().split('\n').every((line) => line.length <= 20), 'it is narrow');
   terminal.tmux('resize-window', '-x', '130', '-y', '30');
   await terminal.shows(/PRIORITY/);
 });
 
 test('a plain Ollama: shows what there is and says what is missing', async (t) => {
-  const models = [{ name: 'm:latest', size: 1000, size_vram: 1000, expires_at: new Date(Date.now() + 200_000).toISOString() }];
+  const expires_at = new Date(Date.now() + 3_000_000).toISOString();
+  const models = [{ name: 'm:latest', size: 1000, size_vram: 1000, expires_at }];
   const { url } = await told_server(t, { models });
   const terminal = new Terminal(t, url);
-  await terminal.shows(/^m:latest +- +- +- +- +1 KB +3m\d\ds/m);
+  await terminal.shows(/^m:latest +- +- +- +- +1 KB +4\dm\d\ds/m);
   await terminal.shows(/does not tell: requests \(no \/api\/queue\), tokens\/s \(no \/metrics\)/);
 });
 
@@ -220,7 +220,7 @@ describe('the real server', () => {
   test('a running model is shown, and can be stopped', async (t) => {
     const terminal = new Terminal(t, server.url);
     await terminal.shows(/No model is in memory/);
-    const stream = server.stream('Tell me a story.', { model: 'endless', options: { num_predict: 100_000 } });
+    const stream = server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
     t.after(() => stream.close());
     await stream.more(3);
     await terminal.shows(/^endless:latest +loaded +1\/1 +0 +[1-9][\d.]* /m); // with its tokens a second
@@ -234,7 +234,7 @@ describe('the real server', () => {
 
   test('a request is cancelled', async (t) => {
     const terminal = new Terminal(t, server.url);
-    const stream = server.stream('Tell me a story.', { model: 'endless', options: { num_predict: 100_000 } });
+    const stream = server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
     t.after(() => stream.close());
     await stream.more(3);
     await terminal.shows(/1 running, 0 waiting/);

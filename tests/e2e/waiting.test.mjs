@@ -4,14 +4,14 @@ import fs from 'node:fs';
 import { describe, test } from 'node:test';
 
 import { endless, renamed } from './gguf.mjs';
-import { run_program, server_for_test, short, sleep, wait_until } from './harness.mjs';
+import { run_program, server_for_test, short, sleep, wait_until, without_end } from './harness.mjs';
 import { Crowd, descriptors_max, descriptors_of, health_times, memory_of, percentile, threads_of } from './crowd.mjs';
 
 const bytes_per_client_max = 64 << 10;
 const clients = short ? 500 : 5000;
 const spare_descriptors = 400; // of the server and of the test, for all that is no waiting client
 
-const occupant = (server) => server.stream('Tell me a story.', { model: 'endless', options: { num_predict: 50_000 } });
+const occupant = (server) => server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
 const waiting = async (server) => (await server.get('/api/ps')).json.models[0]?.waiting;
 
 describe('many clients wait', () => {
@@ -24,12 +24,13 @@ describe('many clients wait', () => {
     const holder = occupant(server);
     await holder.more(3);
     await health_times(server, 50);
+    const alone = [await health_times(server, 200)];
     const { pid } = server.process;
     const before = { memory: memory_of(pid), threads: threads_of(pid), descriptors: descriptors_of(pid) };
 
     const crowd = new Crowd(server, { model: 'endless', prompt: 'Hello', options: { num_predict: 1 } });
     await crowd.join(clients);
-    await wait_until(async () => (await waiting(server)) === clients, 60_000, 'all of them wait');
+    await wait_until(async () => (await waiting(server)) === clients, 'all of them wait');
     const each = (memory_of(pid) - before.memory) / clients;
     const { answer_ms, connect_ms } = await health_times(server, 200);
     t.diagnostic(
@@ -38,19 +39,23 @@ describe('many clients wait', () => {
     );
     assert.ok(each < bytes_per_client_max, `${each} bytes each`);
     assert.equal(threads_of(pid), before.threads);
-    // The figure is milliseconds; what must never happen is that a probe waits for those that wait.
-    assert.ok(percentile(answer_ms, 50) < 100, `${percentile(answer_ms, 50)} ms`);
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3', 'another model answers');
 
     const stay = 200;
     crowd.leave(clients - stay);
-    await wait_until(async () => (await waiting(server)) === stay, 60_000, 'those that left wait no longer');
+    await wait_until(async () => (await waiting(server)) === stay, 'those that left wait no longer');
+    // What must never happen is that a probe waits for those that wait: it takes about as long as without them. Before
+    // and after, because the machine may be busier in one of the two.
+    alone.push(await health_times(server, 200));
+    const usual = Math.max(...alone.map((times) => percentile(times.answer_ms, 50)));
+    t.diagnostic(`/healthz p50 ${usual} ms without them`);
+    assert.ok(percentile(answer_ms, 50) < 10 * usual, `${percentile(answer_ms, 50)} ms, else ${usual} ms`);
     await holder.more(1);
     holder.close();
     await crowd.ended();
     assert.equal(crowd.answered, stay, 'all who stayed were served');
     assert.equal(crowd.failed, 0);
-    await wait_until(() => descriptors_of(pid) <= before.descriptors + 5, 10_000, 'descriptors are given back');
+    await wait_until(() => descriptors_of(pid) <= before.descriptors + 5, 'descriptors are given back');
     assert.equal(await waiting(server), 0);
     assert.equal(threads_of(pid), before.threads);
   });
@@ -80,14 +85,13 @@ describe('too few descriptors', () => {
     const server = await server_for_test(t, { wrapper: ['prlimit', '--nofile=64:64'] });
     const crowd = new Crowd(server);
     await crowd.join(60);
-    await wait_until(() => crowd.failed >= 20, 10_000, 'some are refused');
+    await wait_until(() => crowd.failed >= 20, 'some are refused');
     assert.match(crowd.last_answer, /^HTTP\/1\.1 503 .*\{"error":"too many connections"\}$/s);
     assert.match(crowd.last_answer, /\r\nRetry-After: 1\r\n/);
     assert.ok((await idle_share(server.process.pid)) < busy_share_max);
     crowd.leave(5);
     await wait_until(
       () => server.generate('Count to 3').then((answer) => answer.response === '1, 2, 3', () => false),
-      10_000,
       'there is a connection for another, and a runner finds its descriptors',
     );
     crowd.leave(100);
@@ -105,13 +109,13 @@ describe('too few descriptors', () => {
     const limits = /Max open files +(\d+)/.exec(fs.readFileSync(`/proc/${pid}/limits`, 'latin1'));
     const early = new Crowd(server); // connected before, so it can still ask
     await early.join(1);
-    await wait_until(() => descriptors_of(pid) > 0, 1000, 'it is known what is open');
+    await wait_until(() => descriptors_of(pid) > 0, 'it is known what is open');
     await limit(3);
     early.ask({ model: 'other', prompt: 'Hello' });
-    await wait_until(() => early.last_answer !== '', 10_000, 'an answer');
+    await wait_until(() => early.last_answer !== '', 'an answer');
     assert.match(early.last_answer, /^HTTP\/1\.1 500 .*too many open files/is);
     const late = server.call('GET', '/healthz');
-    await wait_until(() => /cannot accept connections: too many open files/.test(server.stderr), 10_000, 'a warning');
+    await wait_until(() => /cannot accept connections: too many open files/.test(server.stderr), 'a warning');
     assert.ok((await idle_share(pid)) < busy_share_max);
     assert.ok(server.stderr.match(/cannot accept/g).length < 5, 'it is not said again and again');
     await limit(limits[1]);
