@@ -53,8 +53,10 @@ void append_logprobs(std::string& out, const pb::Chunk& chunk) {
 }
 
 std::string arguments_text(const pb::ToolCall& call) {
-  const Json arguments = Json::parse(call.arguments_json(), nullptr, false);
-  return arguments.is_object() ? to_text(arguments) : "{}";
+  Json arguments;
+  // A model may write anything, also what no program could print again.
+  const bool read = !JsonReader(kBodyBounds).read(call.arguments_json(), arguments);
+  return read && arguments.is_object() ? to_text(arguments) : "{}";
 }
 
 void append_event(std::string& out, std::string_view name, std::string_view data) {

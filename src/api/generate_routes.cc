@@ -250,13 +250,7 @@ Result<Translated> translate_ollama(Endpoint endpoint, Json body) {
 asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
   const TimePoint arrived = Clock::now();
   RequestIdentity identity = identify(exchange);
-  std::optional<Json> body = co_await read_json(service, exchange, dialect.error_text);
-  if (!body) {
-    service.driver.note_refused(std::move(identity), invalid("unreadable body"));
-    co_return;
-  }
-  auto translated = dialect.translate(std::move(*body));
-  body.reset();  // a request that waits should not hold its text twice
+  Result<Translated> translated = co_await read_body_as(service, exchange, dialect.translate);
   if (!translated) {
     service.driver.note_refused(std::move(identity), translated.error());
     co_await send_error(exchange, translated.error(), 0, std::nullopt, dialect.error_text);
@@ -264,7 +258,7 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   }
   AnswerForm& form = *translated->form;
   auto request = read_request(service, exchange, dialect.endpoint, *translated);
-  translated->body = nullptr;
+  translated->body = nullptr;  // a request that waits should not hold its text twice
   if (const auto* error = std::get_if<RequestError>(&request)) {
     service.driver.note_refused(std::move(identity), error->error);
     co_await send_error(exchange, error->error, error->status, std::nullopt, dialect.error_text);

@@ -26,7 +26,7 @@ struct Translated {
 
 struct Dialect {
   Endpoint endpoint;
-  // Takes the body of a request, which is an object. Error: kInvalidArgument.
+  // Takes the body of a request, which is an object. Any thread. Error: kInvalidArgument.
   Result<Translated> (*translate)(Json body);
   ErrorText error_text;
 };

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
+#include "api/schema_check.h"
 #include "base/go_duration.h"
 #include "store/parameters.h"
 
@@ -13,6 +15,7 @@ namespace {
 constexpr std::int64_t kTopLogprobsMax = 20;
 constexpr std::size_t kStopsMax = 64;
 constexpr std::size_t kMessagesMax = 100'000;
+constexpr std::size_t kFormatShownMax = 1000;  // bytes of one that is none
 
 const char* type_name(Endpoint endpoint) {
   return endpoint == Endpoint::kGenerate ? "GenerateRequest" : "ChatRequest";
@@ -22,24 +25,31 @@ RequestError bad(std::string message, int status = 0) {
   return {invalid(std::move(message)), status};
 }
 
+// Threads beyond these would wait for each other.
+int processors() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kThreadsMax);
+}
+
 void read_sampling(const Json& options, pb::Generate& work) {
-  const auto number = [&](const char* name, double otherwise) { return options.value(name, otherwise); };
+  const auto number = [&](const char* name, double otherwise) {
+    return static_cast<float>(number_option(options, name, otherwise));
+  };
   pb::Sampling& sampling = *work.mutable_sampling();
   const std::int64_t seed = options.value("seed", std::int64_t{-1});
   // llama.cpp reads this value as "take a random one".
   sampling.set_seed(seed < 0 ? 0xffffffffu : static_cast<std::uint32_t>(seed));
-  sampling.set_temperature(static_cast<float>(number("temperature", 0.8)));
-  sampling.set_top_k(options.value("top_k", 40));
-  sampling.set_top_p(static_cast<float>(number("top_p", 0.9)));
-  sampling.set_min_p(static_cast<float>(number("min_p", 0.0)));
-  sampling.set_typical_p(static_cast<float>(number("typical_p", 1.0)));
-  sampling.set_repeat_last_n(options.value("repeat_last_n", 64));
-  sampling.set_repeat_penalty(static_cast<float>(number("repeat_penalty", 1.0)));
-  sampling.set_presence_penalty(static_cast<float>(number("presence_penalty", 0.0)));
-  sampling.set_frequency_penalty(static_cast<float>(number("frequency_penalty", 0.0)));
+  sampling.set_temperature(number("temperature", 0.8));
+  sampling.set_top_k(integer_option(options, "top_k", 40));
+  sampling.set_top_p(number("top_p", 0.9));
+  sampling.set_min_p(number("min_p", 0.0));
+  sampling.set_typical_p(number("typical_p", 1.0));
+  sampling.set_repeat_last_n(integer_option(options, "repeat_last_n", 64));
+  sampling.set_repeat_penalty(number("repeat_penalty", 1.0));
+  sampling.set_presence_penalty(number("presence_penalty", 0.0));
+  sampling.set_frequency_penalty(number("frequency_penalty", 0.0));
   const std::int64_t predict = options.value("num_predict", std::int64_t{-1});
   work.set_predict_max(predict);
-  work.set_keep(static_cast<std::uint32_t>(std::max(options.value("num_keep", 4), 0)));
+  work.set_keep(static_cast<std::uint32_t>(std::max(integer_option(options, "num_keep", 4), 0)));
   if (const auto stops = options.find("stop"); stops != options.end()) {
     for (const Json& stop : *stops) {
       if (static_cast<std::size_t>(work.stop_size()) < kStopsMax) work.add_stop(stop.get<std::string>());
@@ -56,15 +66,17 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
       return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
     auto options = check_options(*found);
     if (!options) return RequestError{options.error(), 500};
+    if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
     for (auto& [name, value] : options->items()) merged[name] = value;
   }
   read_sampling(merged, into.work);
   ModelTarget& target = into.target;
-  target.context_length = std::max(merged.value("num_ctx", 0), 0);
-  target.batch = std::max(merged.value("num_batch", 0), 0);
-  target.threads = std::max(merged.value("num_thread", 0), 0);
-  target.gpu_layers = merged.value("num_gpu", -1);
-  target.main_gpu = merged.value("main_gpu", 0);
+  // What the engine makes of these is bounded by the model, the machine and the context: more is no reason to refuse.
+  target.context_length = std::max(integer_option(merged, "num_ctx", 0), 0);
+  target.batch = std::max(integer_option(merged, "num_batch", 0, kBatchMax), 0);
+  target.threads = std::max(integer_option(merged, "num_thread", 0, processors()), 0);
+  target.gpu_layers = integer_option(merged, "num_gpu", -1);
+  target.main_gpu = integer_option(merged, "main_gpu", 0, kMainGpuMax);
   target.use_mmap = merged.value("use_mmap", true);
   into.work.set_context_length(static_cast<std::uint32_t>(target.context_length));
   return std::nullopt;
@@ -72,16 +84,21 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
 
 namespace {
 
-std::optional<RequestError> read_format(const Json& body, pb::Generate& work) {
+std::optional<RequestError> read_format(const Json& body, SchemaBudget& budget, pb::Generate& work) {
   const auto found = body.find("format");
   if (found == body.end() || found->is_null() || *found == "") return std::nullopt;
   if (*found == "json") {
     work.mutable_format()->set_kind(pb::Format::JSON);
   } else if (found->is_object()) {
+    if (auto checked = check_schema(*found, budget); !checked) return bad("invalid format: " + checked.error().message);
     work.mutable_format()->set_kind(pb::Format::JSON_SCHEMA);
     work.mutable_format()->set_schema_json(found->dump());
   } else {
-    return bad(fmt::format("invalid format: {}; expected \"json\" or a valid JSON Schema object", found->dump()), 500);
+    const std::string text = to_text(*found);
+    const std::string_view end = text.size() > kFormatShownMax ? "..." : "";
+    return bad(fmt::format("invalid format: {}{}; expected \"json\" or a valid JSON Schema object",
+                           text.substr(0, kFormatShownMax), end),
+               500);
   }
   return std::nullopt;
 }
@@ -127,7 +144,7 @@ void add_message(pb::Chat& chat, std::string role, std::string content) {
   message.set_content(std::move(content));
 }
 
-void read_tool_calls(Fields& fields, pb::Message& message) {
+void read_tool_calls(Fields& fields, SchemaBudget& budget, pb::Message& message) {
   const Json* calls = fields.array("tool_calls");
   if (calls == nullptr) return;
   for (const Json& call : *calls) {
@@ -141,13 +158,18 @@ void read_tool_calls(Fields& fields, pb::Message& message) {
     into.set_id(call_fields.text("id"));
     into.set_name(function_fields.text("name"));
     const Json* arguments = function_fields.object("arguments");
+    if (arguments != nullptr) {
+      if (auto handed = check_handed(*arguments, budget); !handed) {
+        return fields.fail("tool call arguments: " + handed.error().message);
+      }
+    }
     into.set_arguments_json(arguments != nullptr ? arguments->dump() : "{}");
     if (call_fields.error()) fields.fail(call_fields.error()->message);
     if (function_fields.error()) fields.fail(function_fields.error()->message);
   }
 }
 
-std::optional<RequestError> read_messages(const Json& list, pb::Chat& chat) {
+std::optional<RequestError> read_messages(const Json& list, SchemaBudget& budget, pb::Chat& chat) {
   if (list.size() > kMessagesMax) return bad(fmt::format("more than {} messages", kMessagesMax));
   for (const Json& item : list) {
     if (!item.is_object())
@@ -161,7 +183,7 @@ std::optional<RequestError> read_messages(const Json& list, pb::Chat& chat) {
     message.set_thinking(fields.text("thinking"));
     message.set_tool_name(fields.text("tool_name"));
     message.set_tool_call_id(fields.text("tool_call_id"));
-    read_tool_calls(fields, message);
+    read_tool_calls(fields, budget, message);
     const Json* images = fields.array("images");
     if (images != nullptr && !images->empty()) return bad("image input is not supported yet");
     if (fields.error()) return RequestError{*fields.error(), 0};
@@ -194,8 +216,10 @@ Json tools_named(const Json& tools, const Json& name) {
 }
 
 // `tool_choice`, as OpenAI has it: "auto", "none", "required", or {"type":"function","function":{"name":…}}.
-std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, pb::Chat& chat) {
+std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, SchemaBudget& budget,
+                                       pb::Chat& chat) {
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
+  if (auto checked = check_tools(tools, budget); !checked) return bad(checked.error().message);
   const auto choice = body.find("tool_choice");
   if (choice != body.end() && *choice == "none") return std::nullopt;
   if (choice == body.end() || choice->is_null() || *choice == "auto" || *choice == "required") {
@@ -228,19 +252,20 @@ void set_template(const Model& model, pb::Chat& chat) {
   if (!no_tools && !no_thinking) chat.set_go_template(*model.template_text);
 }
 
-std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule, Submission& into) {
+std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule, SchemaBudget& budget,
+                                      Submission& into) {
   Fields fields(body, "ChatRequest");
   pb::Chat& chat = *into.work.mutable_chat();
   pb::Chat own;
   if (const Json* messages = fields.array("messages")) {
-    if (auto error = read_messages(*messages, own)) return error;
+    if (auto error = read_messages(*messages, budget, own)) return error;
   }
   const bool has_system = own.messages_size() > 0 && own.messages(0).role() == "system";
   if (!has_system && !model.system.empty()) add_message(chat, "system", model.system);
   add_model_messages(model, chat);
   chat.mutable_messages()->MergeFrom(own.messages());
   if (const Json* tools = fields.array("tools"); tools != nullptr && !tools->empty()) {
-    if (auto error = read_tools(body, *tools, model, chat)) return error;
+    if (auto error = read_tools(body, *tools, model, budget, chat)) return error;
   }
   if (fields.error()) return RequestError{*fields.error(), 0};
   if (auto error = read_think(body, model, think_rule, chat)) return error;
@@ -353,8 +378,9 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
   into.work.set_render_only(fields.flag("_debug_render_only").value_or(false));
   if (fields.error()) return RequestError{*fields.error(), 0};
   if (auto error = read_options(body, model, into)) return error;
-  if (auto error = read_format(body, into.work)) return error;
-  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, into)
+  SchemaBudget budget;
+  if (auto error = read_format(body, budget, into.work)) return error;
+  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, budget, into)
                                      : read_generate(body, model, think_rule, into);
 }
 

@@ -27,21 +27,10 @@ const char* go_kind(const Json& value) {
 
 Result<Json> parse_json(std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return invalid("missing request body");
-  try {
-    Json json = Json::parse(text);
-    if (!json.is_object())
-      return invalid(fmt::format("json: cannot unmarshal {} into a request object", go_kind(json)));
-    return json;
-  } catch (const Json::parse_error& error) {
-    if (error.byte == 0 || error.byte > text.size()) return invalid("unexpected EOF");
-    const char culprit = text[error.byte - 1];
-    const auto byte = static_cast<unsigned char>(culprit);
-    const std::string shown = byte >= 0x20 && byte < 0x7f ? std::string(1, culprit) : fmt::format("\\x{:02x}", byte);
-    return invalid(
-        fmt::format("invalid character '{}' looking for beginning of value (at byte {})", shown, error.byte));
-  } catch (const std::exception& error) {
-    return invalid(error.what());
-  }
+  Json json;
+  if (auto fault = JsonReader(kBodyBounds).read(text, json)) return invalid(std::move(fault->message));
+  if (!json.is_object()) return invalid(fmt::format("json: cannot unmarshal {} into a request object", go_kind(json)));
+  return json;
 }
 
 Fields::Fields(const Json& object, std::string type) : object_(object), type_(std::move(type)) {}

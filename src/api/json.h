@@ -9,13 +9,19 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/json_reader.h"
 
 namespace drover::api {
 
 using Json = nlohmann::ordered_json;
 
-// Errors are kInvalidArgument, with Go's texts where clients may know them: "missing request body", "unexpected EOF",
-// "invalid character 'x' looking for beginning of value".
+// What a body may hold. A conversation of 100,000 messages, a thousand texts as tokens, or one string that fills the
+// body are within it.
+inline constexpr JsonBounds kBodyBounds{.depth_max = 512, .keys_max = 16'384, .values_max = 2 << 20};
+
+// Reads an object within kBodyBounds. Any thread. Errors are kInvalidArgument, with Go's texts where clients may know
+// them: "missing request body", "unexpected EOF", "invalid character 'x' looking for beginning of value"; a bound is
+// named.
 Result<Json> parse_json(std::string_view text);
 
 // Reads the fields of a request. The first field of a wrong type is remembered as an error in Go's words; the reads

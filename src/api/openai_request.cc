@@ -12,8 +12,11 @@ namespace {
 
 constexpr std::int64_t kCompletionLogprobsMax = 20;
 
-// The name of the tool that each call of the conversation so far went to, by the call's id.
-using CallNames = std::unordered_map<std::string, std::string>;
+// What the calls of the conversation so far have in common.
+struct Calls {
+  std::unordered_map<std::string, std::string> names;  // of the tools, by the call's id
+  JsonReader arguments{kBodyBounds};
+};
 
 Error wrong_content() {
   return invalid("invalid message format");
@@ -32,7 +35,7 @@ Result<std::string> read_part(const Json& part) {
   return text->get<std::string>();
 }
 
-Result<Json> read_calls(const Json& calls, CallNames& names) {
+Result<Json> read_calls(const Json& calls, Calls& known) {
   Json native = Json::array();
   for (const Json& call : calls) {
     if (!call.is_object()) return invalid("invalid tool call");
@@ -43,17 +46,17 @@ Result<Json> read_calls(const Json& calls, CallNames& names) {
     Json entry = Json::object();
     entry["id"] = fields.text("id");
     entry["function"]["name"] = function_fields.text("name");
-    auto arguments = read_openai_arguments(function_fields);
+    auto arguments = read_openai_arguments(function_fields, known.arguments);
     if (!arguments) return arguments.error();
     entry["function"]["arguments"] = std::move(*arguments);
     if (fields.error()) return *fields.error();
-    names[entry["id"].get<std::string>()] = entry["function"]["name"].get<std::string>();
+    known.names[entry["id"].get<std::string>()] = entry["function"]["name"].get<std::string>();
     native.push_back(std::move(entry));
   }
   return native;
 }
 
-Result<Json> read_message(const Json& message, CallNames& names) {
+Result<Json> read_message(const Json& message, Calls& known) {
   if (!message.is_object()) return wrong_content();
   Fields fields(message, "Message");
   Json native = Json::object();
@@ -76,12 +79,12 @@ Result<Json> read_message(const Json& message, CallNames& names) {
   }
   if (!thinking.empty()) native["thinking"] = std::move(thinking);
   if (calls != nullptr) {
-    auto read = read_calls(*calls, names);
+    auto read = read_calls(*calls, known);
     if (!read) return read.error();
     native["tool_calls"] = std::move(*read);
   }
   if (role == "tool") {
-    if (name.empty() && names.count(call_id) > 0) name = names[call_id];
+    if (name.empty() && known.names.count(call_id) > 0) name = known.names[call_id];
     native["tool_name"] = std::move(name);
     native["tool_call_id"] = call_id;
   }
@@ -185,11 +188,14 @@ Result<std::string> read_openai_content(const Json& content) {
   return text;
 }
 
-Result<Json> read_openai_arguments(Fields& function) {
+Result<Json> read_openai_arguments(Fields& function, JsonReader& reader) {
   const std::string text = function.text("arguments");
   if (function.error()) return *function.error();
-  Json arguments = text.empty() ? Json::object() : Json::parse(text, nullptr, false);
-  if (!arguments.is_object()) return invalid("invalid tool call arguments");
+  Json arguments = Json::object();
+  if (text.empty()) return arguments;
+  const auto fault = reader.read(text, arguments);
+  if (fault && fault->kind != JsonFault::Kind::kSyntax) return invalid("tool call arguments: " + fault->message);
+  if (fault || !arguments.is_object()) return invalid("invalid tool call arguments");
   return arguments;
 }
 
@@ -220,10 +226,10 @@ Result<Translated> translate_openai_chat(Json body) {
     if (!read) return read.error();
     native["format"] = std::move(*read);
   }
-  CallNames names;
+  Calls calls;
   Json& list = native["messages"] = Json::array();
   for (const Json& message : *messages) {
-    auto read = read_message(message, names);
+    auto read = read_message(message, calls);
     if (!read) return read.error();
     list.push_back(std::move(*read));
   }

@@ -31,7 +31,7 @@ Result<Json> think_of_effort(const std::string& effort);
 Result<Json> read_openai_format(const Json& format);
 // Content that is a string, or a list of parts of which all must be text.
 Result<std::string> read_openai_content(const Json& content);
-// A function's arguments, which are JSON in a string, as an object.
-Result<Json> read_openai_arguments(Fields& function);
+// A function's arguments, which are JSON in a string, as an object. All arguments of a request go through one reader.
+Result<Json> read_openai_arguments(Fields& function, JsonReader& reader);
 
 }  // namespace drover::api

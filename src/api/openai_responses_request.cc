@@ -51,7 +51,7 @@ class ItemReader {
     Json call = Json::object();
     call["id"] = fields.text("call_id");
     call["function"]["name"] = fields.text("name");
-    auto arguments = read_openai_arguments(fields);
+    auto arguments = read_openai_arguments(fields, arguments_);
     if (!arguments) return arguments.error();
     call["function"]["arguments"] = std::move(*arguments);
     names_[call["id"].get<std::string>()] = call["function"]["name"].get<std::string>();
@@ -88,6 +88,7 @@ class ItemReader {
   Json messages_ = Json::array();
   std::string thought_;
   std::unordered_map<std::string, std::string> names_;  // of the functions, by the call's id
+  JsonReader arguments_{kBodyBounds};
 };
 
 Result<Json> read_messages(Fields& fields) {

@@ -11,12 +11,7 @@ std::string ollama_error_text(const Error& error, int /*status*/) {
 }
 
 asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange, ErrorText error_text) {
-  auto body = co_await exchange.read_body(service.settings.body_bytes_max);
-  if (!body) {
-    co_await send_error(exchange, body.error(), 0, std::nullopt, error_text);
-    co_return std::nullopt;
-  }
-  auto json = parse_json(*body);
+  Result<Json> json = co_await read_body_as(service, exchange, [](Json body) { return Result<Json>(std::move(body)); });
   if (!json) {
     co_await send_error(exchange, json.error(), 0, std::nullopt, error_text);
     co_return std::nullopt;

@@ -42,6 +42,27 @@ asio::awaitable<std::invoke_result_t<Work>> on_disk(Service& service, Work work)
   co_return std::move(*result);
 }
 
+// A longer body is read on the disk's threads: others wait for the I/O thread.
+inline constexpr std::size_t kInlineBodyBytesMax = 256 << 10;
+
+// Reads the body as a JSON object and returns what `make`, a function of Json, makes of it: a Result. Both happen off
+// the I/O thread if the body is long.
+template <typename Make>
+asio::awaitable<std::invoke_result_t<Make, Json>> read_body_as(Service& service, http::Exchange& exchange, Make make) {
+  using R = std::invoke_result_t<Make, Json>;
+  Result<std::string> body = co_await exchange.read_body(service.settings.body_bytes_max);
+  if (!body) co_return std::move(body).error();
+  const bool is_long = body->size() > kInlineBodyBytesMax;
+  auto work = [text = std::move(*body), make = std::move(make)]() -> R {
+    Result<Json> json = parse_json(text);
+    if (!json) return std::move(json).error();
+    return make(std::move(*json));
+  };
+  if (!is_long) co_return work();
+  R made = co_await on_disk(service, std::move(work));
+  co_return made;
+}
+
 // An error's body in one of the dialects: JSON.
 using ErrorText = std::string (*)(const Error& error, int status);
 std::string ollama_error_text(const Error& error, int status);  // {"error": …}

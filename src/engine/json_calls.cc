@@ -32,11 +32,22 @@ std::size_t partial_match(std::string_view text, std::string_view word) {
   return 0;
 }
 
+// Discarded: no JSON, or nested deeper than what can be copied and printed.
+Json parse_bounded(std::string_view text) {
+  std::size_t depth = 0;
+  const auto not_too_deep = [&](int, Json::parse_event_t event, Json&) {
+    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start) ++depth;
+    if (event == Json::parse_event_t::object_end || event == Json::parse_event_t::array_end) --depth;
+    return depth <= kDepthMax;
+  };
+  return Json::parse(text, not_too_deep, false);
+}
+
 // An object, or one that stands in a string; null: neither.
 Json as_object(const Json& value) {
   if (value.is_object()) return value;
   if (value.is_string()) {
-    Json inner = Json::parse(value.get_ref<const std::string&>(), nullptr, false);
+    Json inner = parse_bounded(value.get_ref<const std::string&>());
     if (inner.is_object()) return inner;
   }
   return nullptr;
@@ -166,13 +177,7 @@ bool JsonCalls::end_object(std::string& content, std::vector<Call>& found) {
 }
 
 bool JsonCalls::read(std::string_view object, Call& call) const {
-  std::size_t depth = 0;
-  const auto too_deep = [&](int, Json::parse_event_t event, Json&) {
-    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start) ++depth;
-    if (event == Json::parse_event_t::object_end || event == Json::parse_event_t::array_end) --depth;
-    return depth <= kDepthMax;
-  };
-  const Json json = Json::parse(object, too_deep, false);
+  const Json json = parse_bounded(object);
   if (!json.is_object()) return false;
   // {"type": "function", "function": {…}}, as in OpenAI's API.
   if (const auto inner = json.find("function"); inner != json.end() && inner->is_object()) {

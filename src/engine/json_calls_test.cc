@@ -92,6 +92,13 @@ TEST(JsonCalls, TextComesAsSoonAsItIsCertain) {
   EXPECT_EQ(calls.size(), 1u) << "before the tag is closed";
 }
 
+TEST(JsonCalls, ArgumentsInAStringThatNothingCouldPrintAreNone) {
+  const std::string deep = R"({\"a\":)" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}";
+  const std::string whole =
+      parse("<tool_call>", R"(<tool_call>{"name":"get_weather","arguments":")" + deep + R"("}</tool_call>)", 1 << 20);
+  EXPECT_EQ(whole.size(), parse("<tool_call>", R"(<tool_call>{"name":"get_weather"}</tool_call>)", 1000).size());
+}
+
 TEST(JsonCalls, SurvivesNoise) {
   std::mt19937_64 random(7);
   const std::vector<std::string> parts = {"{",           "}",

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
+
+#include "runner/message_cut.h"
 
 namespace drover {
 namespace {
@@ -33,6 +36,29 @@ SamplerOptions sampler_options(const pb::Generate& work, const RenderedPrompt& r
   options.grammar = rendered.grammar;
   options.grammar_start = rendered.grammar_start;
   return options;
+}
+
+// The messages that may be dropped, by index, oldest first.
+std::vector<int> droppable(const pb::Chat& chat) {
+  std::vector<int> indices;
+  for (int i = 0; i + 1 < chat.messages_size(); ++i) {
+    if (chat.messages(i).role() != "system") indices.push_back(i);
+  }
+  return indices;
+}
+
+pb::Chat without(const pb::Chat& chat, const std::vector<int>& may_go, std::size_t dropped) {
+  pb::Chat rest = chat;
+  rest.clear_messages();
+  std::size_t next = 0;
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    if (next < dropped && may_go[next] == i) {
+      ++next;
+    } else {
+      *rest.add_messages() = chat.messages(i);
+    }
+  }
+  return rest;
 }
 
 }  // namespace
@@ -122,36 +148,60 @@ Result<Preparer::Prompt> Preparer::make_prompt(const pb::Generate& work, int con
   return prompt;
 }
 
-Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, int context_max) const {
-  pb::Chat chat = work.chat();
-  while (true) {
-    auto rendered = chat_.render(chat, work.format());
-    if (!rendered) return std::move(rendered).error();
-    Prompt prompt;
-    prompt.rendered = std::move(*rendered);
-    if (work.context_size() > 0) {
-      prompt.tokens.assign(work.context().begin(), work.context().end());
-      for (const Token token : prompt.tokens) {
-        if (token < 0 || token >= model_.vocabulary_size())
-          return invalid("context holds a token that the model does not have");
-      }
-    }
-    const std::vector<Token> tokens = model_.tokenize(prompt.rendered.text, prompt.tokens.empty());
-    prompt.tokens.insert(prompt.tokens.end(), tokens.begin(), tokens.end());
-    if (static_cast<int>(prompt.tokens.size()) < context_max || !work.truncate()) {
-      if (auto fitted = fit(work, context_max, prompt.tokens); !fitted) return std::move(fitted).error();
-      return prompt;
-    }
-    // The oldest message that is neither a system message nor the last one goes first.
-    auto& messages = *chat.mutable_messages();
-    int oldest = 0;
-    while (oldest < messages.size() && messages[oldest].role() == "system") ++oldest;
-    if (oldest + 1 >= messages.size()) {
-      if (auto fitted = fit(work, context_max, prompt.tokens); !fitted) return std::move(fitted).error();
-      return prompt;
-    }
-    messages.DeleteSubrange(oldest, 1);
+Result<Preparer::Prompt> Preparer::render(const pb::Generate& work, const pb::Chat& chat) const {
+  auto rendered = chat_.render(chat, work.format());
+  if (!rendered) return std::move(rendered).error();
+  Prompt prompt;
+  prompt.rendered = std::move(*rendered);
+  prompt.tokens.assign(work.context().begin(), work.context().end());
+  for (const Token token : prompt.tokens) {
+    if (token < 0 || token >= model_.vocabulary_size())
+      return invalid("context holds a token that the model does not have");
   }
+  const std::vector<Token> tokens = model_.tokenize(prompt.rendered.text, prompt.tokens.empty());
+  prompt.tokens.insert(prompt.tokens.end(), tokens.begin(), tokens.end());
+  return prompt;
+}
+
+Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, int context_max) const {
+  auto prompt = render(work, work.chat());
+  if (!prompt) return prompt;
+  if (static_cast<int>(prompt->tokens.size()) >= context_max && work.truncate()) {
+    prompt = render_what_fits(work, context_max, std::move(*prompt));
+    if (!prompt) return prompt;
+  }
+  if (auto fitted = fit(work, context_max, prompt->tokens); !fitted) return std::move(fitted).error();
+  return prompt;
+}
+
+// Ollama's rule: the oldest messages go first, as few as possible; those of the system and the last one stay.
+Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, int context_max, Prompt whole) const {
+  const auto& messages = work.chat().messages();
+  const std::vector<int> may_go = droppable(work.chat());
+  if (may_go.empty()) return whole;
+  // Tokens are in proportion to bytes, as an estimate.
+  std::vector<double> sizes;
+  for (const int index : may_go) sizes.push_back(static_cast<double>(messages[index].ByteSizeLong()));
+  const double tokens = static_cast<double>(whole.tokens.size());
+  const double bytes_per_token = static_cast<double>(work.chat().ByteSizeLong()) / tokens;
+  const double over = (tokens - context_max + 1) * bytes_per_token;
+  whole = {};  // large
+  std::optional<Result<Prompt>> last;
+  std::size_t last_dropped = 0;
+  const auto fits = [&](std::size_t dropped) {
+    auto prompt = render(work, without(work.chat(), may_go, dropped));
+    // Some templates refuse a conversation that begins with an answer.
+    if (!prompt) prompt = render(work, without(work.chat(), may_go, dropped + 1));
+    const bool good = prompt && static_cast<int>(prompt->tokens.size()) < context_max;
+    if (good) {
+      last = std::move(prompt);
+      last_dropped = dropped;
+    }
+    return good;
+  };
+  const std::size_t dropped = messages_to_drop(sizes, over, fits);
+  if (last && last_dropped == dropped) return std::move(*last);
+  return render(work, without(work.chat(), may_go, dropped));
 }
 
 Result<Preparer::Prompt> Preparer::make_infill_prompt(const pb::Infill& infill) const {

@@ -253,6 +253,7 @@ class ModelCreation {
   Result<void> apply_parameters() {
     const Result<ordered_json> given = check_options(spec_.parameters);
     if (!given) return given.error();
+    if (Result<void> checked = check_ranges(*given); !checked) return checked;
     if (given->empty()) return {};
     ordered_json merged = ordered_json::object();
     for (const Layer& layer : layers_) {

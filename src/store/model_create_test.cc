@@ -45,6 +45,8 @@ TEST_F(ModelCreateTest, CreateRefusesWhatMakesNoModel) {
   spec.adapters.clear();
   spec.parameters = {{"num_ctx", "big"}};
   EXPECT_EQ(create_error(spec), "option \"num_ctx\" must be of type integer");
+  spec.parameters = {{"num_thread", 100'000}};
+  EXPECT_EQ(create_error(spec), "option \"num_thread\" must be at most 512");
   spec.parameters = nullptr;
   spec.messages = {{{"content", "x"}}};
   EXPECT_EQ(create_error(spec), "a message must have a role");

@@ -108,6 +108,13 @@ Result<ordered_json> check_option(const Parameter& parameter, const ordered_json
   return value;
 }
 
+// The most that an option may ask for, where more would end the engine's process and not just be of no use.
+struct Most {
+  std::string_view name;
+  std::int64_t value;
+};
+constexpr Most kMost[] = {{"num_thread", kThreadsMax}, {"main_gpu", kMainGpuMax}};
+
 const Parameter* find(std::string_view name) {
   const auto* parameter = std::find_if(std::begin(kParameters), std::end(kParameters),
                                        [name](const Parameter& entry) { return entry.name == name; });
@@ -160,6 +167,28 @@ Result<void> add_parameter(ordered_json& parameters, std::string_view name, std:
     slot = std::move(*parsed);
   }
   return {};
+}
+
+Result<void> check_ranges(const ordered_json& options) {
+  for (const Most& most : kMost) {
+    const auto found = options.find(most.name);
+    if (found == options.end() || !found->is_number() || to_integer(*found) <= most.value) continue;
+    return invalid(fmt::format("option \"{}\" must be at most {}", most.name, most.value));
+  }
+  return {};
+}
+
+int integer_option(const ordered_json& options, std::string_view name, int otherwise, int most) {
+  const auto found = options.find(name);
+  if (found == options.end() || !found->is_number()) return otherwise;
+  constexpr std::int64_t kLeast = std::numeric_limits<int>::min();
+  return static_cast<int>(std::clamp<std::int64_t>(to_integer(*found), kLeast, most));
+}
+
+double number_option(const ordered_json& options, std::string_view name, double otherwise) {
+  const auto found = options.find(name);
+  if (found == options.end() || !found->is_number()) return otherwise;
+  return std::clamp(found->get<double>(), -kNumberMax, kNumberMax);
 }
 
 Result<ordered_json> check_options(const ordered_json& options) {

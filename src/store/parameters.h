@@ -1,6 +1,7 @@
 // The options of a generation by name and type: what PARAMETER lines, params layers and the API's "options" may hold.
 #pragma once
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -10,6 +11,14 @@
 #include "base/result.h"
 
 namespace drover {
+
+// llama.cpp's own limit, at which it ends its process.
+inline constexpr int kThreadsMax = 512;
+inline constexpr int kMainGpuMax = 127;
+// Tokens of one step. More take memory and save nothing.
+inline constexpr int kBatchMax = 8192;
+// Fractions and penalties are no further from zero than this.
+inline constexpr double kNumberMax = 1e6;
 
 enum class ParameterType { kInteger, kFloat, kBoolean, kString, kStrings };
 
@@ -31,5 +40,16 @@ Result<void> add_parameter(nlohmann::ordered_json& parameters, std::string_view 
 // as 2.0 becomes 2). nulls and unknown names are dropped, the latter with a warning in the log.
 // Errors: kInvalidArgument, `option "<name>" must be of type integer` (boolean, float32, string, array).
 Result<nlohmann::ordered_json> check_options(const nlohmann::ordered_json& options);
+
+// Refuses, among options that check_options() has returned, numbers that no engine takes. For what a client asks for
+// now; a model that is in the store may hold anything, and the two below keep it within bounds.
+// Error: kInvalidArgument, `option "<name>" must be at most <number>`.
+Result<void> check_ranges(const nlohmann::ordered_json& options);
+
+// The option `name` of `options`, or `otherwise`: no more than `most`, and within an int.
+int integer_option(const nlohmann::ordered_json& options, std::string_view name, int otherwise,
+                   int most = std::numeric_limits<int>::max());
+// The same for a number, which is within kNumberMax.
+double number_option(const nlohmann::ordered_json& options, std::string_view name, double otherwise);
 
 }  // namespace drover

@@ -32,6 +32,30 @@ TEST(Options, AreConvertedToTheirTypes) {
   EXPECT_EQ(check_options(ordered_json{{"seed", ~std::uint64_t{0}}})->dump(), R"({"seed":9223372036854775807})");
 }
 
+TEST(Options, OnlyWhatEndsAnEngineIsOutOfRange) {
+  const auto error = [](const char* options) {
+    const Result<void> checked = check_ranges(ordered_json::parse(options));
+    return checked ? "" : checked.error().message;
+  };
+  EXPECT_EQ(error(R"({"num_thread": 512, "main_gpu": 127, "num_batch": 2147483647, "num_ctx": -1})"), "");
+  EXPECT_EQ(error(R"({"num_thread": 513})"), "option \"num_thread\" must be at most 512");
+  EXPECT_EQ(error(R"({"main_gpu": 1e300})"), "option \"main_gpu\" must be at most 127");
+}
+
+TEST(Options, AreReadWithinBounds) {
+  const ordered_json options = ordered_json::parse(
+      R"({"num_ctx": 1000000000000000000, "top_k": -1e300, "num_batch": 7, "top_p": 1e300, "min_p": 0.25, "seed": "x"})");
+  EXPECT_EQ(integer_option(options, "num_ctx", 1), std::numeric_limits<int>::max());
+  EXPECT_EQ(integer_option(options, "num_ctx", 1, 100), 100);
+  EXPECT_EQ(integer_option(options, "top_k", 1), std::numeric_limits<int>::min());
+  EXPECT_EQ(integer_option(options, "num_batch", 1), 7);
+  EXPECT_EQ(integer_option(options, "num_gpu", -1, 5), -1);
+  EXPECT_EQ(integer_option(options, "seed", 3), 3);
+  EXPECT_EQ(number_option(options, "top_p", 0), kNumberMax);
+  EXPECT_EQ(number_option(options, "min_p", 0), 0.25);
+  EXPECT_EQ(number_option(options, "temperature", 0.8), 0.8);
+}
+
 TEST(Parameters, RefuseWhatIsNone) {
   EXPECT_EQ(parse_parameter("nope", "1").error().message, "unknown parameter 'nope'");
   EXPECT_EQ(parse_parameter("num_ctx", "4k").error().message, "invalid int value [4k]");

@@ -2,8 +2,8 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <cstdint>
+#include <optional>
 
 namespace drover {
 namespace {
@@ -31,27 +31,6 @@ std::size_t sequence_length(std::string_view text) {
   return 0;
 }
 
-// How deep the brackets of `text` go. Exact for valid JSON; anything else is refused by the parser anyway.
-int json_depth(std::string_view text) {
-  int depth = 0;
-  int deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 }  // namespace
 
 std::string to_valid_utf8(std::string_view text) {
@@ -71,10 +50,19 @@ std::string to_valid_utf8(std::string_view text) {
 }
 
 Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::string_view what) {
-  if (json_depth(text) > kJsonDepthMax) return invalid(fmt::format("{} is nested too deeply", what));
-  nlohmann::ordered_json json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return invalid(fmt::format("{} is not valid JSON", what));
-  return json;
+  nlohmann::ordered_json json;
+  const std::optional<JsonFault> fault = JsonReader(kFileJsonBounds).read(text, json);
+  if (!fault) return json;
+  switch (fault->kind) {
+    case JsonFault::Kind::kDepth:
+      return invalid(fmt::format("{} is nested too deeply", what));
+    case JsonFault::Kind::kKeys:
+    case JsonFault::Kind::kValues:
+      return invalid(fmt::format("{}: {}", what, fault->message));
+    case JsonFault::Kind::kSyntax:
+      break;
+  }
+  return invalid(fmt::format("{} is not valid JSON", what));
 }
 
 std::string to_text(const nlohmann::ordered_json& json) {

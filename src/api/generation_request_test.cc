@@ -1,0 +1,129 @@
+#include "api/generation_request.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "api/anthropic_request.h"
+#include "api/openai_request.h"
+#include "store/parameters.h"
+
+namespace drover::api {
+namespace {
+
+Model some_model() {
+  Model model(*ModelName::parse("cria"), ModelConfig{});
+  model.gguf = std::make_shared<Gguf>();
+  model.capabilities = {Capability::kCompletion, Capability::kTools};
+  return model;
+}
+
+struct Read {
+  std::string error;
+  int status = 0;
+  Submission submission;
+};
+
+Read read(Endpoint endpoint, const Json& body, const Model& model = some_model()) {
+  Read read;
+  if (auto error = read_generation(endpoint, body, model, ThinkRule::kIgnore, read.submission)) {
+    read.error = error->error.message;
+    read.status = error->status;
+  }
+  return read;
+}
+
+Read with_options(const char* options, const Model& model = some_model()) {
+  return read(Endpoint::kGenerate, {{"prompt", "x"}, {"options", Json::parse(options)}}, model);
+}
+
+TEST(ReadOptions, WhatNoEngineTakesIsRefused) {
+  EXPECT_EQ(with_options(R"({"num_thread": 100000})").error, "option \"num_thread\" must be at most 512");
+  EXPECT_EQ(with_options(R"({"num_thread": 513})").status, 0) << "that of the error: 400";
+  EXPECT_EQ(with_options(R"({"main_gpu": 1e18})").error, "option \"main_gpu\" must be at most 127");
+  EXPECT_EQ(with_options(R"({"num_thread": "x"})").status, 500) << "as Ollama has it";
+}
+
+TEST(ReadOptions, OthersAreKeptWithinTheirBounds) {
+  Read found = with_options(
+      R"({"num_batch": 2147483647, "num_ctx": 1000000000000000000, "num_thread": 512, "num_keep": 1e18, "top_k": -1e18,
+          "num_gpu": 1e18, "temperature": 1e300, "repeat_penalty": -1e300, "num_predict": 1e300})");
+  EXPECT_EQ(found.error, "");
+  const ModelTarget& target = found.submission.target;
+  EXPECT_EQ(target.batch, kBatchMax);
+  EXPECT_EQ(target.context_length, std::numeric_limits<int>::max());
+  EXPECT_LE(target.threads, static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u)));
+  EXPECT_GE(target.threads, 1);
+  EXPECT_EQ(target.gpu_layers, std::numeric_limits<int>::max());
+  const pb::Generate& work = found.submission.work;
+  EXPECT_EQ(work.keep(), static_cast<std::uint32_t>(std::numeric_limits<int>::max()));
+  EXPECT_EQ(work.sampling().top_k(), std::numeric_limits<int>::min());
+  EXPECT_EQ(work.sampling().temperature(), 1e6f);
+  EXPECT_EQ(work.sampling().repeat_penalty(), -1e6f);
+  EXPECT_GT(work.predict_max(), 0);
+  found = with_options(R"({"num_batch": -1, "num_ctx": -5, "num_thread": -1, "num_gpu": -1})");
+  EXPECT_EQ(found.submission.target.batch, 0);
+  EXPECT_EQ(found.submission.target.context_length, 0);
+  EXPECT_EQ(found.submission.target.threads, 0);
+  EXPECT_EQ(found.submission.target.gpu_layers, -1);
+}
+
+TEST(ReadOptions, AModelsOwnMayBeAnything) {
+  Model model = some_model();
+  model.parameters = {{"num_thread", 100'000}, {"num_batch", std::int64_t{1} << 60}, {"main_gpu", 1000}};
+  const Read found = with_options("{}", model);
+  EXPECT_EQ(found.error, "");
+  EXPECT_LE(found.submission.target.threads, kThreadsMax);
+  EXPECT_EQ(found.submission.target.batch, kBatchMax);
+  EXPECT_EQ(found.submission.target.main_gpu, kMainGpuMax);
+}
+
+const Json kReversed =
+    Json::parse(R"({"type":"object","properties":{"x":{"type":"string","minLength":5,"maxLength":2}}})");
+constexpr const char* kReversedText = "invalid format: #/properties/x: minLength 5 is greater than maxLength 2";
+
+TEST(ReadFormat, ASchemaThatTheEngineWouldNotSurviveIsRefusedInEveryDialect) {
+  EXPECT_EQ(read(Endpoint::kGenerate, {{"prompt", "x"}, {"format", kReversed}}).error, kReversedText);
+  const Json messages = Json::array({{{"role", "user"}, {"content", "x"}}});
+  EXPECT_EQ(read(Endpoint::kChat, {{"messages", messages}, {"format", kReversed}}).error, kReversedText);
+  const Json format = {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", kReversed}}}};
+  const Json flat = {{"type", "json_schema"}, {"name", "x"}, {"schema", kReversed}};
+  const auto translated = [](Result<Translated> result) {
+    return result ? read(Endpoint::kChat, result->body).error : result.error().message;
+  };
+  EXPECT_EQ(translated(translate_openai_chat({{"model", "m"}, {"messages", messages}, {"response_format", format}})),
+            kReversedText);
+  EXPECT_EQ(translated(translate_openai_response({{"model", "m"}, {"input", "x"}, {"text", {{"format", flat}}}})),
+            kReversedText);
+  EXPECT_EQ(translated(translate_anthropic_message(
+                {{"model", "m"}, {"max_tokens", 5}, {"messages", messages}, {"output_config", {{"format", flat}}}})),
+            kReversedText);
+}
+
+TEST(ReadFormat, WhatIsNoneIsNotRepeatedAtLength) {
+  const Read found = read(Endpoint::kGenerate, {{"prompt", "x"}, {"format", std::string(100'000, 'x')}});
+  EXPECT_EQ(found.status, 500);
+  EXPECT_LT(found.error.size(), 1200U);
+}
+
+TEST(ReadTools, TheirParametersAreChecked) {
+  const Json tool = {{"type", "function"}, {"function", {{"name", "f"}, {"parameters", kReversed}}}};
+  const Json messages = Json::array({{{"role", "user"}, {"content", "x"}}});
+  EXPECT_EQ(read(Endpoint::kChat, {{"messages", messages}, {"tools", Json::array({tool})}}).error,
+            "tools[0].function.parameters: #/properties/x: minLength 5 is greater than maxLength 2");
+  EXPECT_EQ(read(Endpoint::kChat, {{"messages", messages}, {"tools", Json::parse("[[[]]]")}}).error,
+            "tools[0] must be an object");
+}
+
+TEST(ReadMessages, TheArgumentsOfAllCallsTogetherAreBounded) {
+  const Json call = {{"function", {{"name", "f"}, {"arguments", {{"a", std::vector<int>(100'000)}}}}}};
+  const auto body = [&](int calls) {
+    const Json message = {{"role", "assistant"}, {"content", ""}, {"tool_calls", std::vector<Json>(calls, call)}};
+    return Json{{"messages", Json::array({message})}};
+  };
+  EXPECT_EQ(read(Endpoint::kChat, body(2)).error, "");
+  EXPECT_EQ(read(Endpoint::kChat, body(3)).error, "tool call arguments: more than 262144 values in all");
+}
+
+}  // namespace
+}  // namespace drover::api

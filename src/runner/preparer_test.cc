@@ -1,0 +1,117 @@
+// What becomes of a conversation that is longer than the context, with the built-in model's own template and with one
+// in Go's language.
+#include "runner/preparer.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/frame.h"
+#include "engine/cria_fixture.h"
+
+namespace drover {
+namespace {
+
+constexpr int kContext = 512;
+constexpr const char* kGoTemplate =
+    "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n";
+// Refuses a conversation that does not begin with the user's turn, as some models' templates do.
+constexpr const char* kAlternatingTemplate =
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must "
+    "alternate') }}{% endif %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+
+class PreparerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends_), 0);
+    template_ = std::move(*ChatTemplate::create(cria()));
+  }
+  void TearDown() override {
+    for (const int end : ends_) ::close(end);
+  }
+
+  // Prepares it and returns what the front is told.
+  pb::FromRunner prepare(const pb::Chat& chat, bool truncate) {
+    pb::Generate work;
+    work.set_request(1);
+    *work.mutable_chat() = chat;
+    work.set_truncate(truncate);
+    work.set_render_only(true);
+    FrameChannel runner(ends_[0]);
+    Mailbox<EngineMail> engine;
+    Mailbox<pb::Generate> requests;
+    requests.post(std::move(work));
+    requests.close();
+    Preparer(cria(), *template_, kContext, runner, engine).run(requests);
+    std::array<char, kFrameHeaderBytes> header;
+    EXPECT_EQ(::recv(ends_[1], header.data(), header.size(), MSG_WAITALL), static_cast<ssize_t>(header.size()));
+    std::string text(frame_size(header), '\0');
+    EXPECT_EQ(::recv(ends_[1], text.data(), text.size(), MSG_WAITALL), static_cast<ssize_t>(text.size()));
+    pb::FromRunner frame;
+    EXPECT_TRUE(frame.ParseFromString(text));
+    return frame;
+  }
+
+  static void add(pb::Chat& chat, std::string role, std::string content) {
+    pb::Message& message = *chat.add_messages();
+    message.set_role(std::move(role));
+    message.set_content(std::move(content));
+  }
+
+  int ends_[2] = {-1, -1};
+  std::unique_ptr<ChatTemplate> template_;
+};
+
+class PreparerTemplatesTest : public PreparerTest, public testing::WithParamInterface<const char*> {};
+
+// Ollama's rule, step by step.
+TEST_P(PreparerTemplatesTest, TheOldestMessagesAreLeftOutAndNoneMoreThanThat) {
+  for (const int messages : {1, 2, 30, 31, 77, 150}) {
+    pb::Chat chat;
+    chat.set_go_template(GetParam());
+    for (int i = 0; i < messages; ++i) {
+      const bool system = i == 0 || i == 9 || i == messages - 1 - 5;
+      const std::string text = fmt::format("{} {}", i, std::string((i * 37) % 160, 'x'));
+      add(chat, system ? "system" : i % 2 == 1 ? "user" : "assistant", text);
+    }
+    const pb::FromRunner cut = prepare(chat, true);
+    ASSERT_TRUE(cut.has_started()) << cut.failed().message();
+    pb::FromRunner whole = prepare(chat, false);
+    while (static_cast<int>(whole.started().prompt_tokens()) >= kContext) {
+      int oldest = 0;
+      while (oldest < chat.messages_size() && chat.messages(oldest).role() == "system") ++oldest;
+      if (oldest + 1 >= chat.messages_size()) break;
+      chat.mutable_messages()->DeleteSubrange(oldest, 1);
+      whole = prepare(chat, false);
+    }
+    EXPECT_EQ(cut.started().rendered_prompt(), whole.started().rendered_prompt()) << messages << " messages";
+  }
+}
+
+TEST_P(PreparerTemplatesTest, WhatIsTooLongByItselfIsShortened) {
+  pb::Chat chat;
+  chat.set_go_template(GetParam());
+  for (int i = 0; i < 5; ++i) add(chat, i % 2 == 0 ? "user" : "assistant", std::string(4000, 'x'));
+  const pb::FromRunner cut = prepare(chat, true);
+  ASSERT_TRUE(cut.has_started()) << cut.failed().message();
+  EXPECT_EQ(cut.started().prompt_tokens(), kContext - 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Templates, PreparerTemplatesTest, testing::Values("", kGoTemplate));
+
+TEST_F(PreparerTest, ATemplateThatWantsTheUserFirstGetsTheUserFirst) {
+  template_ = std::move(*ChatTemplate::create(cria(), kAlternatingTemplate));
+  for (const int messages : {101, 103, 141}) {
+    pb::Chat chat;
+    for (int i = 0; i < messages; ++i) add(chat, i % 2 == 0 ? "user" : "assistant", fmt::format("message {}", i));
+    const pb::FromRunner cut = prepare(chat, true);
+    ASSERT_TRUE(cut.has_started()) << cut.failed().message();
+    EXPECT_LT(cut.started().prompt_tokens(), static_cast<unsigned>(kContext));
+    EXPECT_GT(cut.started().prompt_tokens(), kContext / 2U);
+    EXPECT_TRUE(cut.started().rendered_prompt().starts_with("user: message"));
+  }
+}
+
+}  // namespace
+}  // namespace drover

@@ -1,0 +1,130 @@
+#include "store/json_reader.h"
+
+#include <gtest/gtest.h>
+
+#include <fmt/core.h>
+
+#include <chrono>
+
+namespace drover {
+namespace {
+
+using nlohmann::ordered_json;
+using Kind = JsonFault::Kind;
+
+constexpr JsonBounds kSmall{.depth_max = 3, .keys_max = 4, .values_max = 12};
+constexpr JsonBounds kLarge{.depth_max = 512, .keys_max = 16'384, .values_max = 2'000'000};
+
+std::string repeated(std::string_view text, std::size_t times) {
+  std::string all;
+  all.reserve(text.size() * times);
+  for (std::size_t i = 0; i < times; ++i) all += text;
+  return all;
+}
+
+std::string dumped(std::string_view text, const JsonBounds& bounds = kLarge) {
+  ordered_json json;
+  const auto fault = JsonReader(bounds).read(text, json);
+  return fault ? fault->message : json.dump();
+}
+
+std::optional<Kind> fault_of(std::string_view text, const JsonBounds& bounds = kSmall) {
+  ordered_json json = "untouched";
+  const auto fault = JsonReader(bounds).read(text, json);
+  if (!fault) return std::nullopt;
+  EXPECT_EQ(json, "untouched");
+  return fault->kind;
+}
+
+double seconds_of(const std::string& text, const JsonBounds& bounds) {
+  const auto start = std::chrono::steady_clock::now();
+  ordered_json json;
+  (void)JsonReader(bounds).read(text, json);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+TEST(JsonReader, ReadsWhatTheLibraryReads) {
+  for (const char* text : {
+           R"({})",
+           R"([])",
+           R"("x")",
+           R"(-0.5e3)",
+           R"(null)",
+           R"({"b":1,"a":[true,false,null,{"":{}}],"c":"\u00e4\"\\\n"})",
+           R"([18446744073709551615,-9223372036854775808,1e300,"\ud83d\ude00"])",
+           R"( [ [ ] , { } ] )",
+       }) {
+    EXPECT_EQ(dumped(text), ordered_json::parse(text).dump()) << text;
+  }
+}
+
+TEST(JsonReader, KeepsTheOrderOfKeysAndTheLastOfTheSame) {
+  EXPECT_EQ(dumped(R"({"b":1,"a":2,"b":3})"), R"({"b":3,"a":2})");
+  EXPECT_EQ(dumped(R"({"b":{"c":1},"b":{"d":2},"b":{}})"), R"({"b":{}})");
+  std::string many = R"({"z":0)";
+  std::string expected = R"({"z":40)";
+  for (int i = 40; i > 0; --i) expected += fmt::format(R"(,"k{}":{})", i, i + 1);
+  for (const int more : {0, 1}) {
+    for (int i = 40; i > 0; --i) many += fmt::format(R"(,"k{}":{})", i, i + more);
+  }
+  EXPECT_EQ(dumped(many + R"(,"z":40})"), expected + "}");
+}
+
+TEST(JsonReader, SaysWhereTheSyntaxIsWrong) {
+  EXPECT_EQ(dumped("{"), "unexpected EOF");
+  EXPECT_EQ(dumped(R"({"a)"), "unexpected EOF");
+  EXPECT_EQ(dumped(R"({"a": b})"), "invalid character 'b' looking for beginning of value (at byte 7)");
+  EXPECT_EQ(dumped("{\"a\": \xff}"), "invalid character '\\xff' looking for beginning of value (at byte 7)");
+  EXPECT_EQ(fault_of("[1] 2"), Kind::kSyntax);
+  EXPECT_EQ(fault_of("\"\xed\xa0\x80\""), Kind::kSyntax);
+  EXPECT_EQ(dumped("1e999"), "json: cannot unmarshal number 1e999 into Go value of type float64");
+  EXPECT_LT(dumped(std::string(1'000'000, '1')).size(), 120U);
+}
+
+TEST(JsonReader, TakesWhatIsAtABoundAndNotOneMore) {
+  EXPECT_EQ(fault_of("[[[1]]]"), std::nullopt);
+  EXPECT_EQ(fault_of("[[[[]]]]"), Kind::kDepth);
+  EXPECT_EQ(fault_of(R"({"a":[{"b":1}]})"), std::nullopt);
+  EXPECT_EQ(fault_of(R"({"a":[{"b":{}}]})"), Kind::kDepth);
+  EXPECT_EQ(fault_of(R"([[],[],[[]],{"a":"[[[[\"[[[["}])"), std::nullopt) << "brackets in strings are none";
+  EXPECT_EQ(fault_of(R"({"a":1,"b":2,"c":3,"d":4})"), std::nullopt);
+  EXPECT_EQ(fault_of(R"({"a":1,"b":2,"c":3,"d":4,"a":5})"), Kind::kKeys);
+  EXPECT_EQ(fault_of("[1,2,3,4,5,6,7,8,9,10,11]"), std::nullopt);
+  EXPECT_EQ(fault_of("[1,2,3,4,5,6,7,8,9,10,11,12]"), Kind::kValues);
+  EXPECT_EQ(fault_of("[[],[],[],[],[],[],[],[],[],[],[],[]]"), Kind::kValues);
+  EXPECT_EQ(dumped("[[[[", kSmall), "json: exceeded max depth of 3");
+  EXPECT_EQ(dumped(R"({"a":1,"b":2,"c":3,"d":4,"e":5})", kSmall), "json: exceeded max keys of 4 in one object");
+  EXPECT_EQ(dumped("[1,2,3,4,5,6,7,8,9,10,11,12]", kSmall), "json: exceeded max values of 12");
+}
+
+TEST(JsonReader, SeveralTextsShareTheirValues) {
+  JsonReader reader(kSmall);
+  ordered_json json;
+  EXPECT_FALSE(reader.read("[1,2,3,4,5]", json));
+  EXPECT_FALSE(reader.read("[1,2,3,4,5]", json));
+  EXPECT_EQ(reader.read("1", json)->kind, Kind::kValues);
+}
+
+TEST(JsonReader, HostileTextsCostNoMoreThanTheirLegalPart) {
+  constexpr double kSeconds = 5;  // on a busy machine, under a sanitizer; quadratic would be minutes
+  EXPECT_EQ(fault_of(std::string(60 << 20, '['), kLarge), Kind::kDepth);
+  EXPECT_LT(seconds_of(std::string(60 << 20, '['), kLarge), kSeconds);
+  EXPECT_LT(seconds_of("[" + repeated("[],", 20 << 20), kLarge), kSeconds);
+  EXPECT_LT(seconds_of(repeated(R"({"a":)", 10 << 20), kLarge), kSeconds);
+  std::string keys = "{";
+  for (int i = 0; i < 400'000; ++i) keys += fmt::format("\"o{}\":1,", i);
+  EXPECT_EQ(fault_of(keys, kLarge), Kind::kKeys);
+  const JsonBounds many_keys{.depth_max = 512, .keys_max = 1'000'000, .values_max = 2'000'000};
+  EXPECT_LT(seconds_of(keys + "\"\":1}", many_keys), kSeconds);
+}
+
+// Each level gets a second key after a large value: a builder that copies on growth copies the whole at each.
+TEST(JsonReader, DeepObjectsAreNotCopiedAtEachLevel) {
+  const std::string big = "[" + repeated("1,", 500'000) + "1]";
+  const std::string text = repeated(R"({"a":)", 500) + big + repeated(R"(,"b":1,"c":1})", 500);
+  EXPECT_EQ(fault_of(text, kLarge), std::nullopt);
+  EXPECT_LT(seconds_of(text, kLarge), 5);
+}
+
+}  // namespace
+}  // namespace drover

@@ -1,0 +1,320 @@
+// Requests that are made to cost more than they are worth: each is refused at once, or costs no more than an honest one,
+// and whoever else is served notices nothing.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { afterEach, describe, test } from 'node:test';
+
+import { server_for_suite, short } from './harness.mjs';
+
+const mib = 1 << 20;
+// On a busy machine; what is guarded against takes minutes, or does not end.
+const prompt_ms = 5000;
+
+const nested = (depth, open = '[', close = ']', inner = '') => open.repeat(depth) + inner + close.repeat(depth);
+
+function memory_peak(pid) {
+  const status = fs.readFileSync(`/proc/${pid}/status`, 'latin1');
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)[1]) * 1024;
+}
+
+// Asks for /healthz while `work` is under way; returns the longest wait of one that was.
+async function longest_wait(server, work) {
+  let done = false;
+  const ended = work.finally(() => (done = true));
+  let longest = 0;
+  while (!done) {
+    const start = performance.now();
+    assert.equal((await server.get('/healthz')).status, 200);
+    longest = Math.max(longest, performance.now() - start);
+  }
+  await ended;
+  return longest;
+}
+
+describe('hostile requests', () => {
+  const server = server_for_suite();
+  let processes;
+
+  afterEach(async () => {
+    assert.equal((await server.generate('Count to 3')).response, '1, 2, 3', 'the server goes on');
+    // The same runner: nobody's request was repeated on another one.
+    processes ??= server.runners();
+    assert.deepEqual(server.runners(), processes);
+  });
+
+  async function refused(target, body, text) {
+    const start = performance.now();
+    const answer = await server.post(target, body);
+    const took = performance.now() - start;
+    assert.equal(answer.status, 400, answer.text.slice(0, 500));
+    const message = answer.json.error.message ?? answer.json.error;
+    if (text instanceof RegExp) assert.match(message, text);
+    else assert.equal(message, text);
+    assert.ok(took < prompt_ms, `${took} ms`);
+  }
+
+  const messages = [{ role: 'user', content: 'Count to 3' }];
+  const faces = [
+    ['/api/generate', (schema) => ({ model: 'cria', prompt: 'x', format: schema })],
+    ['/api/chat', (schema) => ({ model: 'cria', messages, format: schema })],
+    [
+      '/v1/chat/completions',
+      (schema) => ({ model: 'cria', messages, response_format: { type: 'json_schema', json_schema: { schema } } }),
+    ],
+    ['/v1/responses', (schema) => ({ model: 'cria', input: 'x', text: { format: { type: 'json_schema', schema } } })],
+    [
+      '/v1/messages',
+      (schema) => ({ model: 'cria', max_tokens: 9, messages, output_config: { format: { type: 'json_schema', schema } } }),
+    ],
+  ];
+
+  describe('JSON', () => {
+    test('that is nested deeply', async () => {
+      const depth = 'json: exceeded max depth of 512';
+      for (const count of [20_000, 100_000, 1_000_000]) {
+        const deep = nested(count);
+        await refused('/api/generate', `{"model":"cria","prompt":"x","format":{"a":${deep}}}`, depth);
+        await refused('/api/chat', `{"model":"cria","messages":[],"tools":${deep}}`, depth);
+        await refused('/api/show', nested(count, '{"a":', '}', '1'), depth);
+        await refused('/v1/embeddings', `{"model":"cria","input":${deep}}`, depth);
+        const body = { model: 'cria', messages: [{ role: 'assistant', content: '' }, ...messages] };
+        body.messages[0].tool_calls = [{ id: 'a', function: { name: 'f', arguments: `{"a":${deep}}` } }];
+        await refused('/v1/chat/completions', body, `tool call arguments: ${depth}`);
+      }
+    });
+
+    test('that is nested as deeply as may be', async () => {
+      const deep = JSON.parse(nested(500));
+      const tool = { type: 'function', function: { name: 'f', parameters: { type: 'object', default: deep } } };
+      const call = { function: { name: 'f', arguments: { a: deep } } };
+      const asked = [{ role: 'assistant', content: '', tool_calls: [call] }, ...messages];
+      for (const body of [
+        { messages, tools: [tool] },
+        { messages: asked, tools: [tool] },
+        { messages, format: { type: 'integer', default: deep } },
+      ]) {
+        const answer = await server.post('/api/chat', { model: 'cria', stream: false, options: { num_predict: 5 }, ...body });
+        assert.ok(answer.status === 200 || answer.status === 400, answer.text);
+      }
+    });
+
+    test('with very many keys', async () => {
+      const keys = (count) => Array.from({ length: count }, (_, i) => `"o${i}":1`).join();
+      for (const target of ['/api/show', '/api/generate', '/api/create', '/v1/chat/completions', '/v1/messages']) {
+        await refused(target, `{"model":"nope",${keys(200_000)}}`, 'json: exceeded max keys of 16384 in one object');
+      }
+      const start = performance.now();
+      assert.equal((await server.post('/api/show', `{"model":"nope",${keys(16_000)}}`)).status, 404);
+      assert.ok(performance.now() - start < prompt_ms);
+      const many = `{"name":"f","arguments":{${keys(10_000)}}}`;
+      await refused(
+        '/api/chat',
+        `{"model":"cria","messages":[{"role":"assistant","tool_calls":[{"function":${many}}]}]}`,
+        'tool call arguments: an object has more than 2048 keys',
+      );
+    });
+
+    test('that is large, beside others', async () => {
+      const before = memory_peak(server.process.pid);
+      const large = [
+        [`{"a":${'['.repeat(60 * mib)}`, /max depth of 512/],
+        [`{"a":[${'[],'.repeat(20 * mib)}`, /max values of 2097152/],
+        [`{"a":"${'x'.repeat(60 * mib)}`, 'unexpected EOF'],
+        [`{"a":${'1'.repeat(30 * mib)}}`, /^json: cannot unmarshal number 1+ into/],
+      ];
+      const wait = await longest_wait(
+        server,
+        (async () => {
+          for (const [body, text] of large) await refused('/api/generate', body, text);
+        })(),
+      );
+      assert.ok(wait < 2000, `another client waited for ${wait} ms`);
+      const grown = memory_peak(server.process.pid) - before;
+      if (!short) assert.ok(grown < 600 * mib, `${Math.round(grown / mib)} MiB`);
+    });
+
+    test('that is large and honest is taken', async () => {
+      const prompt = 'one two three '.repeat(2 * mib);
+      assert.equal((await server.post('/api/generate', { model: 'nobody', prompt })).status, 404);
+      const long = Array.from({ length: 5000 }, (_, i) => ({ role: i % 2 ? 'assistant' : 'user', content: 'x'.repeat(500) }));
+      assert.equal((await server.post('/api/chat', { model: 'nobody', messages: long })).status, 404);
+    });
+  });
+
+  describe('schemas', () => {
+    const string = (rest) => ({ type: 'string', ...rest });
+    const properties = (count, schema, required = []) => ({
+      type: 'object',
+      properties: Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, schema])),
+      required,
+    });
+
+    test('with bounds that are the wrong way round', async () => {
+      for (const [schema, text] of [
+        [string({ minLength: 5, maxLength: 2 }), '#: minLength 5 is greater than maxLength 2'],
+        [{ type: 'array', items: {}, minItems: 5, maxItems: 2 }, '#: minItems 5 is greater than maxItems 2'],
+        [string({ pattern: '^a{5,2}$' }), '#: pattern repeats {5,2} times, which is the wrong way round'],
+        [{ type: 'integer', minimum: 7, maximum: 3 }, '#: minimum 7 is greater than maximum 3'],
+        [
+          { type: 'object', properties: { x: { type: 'array', items: string({ minLength: 2, maxLength: 1 }) } } },
+          '#/properties/x/items: minLength 2 is greater than maxLength 1',
+        ],
+      ]) {
+        for (const [target, body] of faces) await refused(target, body(schema), `invalid format: ${text}`);
+        const tool = { type: 'function', function: { name: 'f', parameters: schema } };
+        const text_of_tool = `tools[0].function.parameters: ${text}`;
+        await refused('/api/chat', { model: 'cria', messages, tools: [tool] }, text_of_tool);
+        await refused('/v1/chat/completions', { model: 'cria', messages, tools: [tool] }, text_of_tool);
+        const anthropic = { model: 'cria', max_tokens: 9, messages, tools: [{ name: 'f', input_schema: schema }] };
+        await refused('/v1/messages', anthropic, text_of_tool);
+      }
+    });
+
+    test('that are too deep, too wide or without an end', async () => {
+      const entries = Array.from({ length: 20_000 }, (_, i) => `entry ${i}`);
+      const recursive = { type: 'object', properties: { next: { allOf: [{ $ref: '#/$defs/n' }] } } };
+      const circle = { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } };
+      for (const [schema, text] of [
+        [JSON.parse(nested(200, '{"type":"array","items":', '}', '{}')), /nested more than 64 deep$/],
+        [JSON.parse(nested(200, '{"anyOf":[', ']}', '{}')), /nested more than 64 deep$/],
+        [string({ minLength: 2_000_000_000 }), /: #: minLength 2000000000 is greater than 2000$/],
+        [{ enum: entries }, /: #: enum has more than 1000 entries$/],
+        [properties(1500, { type: 'integer' }), /: #: more than 1000 properties$/],
+        [properties(300, { type: 'integer' }), /: #: more than 200 properties that are not required$/],
+        [properties(100, string({ maxLength: 2000 })), /: #\/properties\/p25: .* more than 50000 repetitions in all$/],
+        [{ $ref: '#/$defs/n', $defs: { n: recursive } }, /without an end$/],
+        [{ allOf: [{ $ref: '#/$defs/a' }], $defs: circle }, /without an end$/],
+        [properties(5, { [`${'é'.repeat(200_000)}`]: 1, properties: { ['é'.repeat(200_000)]: {} } }), /longer than 1024/],
+      ]) {
+        for (const [target, body] of faces.slice(0, 2)) await refused(target, body(schema), text);
+      }
+      const deep = nested(20_000, '{"type":"array","items":', '}', '{}');
+      await refused('/api/generate', `{"model":"cria","prompt":"x","format":${deep}}`, /max depth of 512/);
+    });
+
+    // What is just within the bounds costs less than others notice.
+    test('at the bounds', async () => {
+      const required = Array.from({ length: 1000 }, (_, i) => `p${i}`);
+      const entries = Array.from({ length: 1000 }, (_, i) => `entry ${i}`);
+      const schemas = [
+        JSON.parse(nested(60, '{"type":"array","items":', '}', '{"type":"integer"}')),
+        { enum: entries },
+        properties(1000, { type: 'integer' }, required),
+        properties(200, { type: 'integer' }),
+        properties(25, string({ maxLength: 2000 })),
+        { $ref: '#/$defs/n', $defs: { n: { type: 'object', properties: { next: { $ref: '#/$defs/n' } } } } },
+      ];
+      for (const format of schemas) {
+        const start = performance.now();
+        const answer = await server.post('/api/generate', {
+          model: 'cria',
+          prompt: 'x',
+          stream: false,
+          format,
+          options: { num_predict: 3 },
+        });
+        assert.equal(answer.status, 200, `${JSON.stringify(format).slice(0, 100)}: ${answer.text}`);
+        const took = performance.now() - start;
+        assert.ok(took < 2 * prompt_ms, `${JSON.stringify(format).slice(0, 100)}: ${took} ms`);
+      }
+    });
+
+    test('of many tools', async () => {
+      const parameters = properties(12, string({ description: 'What it is for, in a sentence or two.' }), ['p0']);
+      const tools = Array.from({ length: 200 }, (_, i) => ({ type: 'function', function: { name: `f${i}`, parameters } }));
+      const start = performance.now();
+      await server.ok('/api/chat', { model: 'cria', messages, tools, stream: false, options: { num_predict: 3 } });
+      assert.ok(performance.now() - start < 2 * prompt_ms);
+    });
+  });
+
+  describe('options', () => {
+    test('that no engine takes', async () => {
+      const body = (options) => ({ model: 'cria', prompt: 'Count to 3', stream: false, options });
+      for (const options of [
+        { num_thread: 100_000 },
+        { num_batch: 2_147_483_647 },
+        { num_batch: 1e18 },
+        { num_ctx: 1e18 },
+        { num_ctx: -1e18 },
+        { main_gpu: 1e18 },
+        { num_gpu: 1e18 },
+        { num_keep: 1e18, num_predict: 1e18, top_k: 1e18, repeat_last_n: 1e18 },
+        { temperature: 1e300, top_p: 1e300, min_p: -1e300 },
+        { temperature: 0.8, repeat_penalty: 0, presence_penalty: 1e300, frequency_penalty: -1e300 },
+      ]) {
+        const unloaded = await server.ok('/api/generate', { model: 'cria', keep_alive: 0 }); // this one is to load it
+        assert.equal(unloaded.done_reason, 'unload');
+        const answer = await server.post('/api/generate', body({ temperature: 0, num_predict: 20, ...options }));
+        if (answer.status !== 200) assert.match(answer.json.error, /^option "(num_thread|main_gpu)" must be at most \d+$/);
+        assert.ok([200, 400].includes(answer.status), answer.text);
+        assert.equal((await server.generate('Count to 3')).response, '1, 2, 3', JSON.stringify(options));
+      }
+      await refused('/api/generate', body({ num_thread: 100_000 }), 'option "num_thread" must be at most 512');
+      const parameters = { num_thread: 100_000 };
+      const create = { model: 'busy', from: 'cria', parameters, stream: false };
+      await refused('/api/create', create, 'option "num_thread" must be at most 512');
+      processes = undefined; // it has been loaded anew
+    });
+  });
+});
+
+describe('a conversation that is longer than the context', () => {
+  const templates = {
+    jinja: undefined,
+    go: '{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n',
+  };
+  const server = server_for_suite({}, async (one) => {
+    await one.ok('/api/create', { model: 'go', from: 'cria', template: templates.go, stream: false });
+    await one.ok('/api/create', { model: 'jinja', from: 'cria', stream: false });
+  });
+  const conversation = (count) => [
+    { role: 'system', content: 'Be brief.' },
+    ...Array.from({ length: count }, (_, i) => ({
+      role: i % 2 ? 'assistant' : 'user',
+      content: `${i} one two three one two three`,
+    })),
+    { role: 'user', content: 'Count to 3' },
+  ];
+  const options = { temperature: 0, num_ctx: 512, num_predict: 20 };
+  const rendered = async (model, messages) => {
+    const body = { model, messages, stream: false, options, _debug_render_only: true };
+    return (await server.ok('/api/chat', body))._debug_info.rendered_template;
+  };
+
+  for (const model of Object.keys(templates)) {
+    test(`is cut at once, template ${model}`, async () => {
+      const long = conversation(2000);
+      const start = performance.now();
+      const answer = await server.ok('/api/chat', { model, messages: long, stream: false, options });
+      assert.ok(performance.now() - start < 2 * prompt_ms);
+      assert.equal(answer.done, true);
+      assert.ok(answer.prompt_eval_count < 512, answer.prompt_eval_count);
+
+      // As many messages as fit and not one less, the first and the last of them where they were.
+      const text = await rendered(model, long);
+      assert.match(text, /system\nBe brief\./);
+      assert.match(text, /user\nCount to 3/);
+      const first = Number(/(?:user|assistant)\n(\d+) one/.exec(text)[1]);
+      const kept = [long[0], ...long.slice(1 + first)];
+      assert.equal(text, await rendered(model, kept));
+      const count = async (messages) =>
+        (await server.ok('/api/chat', { model, messages, stream: false, options: { ...options, num_ctx: 2048, num_predict: 1 } }))
+          .prompt_eval_count;
+      assert.ok((await count(kept)) < 512);
+      assert.ok((await count([long[0], ...long.slice(first)])) >= 512, 'one more would not fit');
+    });
+  }
+
+  test('costs little more when it is ten times as long', async () => {
+    const time = async (count) => {
+      const start = performance.now();
+      await rendered('go', conversation(count));
+      return performance.now() - start;
+    };
+    await time(200);
+    const short_one = await time(200);
+    const long_one = await time(2000);
+    assert.ok(long_one < 40 * Math.max(short_one, 20), `${short_one} ms and ${long_one} ms`);
+  });
+});
