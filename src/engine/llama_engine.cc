@@ -16,6 +16,7 @@ namespace {
 
 // llama.cpp's LLAMA_MAX_SEQ: sequence ids of a unified KV cache stay below it.
 constexpr int kSequencesMax = 256;
+constexpr int kCellsMultiple = 256;
 // Holds a part of another for as long as it takes to save or restore it. Sequences that llama.cpp saves are below its
 // n_seq_max, so it is the first one.
 constexpr llama_seq_id kSpareSequence = 0;
@@ -33,7 +34,8 @@ ggml_type cache_type(const std::string& name) {
 
 llama_context_params context_params(const LlamaModel& model, const ContextOptions& options) {
   llama_context_params params = llama_context_default_params();
-  params.n_ctx = static_cast<std::uint32_t>(options.cells);
+  // llama.cpp rounds up to this itself, but only after it has limited the step to what is asked for here.
+  params.n_ctx = static_cast<std::uint32_t>((options.cells + kCellsMultiple - 1) / kCellsMultiple * kCellsMultiple);
   // One step is one ubatch: a cancelled prompt frees its place within a step, and an aborted step leaves nothing
   // behind.
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
@@ -108,7 +110,7 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
     shadow_ = kSequencesMax / 2;
     limits_.slots = kSequencesMax / 2;
   }
-  limits_.step_tokens_max = options.step_tokens_max;
+  limits_.step_tokens_max = std::min(options.step_tokens_max, static_cast<int>(llama_n_batch(context_)));
   // llama.cpp does not save the cells of a sequence that are behind the window of its end.
   if (whole || shadow_ > 0) return {};
   limits_.saved_cells = limits_.cells;

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <exception>
 
 #include "base/check.h"
@@ -45,7 +46,9 @@ EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, const Engin
       output_(output) {}
 
 void EngineLoop::calibrate() {
+  const EngineLimits limits = engine_.limits();
   while (const int count = scheduler_.calibration_rows()) {
+    if (count > std::min(limits.cells, limits.step_tokens_max)) return;
     std::vector<Row> rows;
     for (int i = 0; i < count; ++i) rows.push_back({.token = 0, .position = i, .slot = 0, .output = i + 1 == count});
     const TimePoint start = Clock::now();

@@ -93,5 +93,23 @@ TEST_F(EngineLoopTest, ACancelledPromptLeavesWithinAStep) {
   thread.join();
 }
 
+TEST_F(EngineLoopTest, CalibratesWithinTheContextAndLeavesNothingBehind) {
+  ContextOptions options;
+  options.cells = 48;  // fewer than a calibration's larger steps have rows
+  options.places = 1;
+  options.threads = 1;
+  auto engine = LlamaEngine::create(*model_, options);
+  ASSERT_TRUE(engine.ok()) << engine.error().message;
+  EngineLoop loop(*model_, **engine, {.places = 1, .places_max = 1}, mail_, output_);
+  const std::uint64_t before = (*engine)->progress();
+  loop.calibrate();
+  EXPECT_GT((*engine)->progress(), before);
+  std::thread thread([&] { loop.run(); });
+  post(1, 47);  // all of the context
+  EXPECT_EQ(wait_for_end().reason(), pb::Finished::LENGTH);
+  mail_.close();
+  thread.join();
+}
+
 }  // namespace
 }  // namespace drover
