@@ -356,3 +356,16 @@ describe('ab', () => {
     );
   });
 });
+
+test('more prompts at once than a small context holds', async (t) => {
+  const server = await server_for_test(t, { env: { OLLAMA_NUM_PARALLEL: '8' } });
+  const options = { num_ctx: 48, num_predict: 3 };
+  await server.ok('/api/generate', { model: 'cria', options });
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, (_, i) => server.generate(`${i} x${i} `.repeat(20), { raw: true, options })),
+  );
+  for (const { done, prompt_eval_count } of answers) {
+    assert.ok(done);
+    assert.ok(prompt_eval_count < 48, `${prompt_eval_count}`);
+  }
+});
