@@ -86,12 +86,13 @@ set(engine_options
     -DLLAMA_BUILD_TOOLS=OFF
     -DLLAMA_BUILD_EXAMPLES=OFF
     -DLLAMA_BUILD_SERVER=OFF
-    -DLLAMA_BUILD_APP=OFF
-    -DCMAKE_PROJECT_INCLUDE=${CMAKE_CURRENT_LIST_DIR}/engine_flags.cmake)
+    -DLLAMA_BUILD_APP=OFF)
 file(STRINGS /proc/cpuinfo engine_cpu REGEX "^(flags|model name|Features)" LIMIT_COUNT 2)
 file(SHA256 ${CMAKE_CURRENT_LIST_DIR}/engine_flags.cmake engine_flags)
 string(SHA256 engine_key "${engine_source};${engine_options};${engine_flags};${CMAKE_CXX_COMPILER_VERSION};${engine_cpu}")
 string(SUBSTRING ${engine_key} 0 12 engine_key)
+# Not a part of the key: all checkouts share one build.
+list(APPEND engine_options -DCMAKE_PROJECT_INCLUDE=${CMAKE_CURRENT_LIST_DIR}/engine_flags.cmake)
 set(engine_build ${engine_cache}/engine-source-${engine_key})
 
 if(DROVER_ENGINE STREQUAL "prebuilt")
