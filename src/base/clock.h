@@ -9,6 +9,10 @@ using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 using Duration = Clock::duration;
 
+inline double to_seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 inline constexpr TimePoint kNever = TimePoint::max();
 
 }  // namespace drover

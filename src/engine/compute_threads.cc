@@ -47,10 +47,6 @@ PoolPointer make_pool(int threads) {
 
 constexpr auto kLookInterval = std::chrono::milliseconds(250);
 
-double seconds(Duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 // Processor time of this process, in seconds.
 double processor_seconds() {
   timespec time{};
@@ -84,9 +80,11 @@ ComputeThreads::ComputeThreads(llama_context* context, int threads_max)
 
 ComputeThreads::~ComputeThreads() = default;
 
-void ComputeThreads::begin(int granted) {
+void ComputeThreads::begin(int most) {
+  const int part = std::max(max_ / std::max(sharers_.load(std::memory_order_relaxed), 1), 1);
+  const int granted = std::min(most, part);
   if (granted > 1 && choice_.reduced()) look_for_idle_processors();
-  use(std::clamp(std::min(granted, choice_.threads()), 1, max_));
+  use(std::min(granted, choice_.threads()));
   if (used_ == 1) return;
   began_ = Clock::now();
   processor_began_ = processor_seconds();
@@ -94,7 +92,7 @@ void ComputeThreads::begin(int granted) {
 
 void ComputeThreads::end() {
   if (used_ == 1) return;
-  choice_.observe_step(used_, seconds(Clock::now() - began_), processor_seconds() - processor_began_);
+  choice_.observe_step(used_, to_seconds(Clock::now() - began_), processor_seconds() - processor_began_);
 }
 
 void ComputeThreads::look_for_idle_processors() {
@@ -103,7 +101,7 @@ void ComputeThreads::look_for_idle_processors() {
   if (since < kLookInterval) return;
   const double idle = idle_seconds();
   // What was idle while nothing was computed here says little.
-  if (since < 4 * kLookInterval && idle >= 0) choice_.observe_idle((idle - idle_at_look_) / seconds(since));
+  if (since < 4 * kLookInterval && idle >= 0) choice_.observe_idle((idle - idle_at_look_) / to_seconds(since));
   looked_ = now;
   idle_at_look_ = idle;
 }

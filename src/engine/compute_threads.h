@@ -2,6 +2,7 @@
 // none. One of its own pools is attached instead, whose threads sleep while nothing is computed.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "base/clock.h"
@@ -19,9 +20,13 @@ class ComputeThreads {
   ComputeThreads(const ComputeThreads&) = delete;
   ComputeThreads& operator=(const ComputeThreads&) = delete;
 
-  // Before and after a step, by the thread that computes. The step takes up to `granted` threads, and fewer while
-  // other programs want the same processors.
-  void begin(int granted);
+  // So many runners compute at this moment, this one included: from the next step on it takes its part of the threads.
+  // Any thread.
+  void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
+
+  // Before and after a step, by the thread that computes. The step takes as many threads as are worth it, up to `most`:
+  // fewer while other runners compute, and while other programs want the same processors.
+  void begin(int most);
   void end();
 
   int used() const { return used_; }  // in the latest step
@@ -36,6 +41,7 @@ class ComputeThreads {
   std::unique_ptr<Pools> pools_;
   int max_;
   int used_ = 0;
+  std::atomic<int> sharers_{1};
   ThreadChoice choice_;
   TimePoint began_{};
   double processor_began_ = 0;  // seconds
@@ -43,7 +49,7 @@ class ComputeThreads {
   double idle_at_look_ = 0;  // seconds that all processors had been idle by then
 };
 
-// Threads for a context that was asked to have `wanted`; 0: one for each physical core.
+// Threads of a context that was asked to have `wanted`; 0: one for each physical core.
 int thread_count(int wanted);
 
 }  // namespace drover

@@ -58,7 +58,6 @@ llama_context_params context_params(const LlamaModel& model, const EmbedderOptio
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(pooling.in_pieces() ? options.batch_tokens : largest);
   const bool has_state = llama_model_is_recurrent(model.get()) || llama_model_is_hybrid(model.get());
   params.n_seq_max = has_state ? kBatchInputsWithState : kBatchInputs;
-  params.n_threads = params.n_threads_batch = thread_count(options.threads);
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.pooling_type = pooling.type;
   params.embeddings = true;
@@ -131,8 +130,7 @@ void Embedder::truncate(std::vector<Token>& tokens, int tokens_max) const {
 
 Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input> inputs) {
   DROVER_CHECK(!inputs.empty() && static_cast<int>(inputs.size()) <= batch_inputs_);
-  const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
-  threads_->begin(std::max(threads_->max() / sharers, 1));
+  threads_->begin(threads_->max());
   // Each call starts with an empty memory; encoders have none.
   if (llama_memory_t memory = llama_get_memory(context_); memory != nullptr) llama_memory_clear(memory, false);
   std::vector<Row> rows;

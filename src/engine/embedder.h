@@ -38,8 +38,7 @@ class Embedder {
   int dimensions() const { return dimensions_; }   // of every vector
   int threads() const { return threads_->max(); }  // that it was given
 
-  // As LlamaEngine's: from the next computation on it takes its part of its threads. Any thread.
-  void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
+  void share_processors(int runners) { threads_->share_processors(runners); }  // see ComputeThreads; any thread
 
   // Cuts the end off until `tokens_max` are left; a token that the vocabulary wants at the end stays there. Any thread.
   void truncate(std::vector<Token>& tokens, int tokens_max) const;
@@ -69,7 +68,6 @@ class Embedder {
   int step_tokens_ = 0;  // an input with more of them is computed in pieces
   int dimensions_ = 0;
   std::unique_ptr<ComputeThreads> threads_;
-  std::atomic<int> sharers_{1};
   std::atomic<std::uint64_t> progress_{0};
 };
 

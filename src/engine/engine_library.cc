@@ -17,7 +17,7 @@
 #include <system_error>
 #include <utility>
 
-#include "common.h"
+#include "engine/compute_threads.h"
 #include "engine/engine_log.h"
 #include "engine/struct_size.h"
 
@@ -144,7 +144,7 @@ Result<EngineReport> inspect_engine(std::string_view wanted) {
   EngineReport report;
   report.release = fmt::format("llama.cpp {} ({})", DROVER_ENGINE_VERSION, kPrebuilt ? "prebuilt" : "source");
   report.processor = processor_name();
-  report.threads = common_cpu_get_num_math();
+  report.threads = thread_count(0);
   Found found = find_variants();
   report.variants = std::move(found.usable);
   report.unloadable = std::move(found.unloadable);

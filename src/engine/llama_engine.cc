@@ -41,7 +41,6 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
   params.n_seq_max = static_cast<std::uint32_t>(options.places);
   params.n_outputs_max = static_cast<std::uint32_t>(options.places);
-  params.n_threads = params.n_threads_batch = thread_count(options.threads);
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.type_k = params.type_v = cache_type(options.kv_cache_type);
   params.kv_unified = true;
@@ -206,7 +205,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
-  begin_threads(rows.size());
+  threads_->begin(rows.size() * work_of_row_ < kWorkToShare ? 1 : threads_->max());
   llama_batch batch = {static_cast<std::int32_t>(rows.size()),
                        batch_->tokens.data(),
                        nullptr,
@@ -235,12 +234,6 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
     default:
       return DecodeStatus::kFailed;
   }
-}
-
-void LlamaEngine::begin_threads(std::size_t rows) {
-  const int sharers = std::max(sharers_.load(std::memory_order_relaxed), 1);
-  const bool alone = rows * work_of_row_ < kWorkToShare;
-  threads_->begin(alone ? 1 : std::max(threads_->max() / sharers, 1));
 }
 
 // llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.

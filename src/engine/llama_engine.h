@@ -46,9 +46,7 @@ class LlamaEngine final : public Engine {
   // thread.
   std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
-  // So many runners compute at this moment, this one included: from the next step on it takes its part of the threads
-  // that it was given. Any thread.
-  void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
+  void share_processors(int runners) { threads_->share_processors(runners); }  // see ComputeThreads; any thread
   int threads() const { return threads_->used(); }  // that a step is computed on; engine thread
 
   // Weights, KV and compute buffers, and what may be saved.
@@ -62,7 +60,6 @@ class LlamaEngine final : public Engine {
   void save(const MemoryOperation& operation);
   bool restore(const MemoryOperation& operation);
   void drop_shadow_of(std::span<const Row> rows);
-  void begin_threads(std::size_t rows);
   LlamaEngine() = default;
   Result<void> probe_memory(const LlamaModel& model, const ContextOptions& options);
 
@@ -78,8 +75,7 @@ class LlamaEngine final : public Engine {
   // Not 0: each cell of slot s is held by sequence s + shadow_ as well, see create().
   int shadow_ = 0;
   std::unique_ptr<ComputeThreads> threads_;
-  std::uint64_t work_of_row_ = 0;  // multiplications
-  std::atomic<int> sharers_{1};
+  std::uint64_t work_of_row_ = 0;              // multiplications
   static bool on_node_computed(void* engine);  // whether to abort
   std::atomic<bool> abort_{false};
   std::atomic<std::uint64_t> progress_{0};
