@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::uint64_t kUnbounded = std::numeric_limits<std::uint64_t>::max();
 
-double seconds(Duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 double gibibytes(std::int64_t bytes) {
   return static_cast<double>(bytes) / (1u << 30);
 }
@@ -128,7 +124,7 @@ void Dispatcher::Impl::dispatch(Request& request, Runner& runner, TimePoint now)
   explain(*request.model, request.ticket.request, [&] {
     static constexpr const char* kPriorities[] = {"high", "normal", "low"};
     return fmt::format("gets place {} of {} after {:.3f} s: first in the fair order ({} priority), {} others wait",
-                       runner.running.size(), runner.places, seconds(now - request.ticket.arrived),
+                       runner.running.size(), runner.places, to_seconds(now - request.ticket.arrived),
                        kPriorities[static_cast<int>(request.ticket.priority)], request.model->waiting());
   });
   act(Dispatch{request.ticket.request, runner.id});
@@ -190,7 +186,7 @@ void Dispatcher::Impl::plan(TimePoint now) {
     Runner& runner = runners_.at(id);
     const auto why = [&] {
       return fmt::format("is evicted: idle for {:.1f} s, longer than any other, and its {:.2f} GiB are wanted",
-                         seconds(now - runner.last_used), gibibytes(room_for(runner.memory_bytes).bytes));
+                         to_seconds(now - runner.last_used), gibibytes(room_for(runner.memory_bytes).bytes));
     };
     explain(*runner.model, {}, why, claimant);
     stop(runner, StopReason::kEvicted);
@@ -200,7 +196,7 @@ void Dispatcher::Impl::plan(TimePoint now) {
     if (runner.state == RunnerState::kDraining) continue;
     const auto why = [&] {
       return fmt::format("drains: its turn is over, {:.1f} s after it was loaded, with {} running and {} waiting",
-                         seconds(now - runner.loaded_at), runner.running.size(), runner.model->waiting());
+                         to_seconds(now - runner.loaded_at), runner.running.size(), runner.model->waiting());
     };
     explain(*runner.model, {}, why, claimant);
     runner.state = RunnerState::kDraining;

@@ -17,10 +17,6 @@ constexpr double kGainMin = 1.04;
 // A single slow step is taken for at most so many times the usual.
 constexpr double kOutlier = 1.5;
 
-double seconds(Duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 }  // namespace
 
 PlaceCount::PlaceCount(Mode mode, int first, int most)
@@ -37,7 +33,7 @@ void PlaceCount::observe(int streams, Duration took) {
   // More than all places are in use for a while after their number has gone down.
   if (mode_ == Mode::kFixed || streams < 1 || streams > most_) return;
   Known& known = known_[streams];
-  const double measured = std::max(seconds(took), 1e-9);
+  const double measured = std::max(to_seconds(took), 1e-9);
   ++known.samples;
   if (known.samples == 1) {
     known.seconds = measured;

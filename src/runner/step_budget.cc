@@ -52,19 +52,20 @@ constexpr std::int64_t kMeasureEvery = 16;
 // ... and made only if nothing was measured for so long.
 constexpr std::int64_t kMeasurementKeeps = 512;
 
-double seconds(Duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 // Prompt tokens that fill the rows up to a multiple.
 int filled_up(int generating, int prompt) {
   return (generating + prompt + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple - generating;
 }
 
+// The most rows that may be tried where so many are known.
+int reach(int known, bool tiles_known) {
+  return tiles_known ? kGrowth * known : std::min(kGrowth * known, kTileMax);
+}
+
 }  // namespace
 
 StepBudget::StepBudget(Duration gap_target, bool adapts, int step_tokens_max)
-    : gap_target_seconds_(seconds(gap_target)),
+    : gap_target_seconds_(to_seconds(gap_target)),
       adapts_(adapts),
       step_tokens_max_(step_tokens_max),
       curve_(step_tokens_max),
@@ -133,12 +134,11 @@ int StepBudget::best(int generating, int least, const Aim& aim) const {
     double time = extra + curve_.at(rows);
     if (rows > largest) {
       const bool tiles_known = aim.nobody_waits || largest >= kTileMax;
-      const int reach = tiles_known ? kGrowth * largest : std::min(kGrowth * largest, kTileMax);
       // Even if a stair begins right behind the largest, and if what streams take beyond their rows is of the rows.
       const double time_most = 2 * extra + curve_.at_most(rows);
       const double limit =
           tiles_known || !adapts_ ? kGrowthOverTargetMax * aim.target : std::max(aim.longest, kAloneStepSeconds);
-      if (rows > reach || time_most > limit) break;
+      if (rows > reach(largest, tiles_known) || time_most > limit) break;
       if (tiles_known && !aim.nobody_waits && largest < 2 * kTileMax) time = time_most;
     }
     if (time > aim.longest) break;
@@ -154,26 +154,29 @@ int StepBudget::best(int generating, int least, const Aim& aim) const {
 // too small for the machine's tiles would stay so for ever: nothing that it shows tells how much cheaper more rows are.
 int StepBudget::explore(int generating, int planned, const Aim& aim) const {
   if (!adapts_ || step_ < explore_at_) return 0;
-  const int known = curve_.largest_since(std::max(step_ - kExploreKeeps, changed_));
+  const int known = largest_of_late();
   if (known == 0 || generating + planned > known) return 0;
   const bool tiles_known = known >= kTileMax;
-  const int reach = tiles_known ? kGrowth * known : std::min(kGrowth * known, kTileMax);
   // Beyond the tiles a try is not likely to pay, so its gap must be one that is no harm.
   const double limit = tiles_known ? std::min(aim.target, kGapOverTargetMax * gap_target_seconds_) : aim.longest;
   const double extra = extra_seconds(generating);
   int prompt = 0;
   for (const int rows : curve_.sizes()) {
     if (rows <= known) continue;
-    if (rows > reach) break;
+    if (rows > reach(known, tiles_known)) break;
     if (extra + curve_.at(known) + curve_.at(rows - known) > limit) break;
     prompt = rows - generating;
   }
   return prompt;
 }
 
+int StepBudget::largest_of_late() const {
+  return curve_.largest_since(std::max(step_ - kExploreKeeps, changed_));
+}
+
 void StepBudget::observe(int generating, int prompt, Duration took) {
   ++step_;
-  const double measured = seconds(took);
+  const double measured = to_seconds(took);
   spent_seconds_ += measured;
   if (prompt == 0) {
     if (generating > 0) learn_alone(generating, measured);
@@ -189,7 +192,7 @@ void StepBudget::observe(int generating, int prompt, Duration took) {
     // A step that took less than its streams alone is noise; its tokens cannot have cost nothing.
     of_rows = std::max(measured - alone_seconds(generating), 0.05 * measured) / prompt * rows;
   }
-  const int before = curve_.largest_since(std::max(step_ - kExploreKeeps, changed_));
+  const int before = largest_of_late();
   const double each_before = before > 0 ? curve_.at(before) / before : 0;
   if (curve_.observe(rows, of_rows, step_) != 1) {
     changed_ = step_;

@@ -53,6 +53,7 @@ class StepBudget {
   static double price_of(double time, const Aim& aim);
   int best(int generating, int least, const Aim& aim) const;
   int explore(int generating, int planned, const Aim& aim) const;
+  int largest_of_late() const;  // size that was measured; 0: none
   void learn_alone(int generating, double measured);
   void learn_growth(double each_before, double each);
   double alone_seconds(int generating) const;
