@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -169,9 +170,9 @@ std::vector<ggml_backend_buffer_type_t> buffer_types(ggml_backend_dev_t device, 
 }
 
 // Called with what will be computed next, so that its name is known if the process does not survive it.
-using Announce = void (*)(int descriptor, std::string_view what);
+using Announce = std::function<void(std::string_view what)>;
 
-std::string check(const std::vector<std::string>& paths, bool packed, Announce announce, int descriptor) {
+std::string check(const std::vector<std::string>& paths, bool packed, const Announce& announce) {
   std::map<ggml_type, Sample> samples;
   for (const std::string& path : paths) read_samples(path, samples);
   const ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
@@ -185,7 +186,7 @@ std::string check(const std::vector<std::string>& paths, bool packed, Announce a
     for (const ggml_backend_buffer_type_t buffer_type : buffer_types(device, packed)) {
       const std::string what =
           fmt::format("{} in {} memory", ggml_type_name(type), ggml_backend_buft_name(buffer_type));
-      if (announce != nullptr) announce(descriptor, what);
+      announce(what);
       bool taken = false;
       for (const int count : kVectors) {
         const std::vector<float> vectors = make_vectors(sample.columns, count);
@@ -206,8 +207,6 @@ std::string check(const std::vector<std::string>& paths, bool packed, Announce a
 
 // ---- the child
 
-constexpr std::string_view kDone = "done";
-
 void write_line(int descriptor, std::string_view text) {
   const std::string line = std::string(text) + "\n";
   for (std::size_t at = 0; at < line.size();) {
@@ -221,9 +220,8 @@ void write_line(int descriptor, std::string_view text) {
   for (const int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGALRM}) ::signal(signal, SIG_DFL);
   ::alarm(kSecondsMax);
   expect_engine_errors(true);  // the loader will meet the same and say so
-  const std::string wrong = check(paths, packed, write_line, descriptor);
+  const std::string wrong = check(paths, packed, [&](std::string_view what) { write_line(descriptor, what); });
   if (!wrong.empty()) write_line(descriptor, wrong);
-  write_line(descriptor, kDone);
   std::_Exit(wrong.empty() ? 0 : 1);
 }
 
@@ -240,10 +238,7 @@ std::string read_all(int descriptor) {
   }
 }
 
-// The last line, without kDone.
 std::string last_line(std::string_view text) {
-  while (text.ends_with('\n')) text.remove_suffix(1);
-  if (text.ends_with(kDone)) text.remove_suffix(kDone.size());
   while (text.ends_with('\n')) text.remove_suffix(1);
   return std::string(text.substr(text.rfind('\n') + 1));
 }
@@ -277,7 +272,7 @@ std::string wrong_kernel_in_child(const std::vector<std::string>& paths, bool pa
 }  // namespace
 
 std::string wrong_kernel(const std::vector<std::string>& paths, bool packed) {
-  return check(paths, packed, nullptr, -1);
+  return check(paths, packed, [](std::string_view) {});
 }
 
 Result<Kernels> choose_kernels(const std::vector<CpuVariant>& variants, const std::vector<std::string>& paths) {
