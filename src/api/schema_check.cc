@@ -132,7 +132,7 @@ class SchemaWalk {
   bool visit_parts(const Json& schema) {
     if (const Json* reference = find(schema, "$ref")) return visit_reference(*reference);
     for (const char* name : {"oneOf", "anyOf"}) {
-      if (const Json* alternatives = find(schema, name)) return visit_alternatives(name, *alternatives);
+      if (const Json* alternatives = find(schema, name)) return visit_list(name, *alternatives, &SchemaWalk::descend);
     }
     const Json* type = find(schema, "type");
     if (type == nullptr || type->is_null()) return visit_typed(schema, "");
@@ -174,20 +174,12 @@ class SchemaWalk {
     return check_pattern(schema);
   }
 
-  bool visit_alternatives(std::string_view name, const Json& list) {
+  using Descend = bool (SchemaWalk::*)(std::string_view name, const Json& child);
+  bool visit_list(std::string_view name, const Json& list, Descend how) {
     if (!list.is_array()) return true;
     std::size_t index = 0;
     for (const Json& part : list) {
-      if (!descend(fmt::format("{}/{}", name, index++), part)) return false;
-    }
-    return true;
-  }
-
-  bool visit_each(std::string_view name, const Json& list) {
-    if (!list.is_array()) return true;
-    std::size_t index = 0;
-    for (const Json& part : list) {
-      if (!descend_apart(fmt::format("{}/{}", name, index++), part)) return false;
+      if (!(this->*how)(fmt::format("{}/{}", name, index++), part)) return false;
     }
     return true;
   }
@@ -240,7 +232,7 @@ class SchemaWalk {
     for (const char* name : {"items", "prefixItems"}) {
       const Json* items = find(schema, name);
       if (items == nullptr) continue;
-      return items->is_array() ? visit_each(name, *items) : descend_apart(name, *items);
+      return items->is_array() ? visit_list(name, *items, &SchemaWalk::descend_apart) : descend_apart(name, *items);
     }
     return true;
   }
@@ -296,7 +288,7 @@ class SchemaWalk {
   // The converter first reads the parts like any others. Then it takes the properties of those that are objects
   // together, and there it follows references as often as it meets them. Those of alternatives are not required.
   bool visit_all_of(const Json& parts) {
-    if (!widen(1) || !visit_each("allOf", parts)) return false;
+    if (!widen(1) || !visit_list("allOf", parts, &SchemaWalk::descend_apart)) return false;
     if (!parts.is_array()) return true;
     std::size_t optional = 0;
     for (const Json& part : parts) {

@@ -47,9 +47,9 @@ std::vector<int> droppable(const pb::Chat& chat) {
   return indices;
 }
 
-pb::Chat without(const pb::Chat& chat, const std::vector<int>& may_go, std::size_t dropped) {
-  pb::Chat rest = chat;
-  rest.clear_messages();
+// `frame`: the chat without any of its messages.
+pb::Chat without(const pb::Chat& chat, const pb::Chat& frame, const std::vector<int>& may_go, std::size_t dropped) {
+  pb::Chat rest = frame;
   std::size_t next = 0;
   for (int i = 0; i < chat.messages_size(); ++i) {
     if (next < dropped && may_go[next] == i) {
@@ -179,6 +179,8 @@ Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, in
   const auto& messages = work.chat().messages();
   const std::vector<int> may_go = droppable(work.chat());
   if (may_go.empty()) return whole;
+  pb::Chat frame = work.chat();
+  frame.clear_messages();
   // Tokens are in proportion to bytes, as an estimate.
   std::vector<double> sizes;
   for (const int index : may_go) sizes.push_back(static_cast<double>(messages[index].ByteSizeLong()));
@@ -189,9 +191,9 @@ Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, in
   std::optional<Result<Prompt>> last;
   std::size_t last_dropped = 0;
   const auto fits = [&](std::size_t dropped) {
-    auto prompt = render(work, without(work.chat(), may_go, dropped));
+    auto prompt = render(work, without(work.chat(), frame, may_go, dropped));
     // Some templates refuse a conversation that begins with an answer.
-    if (!prompt) prompt = render(work, without(work.chat(), may_go, dropped + 1));
+    if (!prompt) prompt = render(work, without(work.chat(), frame, may_go, dropped + 1));
     const bool good = prompt && static_cast<int>(prompt->tokens.size()) < context_max;
     if (good) {
       last = std::move(prompt);
@@ -201,7 +203,7 @@ Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, in
   };
   const std::size_t dropped = messages_to_drop(sizes, over, fits);
   if (last && last_dropped == dropped) return std::move(*last);
-  return render(work, without(work.chat(), may_go, dropped));
+  return render(work, without(work.chat(), frame, may_go, dropped));
 }
 
 Result<Preparer::Prompt> Preparer::make_infill_prompt(const pb::Infill& infill) const {
