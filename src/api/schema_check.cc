@@ -450,8 +450,13 @@ class SchemaWalk {
 Result<void> check_handed(const Json& json, SchemaBudget& budget) {
   if (budget.handed_values == 0) return invalid(fmt::format("more than {} values in all", kHandedValuesMax));
   --budget.handed_values;
-  if (json.is_object() && json.size() > kHandedKeysMax) {
-    return invalid(fmt::format("an object has more than {} keys", kHandedKeysMax));
+  if (json.is_object()) {
+    if (json.size() > kHandedKeysMax) return invalid(fmt::format("an object has more than {} keys", kHandedKeysMax));
+    const std::size_t comparisons = json.size() * json.size();
+    if (comparisons > budget.handed_comparisons) {
+      return invalid(fmt::format("objects have more than {} pairs of keys in all", kHandedComparisonsMax));
+    }
+    budget.handed_comparisons -= comparisons;
   }
   if (!json.is_structured()) return {};
   for (const Json& part : json) {

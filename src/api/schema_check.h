@@ -16,7 +16,7 @@ namespace drover::api {
 inline constexpr int kSchemaDepthMax = 64;
 inline constexpr int kSchemaStepsMax = 256;
 // Of all schemas of a request: schemas, names and entries, each as often as the engine visits it.
-inline constexpr std::int64_t kSchemaCostMax = 20'000;
+inline constexpr std::int64_t kSchemaCostMax = 10'000;
 // Values of enum and const together.
 inline constexpr std::int64_t kSchemaTextBytesMax = 1 << 20;
 // The engine makes a rule of its grammar for each of a count's repetitions. This is for all of a request.
@@ -34,10 +34,11 @@ inline constexpr std::size_t kOptionalPropertiesMax = 200;
 inline constexpr std::size_t kSchemaNameBytesMax = 1024;  // of a property, a reference, a function
 inline constexpr std::size_t kPatternBytesMax = 4096;
 inline constexpr std::size_t kToolsMax = 1024;
-// Runners parse what they are handed as JSON once more, each object in quadratic time. These bound the tools, the
-// schema and the arguments of the calls of a request.
+// Runners parse what they are handed as JSON several times more, and compare each key of an object with all others.
+// These bound the tools, the schema and the arguments of the calls of a request.
 inline constexpr std::size_t kHandedKeysMax = 2048;
 inline constexpr std::size_t kHandedValuesMax = 262'144;
+inline constexpr std::size_t kHandedComparisonsMax = 16 << 20;  // of keys, in all
 
 // What the parts of one request may cost together. One is made for each request.
 struct SchemaBudget {
@@ -45,6 +46,7 @@ struct SchemaBudget {
   std::int64_t text_bytes = kSchemaTextBytesMax;
   std::int64_t repetitions = kRepetitionsMax;
   std::size_t handed_values = kHandedValuesMax;
+  std::size_t handed_comparisons = kHandedComparisonsMax;
 };
 
 // Errors are kInvalidArgument and begin with the path: "#/properties/age: minimum 5 is greater than maximum 2". What

@@ -178,7 +178,7 @@ TEST(SchemaCheck, WhatTheEngineWouldVisitWithoutAnEndIsCounted) {
     wide["$defs"][std::to_string(i)] = {{"type", "object"}, {"properties", {{"a", next}, {"b", next}}}};
   }
   wide["$defs"]["40"] = {{"type", "object"}, {"properties", {{"c", {{"type", "null"}}}}}};
-  EXPECT_NE(error_of(wide).find("too large: more than 20000 schemas"), std::string::npos);
+  EXPECT_NE(error_of(wide).find("too large: more than 10000 schemas"), std::string::npos);
   const Json copies = nested(30, [](Json schema) {
     return Json{{"type", Json::array({"object", "string"})}, {"allOf", Json::array({schema})}};
   });
@@ -220,6 +220,14 @@ TEST(CheckHanded, KeysAndValues) {
   EXPECT_TRUE(check_handed({{"a", keys}}, budget).ok());
   keys["one more"] = 1;
   EXPECT_EQ(check_handed({{"a", keys}}, budget).error().message, "an object has more than 2048 keys");
+  keys.erase("one more");
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(check_handed(keys, budget).ok());
+  EXPECT_EQ(check_handed(keys, budget).error().message, "objects have more than 16777216 pairs of keys in all");
+  budget = {};
+  Json usual = Json::object();
+  for (int i = 0; i < 30; ++i) usual[std::to_string(i)] = i;
+  EXPECT_TRUE(check_handed(std::vector<Json>(8000, usual), budget).ok());
+  budget = {};
   const Json numbers(std::vector<int>(200'000));
   EXPECT_TRUE(check_handed(numbers, budget).ok());
   EXPECT_EQ(check_handed(numbers, budget).error().message, "more than 262144 values in all");

@@ -16,6 +16,10 @@ constexpr int kOutputPerContextMax = 10;
 // A context must hold a prompt token and an output token.
 constexpr int kContextMin = 4;
 
+// Of text: about as many as in most languages and vocabularies, and many more than on average in any text.
+constexpr double kBytesPerTokenUsual = 4;
+constexpr std::size_t kBytesPerTokenFar = 16;
+
 constexpr const char* kPromptTooLong =
     "the prompt is longer than the context length currently available to the model; shorten the prompt, start a new "
     "conversation, or increase the context length";
@@ -36,6 +40,13 @@ SamplerOptions sampler_options(const pb::Generate& work, const RenderedPrompt& r
   options.grammar = rendered.grammar;
   options.grammar_start = rendered.grammar_start;
   return options;
+}
+
+// Whether it is no use to render the whole conversation first, which takes time in proportion to it.
+bool is_far_too_long(const pb::Generate& work, int context_max) {
+  std::size_t bytes = 0;
+  for (const pb::Message& message : work.chat().messages()) bytes += message.content().size();
+  return work.truncate() && bytes > kBytesPerTokenFar * static_cast<std::size_t>(context_max);
 }
 
 // The messages that may be dropped, by index, oldest first.
@@ -164,10 +175,10 @@ Result<Preparer::Prompt> Preparer::render(const pb::Generate& work, const pb::Ch
 }
 
 Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, int context_max) const {
-  auto prompt = render(work, work.chat());
+  auto prompt = is_far_too_long(work, context_max) ? render_what_fits(work, context_max, 0) : render(work, work.chat());
   if (!prompt) return prompt;
   if (static_cast<int>(prompt->tokens.size()) >= context_max && work.truncate()) {
-    prompt = render_what_fits(work, context_max, std::move(*prompt));
+    prompt = render_what_fits(work, context_max, prompt->tokens.size());
     if (!prompt) return prompt;
   }
   if (auto fitted = fit(work, context_max, prompt->tokens); !fitted) return std::move(fitted).error();
@@ -175,25 +186,26 @@ Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, in
 }
 
 // Ollama's rule: the oldest messages go first, as few as possible; those of the system and the last one stay.
-Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, int context_max, Prompt whole) const {
+// `whole_tokens`: of the prompt with all of them; 0: it was not worth rendering.
+Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, int context_max,
+                                                    std::size_t whole_tokens) const {
   const auto& messages = work.chat().messages();
   const std::vector<int> may_go = droppable(work.chat());
-  if (may_go.empty()) return whole;
+  if (may_go.empty()) return render(work, work.chat());
   pb::Chat frame = work.chat();
   frame.clear_messages();
   // Tokens are in proportion to bytes, as an estimate.
   std::vector<double> sizes;
   for (const int index : may_go) sizes.push_back(static_cast<double>(messages[index].ByteSizeLong()));
-  const double tokens = static_cast<double>(whole.tokens.size());
-  const double bytes_per_token = static_cast<double>(work.chat().ByteSizeLong()) / tokens;
-  const double over = (tokens - context_max + 1) * bytes_per_token;
-  whole = {};  // large
+  const double bytes = static_cast<double>(work.chat().ByteSizeLong());
+  const double bytes_per_token = whole_tokens > 0 ? bytes / static_cast<double>(whole_tokens) : kBytesPerTokenUsual;
+  const double over = bytes - (context_max - 1) * bytes_per_token;
   std::optional<Result<Prompt>> last;
   std::size_t last_dropped = 0;
   const auto fits = [&](std::size_t dropped) {
     auto prompt = render(work, without(work.chat(), frame, may_go, dropped));
     // Some templates refuse a conversation that begins with an answer.
-    if (!prompt) prompt = render(work, without(work.chat(), frame, may_go, dropped + 1));
+    if (!prompt && dropped > 0) prompt = render(work, without(work.chat(), frame, may_go, dropped + 1));
     const bool good = prompt && static_cast<int>(prompt->tokens.size()) < context_max;
     if (good) {
       last = std::move(prompt);
@@ -201,7 +213,9 @@ Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, in
     }
     return good;
   };
-  const std::size_t dropped = messages_to_drop(sizes, over, fits);
+  std::size_t dropped = messages_to_drop(sizes, over, fits);
+  // A template need not show all that it is given.
+  if (dropped == 1 && whole_tokens == 0 && fits(0)) dropped = 0;
   if (last && last_dropped == dropped) return std::move(*last);
   return render(work, without(work.chat(), frame, may_go, dropped));
 }

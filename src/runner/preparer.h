@@ -32,7 +32,7 @@ class Preparer {
   void prepare(pb::Generate& work);
   Result<Prompt> make_prompt(const pb::Generate& work, int context_max) const;
   Result<Prompt> make_chat_prompt(const pb::Generate& work, int context_max) const;
-  Result<Prompt> render_what_fits(const pb::Generate& work, int context_max, Prompt whole) const;
+  Result<Prompt> render_what_fits(const pb::Generate& work, int context_max, std::size_t whole_tokens) const;
   Result<Prompt> render(const pb::Generate& work, const pb::Chat& chat) const;
   Result<Prompt> make_infill_prompt(const pb::Infill& infill) const;
   Result<void> fit(const pb::Generate& work, int context_max, std::vector<Token>& tokens) const;

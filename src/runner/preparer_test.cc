@@ -67,7 +67,7 @@ class PreparerTemplatesTest : public PreparerTest, public testing::WithParamInte
 
 // Ollama's rule, step by step.
 TEST_P(PreparerTemplatesTest, TheOldestMessagesAreLeftOutAndNoneMoreThanThat) {
-  for (const int messages : {1, 2, 30, 31, 77, 150}) {
+  for (const int messages : {1, 2, 30, 31, 77, 150, 230}) {
     pb::Chat chat;
     chat.set_go_template(GetParam());
     for (int i = 0; i < messages; ++i) {
@@ -87,6 +87,37 @@ TEST_P(PreparerTemplatesTest, TheOldestMessagesAreLeftOutAndNoneMoreThanThat) {
     }
     EXPECT_EQ(cut.started().rendered_prompt(), whole.started().rendered_prompt()) << messages << " messages";
   }
+}
+
+// So long that the whole is not rendered even once.
+TEST_P(PreparerTemplatesTest, AVeryLongConversationCostsWhatTheContextHolds) {
+  pb::Chat chat;
+  chat.set_go_template(GetParam());
+  add(chat, "system", "Be brief.");
+  for (int i = 0; i < 90'000; ++i) add(chat, i % 2 == 0 ? "user" : "assistant", fmt::format("{} one two three", i));
+  add(chat, "user", "Count to 3");
+  const pb::FromRunner cut = prepare(chat, true);
+  ASSERT_TRUE(cut.has_started()) << cut.failed().message();
+  EXPECT_LT(cut.started().prompt_tokens(), static_cast<unsigned>(kContext));
+  const std::string& text = cut.started().rendered_prompt();
+  EXPECT_NE(text.find("Be brief."), std::string::npos);
+  EXPECT_NE(text.find("89999 one two three"), std::string::npos);
+  EXPECT_NE(text.find("Count to 3"), std::string::npos);
+  // One message more would not have fitted.
+  std::size_t first = 0;
+  while (text.find(fmt::format("\n{} one", 89'000 + first)) == std::string::npos) ++first;
+  chat.mutable_messages()->DeleteSubrange(1, static_cast<int>(89'000 + first - 1));
+  EXPECT_GE(prepare(chat, false).started().prompt_tokens(), static_cast<unsigned>(kContext));
+  chat.mutable_messages()->DeleteSubrange(1, 1);
+  EXPECT_EQ(prepare(chat, false).started().rendered_prompt(), text);
+}
+
+TEST_F(PreparerTest, ATemplateThatShowsLittleKeepsAllMessages) {
+  pb::Chat chat;
+  chat.set_go_template("{{ range .Messages }}{{ slice .Content 0 1 }}{{ end }}");
+  for (int i = 0; i < 20; ++i)
+    add(chat, i % 2 == 0 ? "user" : "assistant", std::string(1000, static_cast<char>('a' + i)));
+  EXPECT_EQ(prepare(chat, true).started().rendered_prompt(), "abcdefghijklmnopqrst");
 }
 
 TEST_P(PreparerTemplatesTest, WhatIsTooLongByItselfIsShortened) {

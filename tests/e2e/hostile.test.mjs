@@ -21,6 +21,7 @@ function memory_peak(pid) {
 async function longest_wait(server, work) {
   let done = false;
   const ended = work.finally(() => (done = true));
+  ended.catch(() => {}); // it is seen below
   let longest = 0;
   while (!done) {
     const start = performance.now();
@@ -64,7 +65,12 @@ describe('hostile requests', () => {
     ['/v1/responses', (schema) => ({ model: 'cria', input: 'x', text: { format: { type: 'json_schema', schema } } })],
     [
       '/v1/messages',
-      (schema) => ({ model: 'cria', max_tokens: 9, messages, output_config: { format: { type: 'json_schema', schema } } }),
+      (schema) => ({
+        model: 'cria',
+        max_tokens: 9,
+        messages,
+        output_config: { format: { type: 'json_schema', schema } },
+      }),
     ],
   ];
 
@@ -93,7 +99,12 @@ describe('hostile requests', () => {
         { messages: asked, tools: [tool] },
         { messages, format: { type: 'integer', default: deep } },
       ]) {
-        const answer = await server.post('/api/chat', { model: 'cria', stream: false, options: { num_predict: 5 }, ...body });
+        const answer = await server.post('/api/chat', {
+          model: 'cria',
+          stream: false,
+          options: { num_predict: 5 },
+          ...body,
+        });
         assert.ok(answer.status === 200 || answer.status === 400, answer.text);
       }
     });
@@ -112,6 +123,10 @@ describe('hostile requests', () => {
         `{"model":"cria","messages":[{"role":"assistant","tool_calls":[{"function":${many}}]}]}`,
         'tool call arguments: an object has more than 2048 keys',
       );
+      const call = { function: { name: 'f', arguments: JSON.parse(`{${keys(2000)}}`) } };
+      const calls = [{ role: 'assistant', content: '', tool_calls: Array(100).fill(call) }, ...messages];
+      const text = 'tool call arguments: objects have more than 16777216 pairs of keys in all';
+      await refused('/api/chat', { model: 'cria', messages: calls }, text);
     });
 
     test('that is large, beside others', async () => {
@@ -136,7 +151,10 @@ describe('hostile requests', () => {
     test('that is large and honest is taken', async () => {
       const prompt = 'one two three '.repeat(2 * mib);
       assert.equal((await server.post('/api/generate', { model: 'nobody', prompt })).status, 404);
-      const long = Array.from({ length: 5000 }, (_, i) => ({ role: i % 2 ? 'assistant' : 'user', content: 'x'.repeat(500) }));
+      const long = Array.from({ length: 5000 }, (_, i) => ({
+        role: i % 2 ? 'assistant' : 'user',
+        content: 'x'.repeat(500),
+      }));
       assert.equal((await server.post('/api/chat', { model: 'nobody', messages: long })).status, 404);
     });
   });
@@ -184,7 +202,10 @@ describe('hostile requests', () => {
         [properties(100, string({ maxLength: 2000 })), /: #\/properties\/p25: .* more than 50000 repetitions in all$/],
         [{ $ref: '#/$defs/n', $defs: { n: recursive } }, /without an end$/],
         [{ allOf: [{ $ref: '#/$defs/a' }], $defs: circle }, /without an end$/],
-        [properties(5, { [`${'é'.repeat(200_000)}`]: 1, properties: { ['é'.repeat(200_000)]: {} } }), /longer than 1024/],
+        [
+          properties(5, { [`${'é'.repeat(200_000)}`]: 1, properties: { ['é'.repeat(200_000)]: {} } }),
+          /longer than 1024/,
+        ],
       ]) {
         for (const [target, body] of faces.slice(0, 2)) await refused(target, body(schema), text);
       }
@@ -221,7 +242,10 @@ describe('hostile requests', () => {
 
     test('of many tools', async () => {
       const parameters = properties(12, string({ description: 'What it is for, in a sentence or two.' }), ['p0']);
-      const tools = Array.from({ length: 200 }, (_, i) => ({ type: 'function', function: { name: `f${i}`, parameters } }));
+      const tools = Array.from({ length: 200 }, (_, i) => ({
+        type: 'function',
+        function: { name: `f${i}`, parameters },
+      }));
       const start = performance.now();
       await server.ok('/api/chat', { model: 'cria', messages, tools, stream: false, options: { num_predict: 3 } });
       assert.ok(performance.now() - start < 2 * prompt_ms);
@@ -246,7 +270,8 @@ describe('hostile requests', () => {
         const unloaded = await server.ok('/api/generate', { model: 'cria', keep_alive: 0 }); // this one is to load it
         assert.equal(unloaded.done_reason, 'unload');
         const answer = await server.post('/api/generate', body({ temperature: 0, num_predict: 20, ...options }));
-        if (answer.status !== 200) assert.match(answer.json.error, /^option "(num_thread|main_gpu)" must be at most \d+$/);
+        if (answer.status !== 200)
+          assert.match(answer.json.error, /^option "(num_thread|main_gpu)" must be at most \d+$/);
         assert.ok([200, 400].includes(answer.status), answer.text);
         assert.equal((await server.generate('Count to 3')).response, '1, 2, 3', JSON.stringify(options));
       }
@@ -299,8 +324,14 @@ describe('a conversation that is longer than the context', () => {
       const kept = [long[0], ...long.slice(1 + first)];
       assert.equal(text, await rendered(model, kept));
       const count = async (messages) =>
-        (await server.ok('/api/chat', { model, messages, stream: false, options: { ...options, num_ctx: 2048, num_predict: 1 } }))
-          .prompt_eval_count;
+        (
+          await server.ok('/api/chat', {
+            model,
+            messages,
+            stream: false,
+            options: { ...options, num_ctx: 2048, num_predict: 1 },
+          })
+        ).prompt_eval_count;
       assert.ok((await count(kept)) < 512);
       assert.ok((await count([long[0], ...long.slice(first)])) >= 512, 'one more would not fit');
     });
