@@ -1,6 +1,7 @@
-# Writes files as C++ constants: cmake -DOUTPUT=FILE.cc -DFOLDER=FOLDER -DFILES="a.css;b.js" -P embed.cmake
+# Writes files as C++ constants: cmake -DOUTPUT=FILE.cc -DFOLDER=FOLDER -DFILES="a.css;b.js" -DHEADER=api/ui_files.h
+#   -DNAMESPACE=drover::api -DTYPE=UiFile -DFUNCTION=ui_files -P embed.cmake
 #
-# What it writes defines drover::api::ui_files(), declared in src/api/ui_files.h.
+# What it writes defines FUNCTION, a span of TYPE {name, bytes}, as HEADER declares both.
 set(arrays "")
 set(entries "")
 set(index 0)
@@ -13,5 +14,5 @@ foreach(file IN LISTS FILES)
 endforeach()
 file(
   WRITE ${OUTPUT}
-  "#include \"api/ui_files.h\"\n\nnamespace drover::api {\nnamespace {\n\n${arrays}\nconstexpr UiFile kFiles[] = {\n${entries}};\n\n"
-  "}  // namespace\n\nstd::span<const UiFile> ui_files() {\n  return kFiles;\n}\n\n}  // namespace drover::api\n")
+  "#include \"${HEADER}\"\n\nnamespace ${NAMESPACE} {\nnamespace {\n\n${arrays}\nconstexpr ${TYPE} kFiles[] = {\n${entries}};\n\n"
+  "}  // namespace\n\nstd::span<const ${TYPE}> ${FUNCTION}() {\n  return kFiles;\n}\n\n}  // namespace ${NAMESPACE}\n")

@@ -81,6 +81,13 @@ class Answer {
     co_return false;
   }
 
+  void tell_what_was_dropped(const pb::Started& started) {
+    if (std::exchange(told_dropped_, true) || started.dropped_messages() + started.dropped_tokens() == 0) return;
+    exchange_.add_header("X-Prompt-Truncated", started.dropped_messages() > 0
+                                                   ? fmt::format("{} messages", started.dropped_messages())
+                                                   : fmt::format("{} tokens", started.dropped_tokens()));
+  }
+
   asio::awaitable<bool> begin() {
     if (exchange_.begun()) co_return true;
     http::Headers headers;
@@ -113,6 +120,7 @@ class Answer {
   }
 
   asio::awaitable<bool> on_started(const pb::Started& started) {
+    if (!exchange_.begun()) tell_what_was_dropped(started);
     if (kind_.render_only) {
       std::string text = form_.rendered(started);
       co_await exchange_.send(200, kJsonType, std::move(text));
@@ -156,6 +164,7 @@ class Answer {
   const Kind kind_;
   Timing timing_;
   bool opened_ = false;
+  bool told_dropped_ = false;
   TimePoint silent_until_{};  // with heartbeats: when the next one is due
   pb::Chunk whole_;           // not streaming: all so far
   std::string lines_;         // streaming: not yet written
@@ -227,7 +236,8 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   // A model of any kind can be unloaded.
   const bool unload = head->empty && head->keep_alive == Duration::zero();
   if (!unload) {
-    if (auto error = read_generation(endpoint, body, **model, request.think_rule, asked.submission)) return *error;
+    if (auto error = read_generation(endpoint, body, **model, request.think_rule, service.settings, asked.submission))
+      return *error;
   }
   if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
   auto heartbeat = read_heartbeat(exchange, *request.form);

@@ -8,6 +8,7 @@
 #include "api/schema_check.h"
 #include "base/go_duration.h"
 #include "store/parameters.h"
+#include "store/renderers.h"
 
 namespace drover::api {
 namespace {
@@ -103,20 +104,40 @@ std::optional<RequestError> read_format(const Json& body, SchemaBudget& budget, 
   return std::nullopt;
 }
 
-std::optional<RequestError> read_think(const Json& body, const Model& model, ThinkRule rule, pb::Chat& chat) {
+// `value`: true, false or how hard. False: it is neither.
+bool set_thinking(const Json& value, pb::Chat& chat) {
+  if (value.is_boolean()) {
+    chat.set_thinking(value.get<bool>() ? pb::THINKING_ON : pb::THINKING_OFF);
+    return true;
+  }
+  if (!value.is_string() || !is_think_level(value.get_ref<const std::string&>())) return false;
+  chat.set_think_level(value.get<std::string>());
+  chat.set_thinking(pb::THINKING_ON);
+  return true;
+}
+
+// What is not asked for is as the model says, else as the server says, else as Ollama has it: models that can think do.
+void set_thinking_by_default(const Model& model, const std::optional<std::string>& server, pb::Chat& chat) {
+  if (!model.can(Capability::kThinking)) return;
+  if (const auto own = model.parameters.find("think"); own != model.parameters.end() && set_thinking(*own, chat))
+    return;
+  if (!server) return chat.set_thinking(pb::THINKING_ON);
+  set_thinking(is_think_level(*server) ? Json(*server) : Json(*server == "true"), chat);
+}
+
+std::optional<RequestError> read_think(const Json& body, const Model& model, ThinkRule rule,
+                                       const std::optional<std::string>& server, pb::Chat& chat) {
   const auto found = body.find("think");
-  if (found == body.end() || found->is_null()) return std::nullopt;
-  if (found->is_string()) {
-    const std::string level = found->get<std::string>();
-    if (level != "high" && level != "medium" && level != "low" && level != "max") {
+  if (found == body.end() || found->is_null()) {
+    set_thinking_by_default(model, server, chat);
+    return std::nullopt;
+  }
+  if (!set_thinking(*found, chat)) {
+    if (found->is_string()) {
+      const std::string level = found->get<std::string>();
       return bad(fmt::format(
           "invalid think value: \"{}\" (must be \"high\", \"medium\", \"low\", \"max\", true, or false)", level));
     }
-    chat.set_think_level(level);
-    chat.set_thinking(pb::THINKING_ON);
-  } else if (found->is_boolean()) {
-    chat.set_thinking(found->get<bool>() ? pb::THINKING_ON : pb::THINKING_OFF);
-  } else {
     return bad("think must be a boolean or string (\"high\", \"medium\", \"low\", \"max\", true, or false)");
   }
   if (chat.thinking() == pb::THINKING_ON && !model.can(Capability::kThinking)) {
@@ -245,15 +266,15 @@ bool mentions(const std::string& text, std::string_view word) {
 
 // A Go template that has no place for what is asked of it gives way to the template in the model's file, which has.
 void set_template(const Model& model, pb::Chat& chat) {
-  if (!model.template_text) return;
+  if (!model.template_text || model.template_void) return;
   const bool no_tools = !chat.tools_json().empty() && !mentions(*model.template_text, ".Tools");
   const bool no_thinking = chat.thinking() == pb::THINKING_ON && !mentions(*model.template_text, ".Think") &&
                            model.gguf->template_has_thinking();
   if (!no_tools && !no_thinking) chat.set_go_template(*model.template_text);
 }
 
-std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule, SchemaBudget& budget,
-                                      Submission& into) {
+std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule,
+                                      const Settings& settings, SchemaBudget& budget, Submission& into) {
   Fields fields(body, "ChatRequest");
   pb::Chat& chat = *into.work.mutable_chat();
   pb::Chat own;
@@ -268,13 +289,13 @@ std::optional<RequestError> read_chat(const Json& body, const Model& model, Thin
     if (auto error = read_tools(body, *tools, model, budget, chat)) return error;
   }
   if (fields.error()) return RequestError{*fields.error(), 0};
-  if (auto error = read_think(body, model, think_rule, chat)) return error;
+  if (auto error = read_think(body, model, think_rule, settings.default_think, chat)) return error;
   set_template(model, chat);
   return std::nullopt;
 }
 
 std::optional<RequestError> read_generate(const Json& body, const Model& model, ThinkRule think_rule,
-                                          Submission& into) {
+                                          const Settings& settings, Submission& into) {
   Fields fields(body, "GenerateRequest");
   const std::string prompt = fields.text("prompt");
   const std::string suffix = fields.text("suffix");
@@ -320,7 +341,7 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
   if (!system_used.empty()) add_message(chat, "system", system_used);
   if (into.work.context_size() == 0) add_model_messages(model, chat);
   add_message(chat, "user", prompt);
-  if (auto error = read_think(body, model, think_rule, chat)) return error;
+  if (auto error = read_think(body, model, think_rule, settings.default_think, chat)) return error;
   if (template_text.empty()) {
     set_template(model, chat);
   } else {
@@ -366,7 +387,13 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body) {
 }
 
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
-                                            ThinkRule think_rule, Submission& into) {
+                                            ThinkRule think_rule, const Settings& settings, Submission& into) {
+  if (!model.family_renderer.empty() && find_renderer(model.family_renderer) == nullptr) {
+    return bad(fmt::format("model \"{}\" names the renderer \"{}\", which Drover does not have, and its file holds no "
+                           "chat template; a model that is made from it with a TEMPLATE of its own can be used",
+                           model.name.display_shortest(), model.family_renderer),
+               500);
+  }
   if (model.can(Capability::kEmbedding) && !model.can(Capability::kCompletion)) {
     return bad(fmt::format("\"{}\" does not support {}", model.name.display_shortest(),
                            endpoint == Endpoint::kChat ? "chat" : "generate"));
@@ -380,8 +407,8 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
   if (auto error = read_options(body, model, into)) return error;
   SchemaBudget budget;
   if (auto error = read_format(body, budget, into.work)) return error;
-  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, budget, into)
-                                     : read_generate(body, model, think_rule, into);
+  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, settings, budget, into)
+                                     : read_generate(body, model, think_rule, settings, into);
 }
 
 ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
@@ -398,6 +425,10 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
   for (const auto& path : model->adapter_paths) {
     target.adapter_paths.push_back(path.string());
     target.key += "+" + path.filename().string();
+  }
+  if (const Renderer* family = find_renderer(model->family_renderer)) {
+    target.family_template = family->jinja;
+    target.key += " " + target.family_template;
   }
   target.trained_context = static_cast<int>(std::min<std::uint64_t>(model->gguf->context_length(), 1u << 30));
   const int parallel = settings.parallel == 0 ? 2 : settings.parallel;  // auto: more than one

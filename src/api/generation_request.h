@@ -36,7 +36,7 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body);
 
 // Reads the rest against the model. On success `into` can be submitted, less its client's identity.
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
-                                            ThinkRule think_rule, Submission& into);
+                                            ThinkRule think_rule, const Settings& settings, Submission& into);
 
 // Reads `options`, and the model's own where they say nothing: the sampling of `work` and the wishes for the load.
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into);

@@ -26,7 +26,7 @@ struct Read {
 
 Read read(Endpoint endpoint, const Json& body, const Model& model = some_model()) {
   Read read;
-  if (auto error = read_generation(endpoint, body, model, ThinkRule::kIgnore, read.submission)) {
+  if (auto error = read_generation(endpoint, body, model, ThinkRule::kIgnore, Settings(), read.submission)) {
     read.error = error->error.message;
     read.status = error->status;
   }

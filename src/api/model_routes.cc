@@ -130,6 +130,8 @@ Json show_answer(const Model& model, const Gguf& gguf, bool verbose) {
   if (!model.parameters.empty()) body["parameters"] = show_parameters(model);
   body["template"] = model.template_text ? *model.template_text : gguf.chat_template();
   if (!model.system.empty()) body["system"] = model.system;
+  if (!model.config.renderer.empty()) body["renderer"] = model.config.renderer;
+  if (!model.config.parser.empty()) body["parser"] = model.config.parser;
   body["details"] = model_details(model);
   if (!model.messages.empty()) body["messages"] = model.messages;
   body["model_info"] = gguf.model_info();

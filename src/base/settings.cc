@@ -87,6 +87,22 @@ std::vector<std::string> split_commas(const std::string& text) {
   return parts;
 }
 
+// DROVER_DEFAULT_THINK: a truth value, or how hard.
+void read_default_think(Reader& reader, std::optional<std::string>& think) {
+  constexpr const char* kName = "DROVER_DEFAULT_THINK";
+  const std::string text = reader.text(kName);
+  if (text.empty()) return;
+  if (text == "low" || text == "medium" || text == "high" || text == "max") {
+    think = text;
+  } else if (text == "1" || text == "true" || text == "on") {
+    think = "true";
+  } else if (text == "0" || text == "false" || text == "off") {
+    think = "false";
+  } else {
+    reader.fail(kName, text, "true, false, low, medium, high or max");
+  }
+}
+
 // DROVER_CLIENT_WEIGHTS: "id:batch=0.5,key:1a2b3c4d=4". The weight follows the last "=", as an id may hold one.
 void read_weights(Reader& reader, std::map<std::string, double>& weights) {
   constexpr const char* kName = "DROVER_CLIENT_WEIGHTS";
@@ -200,6 +216,7 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
   }
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
   read_weights(reader, settings.client_weights);
+  read_default_think(reader, settings.default_think);
   reader.integer("DROVER_ITL_TARGET_MS", settings.itl_target_ms, 0, kItlTargetMsMax);
   reader.integer("DROVER_MAX_TOKENS", settings.output_tokens_max, 0, 1ll << 30);
   reader.duration("DROVER_MAX_GENERATION_TIME", settings.generation_max);

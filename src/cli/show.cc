@@ -103,6 +103,8 @@ std::vector<TableRow> model_rows(const Json& shown) {
   add_number("embedding length", architecture + ".embedding_length");
   add("quantization", text_field(details, "quantization_level"));
   add("requires", text_field(shown, "requires"));
+  add("renderer", text_field(shown, "renderer"));
+  add("parser", text_field(shown, "parser"));
   return rows;
 }
 

@@ -264,6 +264,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   for (const std::string& path : target.shard_paths) load.add_shard_paths(path);
   for (const std::string& path : target.adapter_paths) load.add_adapter_paths(path);
   const int context = action.context_length > 0 ? action.context_length : context_default(settings_);
+  load.set_family_template(target.family_template);
   load.set_context_length(static_cast<std::uint32_t>(context));
   load.set_parallel(static_cast<std::uint32_t>(settings_.parallel));
   load.set_itl_target_ms(static_cast<std::uint32_t>(settings_.itl_target_ms));

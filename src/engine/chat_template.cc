@@ -4,17 +4,21 @@
 #include <llama.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <list>
+#include <map>
 #include <mutex>
 #include <unordered_map>
 
 #include "chat-auto-parser.h"
 #include "chat.h"
+#include "engine/conversation_form.h"
+#include "engine/gbnf.h"
+#include "engine/go_prompt.h"
 #include "engine/llama_model.h"
 #include "json-schema-to-grammar.h"
-#include "template/template.h"
 
 namespace drover {
 namespace {
@@ -82,6 +86,15 @@ common_chat_msg to_common(const pb::Message& message) {
   return result;
 }
 
+// What templates call the switch that most call enable_thinking, which llama.cpp sets by itself; values as JSON.
+std::map<std::string, std::string> thinking_switches(bool think) {
+  return {{"thinking", think ? "true" : "false"}, {"thinking_mode", think ? "\"enabled\"" : "\"disabled\""}};
+}
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return !end.empty() && text.ends_with(end);
+}
+
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == std::string::npos) return {};
@@ -95,55 +108,6 @@ std::string concatenated(const pb::Chat& chat) {
     text += message.content();
   }
   return text;
-}
-
-Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format) {
-  auto parsed = go_template::Template::parse(chat.go_template());
-  if (!parsed) return std::move(parsed).error();
-  go_template::ChatInputs inputs;
-  for (const pb::Message& message : chat.messages()) {
-    go_template::Message& into = inputs.messages.emplace_back();
-    into.role = message.role();
-    into.content = message.content();
-    into.thinking = message.thinking();
-    into.tool_name = message.tool_name();
-    into.tool_call_id = message.tool_call_id();
-    for (const pb::ToolCall& call : message.tool_calls()) {
-      into.tool_calls.push_back({.id = call.id(),
-                                 .index = static_cast<int>(into.tool_calls.size()),
-                                 .name = call.name(),
-                                 .arguments_json = call.arguments_json()});
-    }
-  }
-  inputs.tools_json = chat.tools_json();
-  inputs.suffix = chat.suffix();
-  if (!inputs.suffix.empty() && chat.messages_size() > 0)
-    inputs.prompt = chat.messages(chat.messages_size() - 1).content();
-  inputs.now = std::chrono::system_clock::now();
-  if (chat.thinking() != pb::THINKING_UNSET) inputs.think = chat.thinking() == pb::THINKING_ON;
-  inputs.think_level = chat.think_level();
-  auto text = parsed->render_chat(inputs);
-  if (!text) return std::move(text).error();
-  RenderedPrompt prompt;
-  prompt.text = std::move(*text);
-  auto grammar = grammar_for(format);
-  if (!grammar) return std::move(grammar).error();
-  prompt.grammar = std::move(*grammar);
-  if (!chat.tools_json().empty()) {
-    prompt.syntax.tools_json = chat.tools_json();
-    prompt.syntax.tool_tag = parsed->tool_call_tag();
-  }
-  if (const auto tags = parsed->thinking_tags(); tags && chat.thinking() == pb::THINKING_ON) {
-    const auto& [open, close] = *tags;
-    prompt.syntax.kind = OutputSyntax::Kind::kThinking;
-    prompt.syntax.thinking_start = open;
-    prompt.syntax.thinking_end = close;
-    const std::string end = trimmed(prompt.text);
-    prompt.syntax.starts_in_thinking =
-        end.size() >= open.size() && end.compare(end.size() - open.size(), open.size(), open) == 0;
-    if (!prompt.grammar.empty()) prompt.grammar_start = {GrammarStart::Kind::kAfterText, close, {}, {}, {}};
-  }
-  return prompt;
 }
 
 }  // namespace
@@ -168,21 +132,32 @@ struct TemplateVariant {
     probe.add_generation_prompt = true;
     specialized = common_chat_try_specialized_template(jinja, source, probe).has_value();
     if (!specialized) analysis.analyze_template(jinja);
+    probe.enable_thinking = false;
+    probe.extra_context = common_json::parse("{}");
+    for (const auto& [name, value] : thinking_switches(false)) probe.extra_context[name] = common_json::parse(value);
+    opens_thought = ends_with(trimmed(common_chat_template_generation_prompt(jinja, probe)), thinking_start());
     const bool trims = source.find("You have access to the following functions in JSONSchema format") != source.npos;
     takes_text_as_it_is = jinja.original_caps().supports_system_role && !trims;
   }
   static constexpr const char* kHello = R"([{"role":"user","content":"Hello"}])";
 
+  std::string thinking_start() const { return trimmed(analysis.reasoning.start); }
+
   common_chat_template jinja;
   bool specialized = false;          // llama.cpp has a hand-written parser: its output is never plain
   autoparser::autoparser analysis;   // if it has none
+  bool opens_thought = false;        // the prompt ends in a thought, also where no thinking is asked for
   bool takes_text_as_it_is = false;  // llama.cpp changes nothing in messages of text before it renders them
+  std::once_flag probed;
+  TemplateHabits habits;  // once it has been probed
 };
 
 struct ChatTemplate::Parts {
   explicit Parts(const LlamaModel& of) : model(of) {}
 
-  const TemplateVariant& variant(bool tools) const { return tools && for_tools ? *for_tools : *plain; }
+  TemplateVariant& variant(bool tools) const { return tools && for_tools ? *for_tools : *plain; }
+  common_chat_templates_inputs inputs_of(const pb::Chat& chat) const;
+  const TemplateHabits& habits(bool tools) const;
   common_chat_params parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat);
   std::shared_ptr<const common_chat_params> syntax(const common_chat_templates_inputs& inputs, const pb::Chat& chat,
                                                    const std::string& generation_prompt);
@@ -199,6 +174,39 @@ struct ChatTemplate::Parts {
   BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes{kSyntaxesCachedMax};  // guarded by mutex
   int parsers_made = 0;                                                                  // guarded by mutex
 };
+
+common_chat_templates_inputs ChatTemplate::Parts::inputs_of(const pb::Chat& chat) const {
+  common_chat_templates_inputs inputs;
+  for (const pb::Message& message : chat.messages()) inputs.messages.push_back(to_common(message));
+  const bool tools = !chat.tools_json().empty();
+  if (tools) inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(chat.tools_json()));
+  inputs.parallel_tool_calls = tools;
+  inputs.enable_thinking = chat.thinking() == pb::THINKING_ON;
+  inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+  inputs.chat_template_kwargs = thinking_switches(inputs.enable_thinking);
+  if (!chat.think_level().empty()) {
+    inputs.chat_template_kwargs["reasoning_effort"] = "\"" + chat.think_level() + "\"";
+  }
+  return inputs;
+}
+
+// Probing takes some milliseconds: it is done once, for the first conversation that could need it.
+const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
+  TemplateVariant& used = variant(tools);
+  std::call_once(used.probed, [&] {
+    used.habits = find_habits([&](const pb::Chat& chat) -> std::optional<std::string> {
+      try {
+        common_chat_templates_inputs inputs = inputs_of(chat);
+        inputs.force_pure_content = !used.specialized;
+        return common_chat_templates_apply(templates.get(), inputs).prompt;
+      } catch (const std::exception&) {
+        return std::nullopt;
+      }
+    });
+    if (!used.jinja.original_caps().supports_system_role) used.habits.system = used.habits.later_system = false;
+  });
+  return used.habits;
+}
 
 // What llama.cpp would make of the inputs, without analysing the template again.
 common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat) {
@@ -219,14 +227,16 @@ common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_i
 std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const common_chat_templates_inputs& inputs,
                                                                       const pb::Chat& chat,
                                                                       const std::string& generation_prompt) {
-  const std::string key =
-      chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
+  const std::string key = chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') +
+                          (inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED ? '1' : '0') + chat.think_level() +
+                          '\0' + generation_prompt;
   const std::lock_guard lock(mutex);
   if (const auto* found = syntaxes.find(key)) return *found;
   const TemplateVariant& used = variant(!inputs.tools.empty());
   autoparser::generation_params params;
   params.messages = common_json::parse(TemplateVariant::kHello);
   params.tools = common_chat_tools_to_json_oaicompat(inputs.tools);
+  params.tool_choice = inputs.tool_choice;
   params.parallel_tool_calls = inputs.parallel_tool_calls;
   params.reasoning_format = inputs.reasoning_format;
   params.enable_thinking = inputs.enable_thinking;
@@ -270,6 +280,7 @@ std::optional<std::string> ChatTemplate::Parts::text_only(const pb::Chat& chat) 
   params.extra_context = common_json::parse("{}");
   params.extra_context["datetime"] = fmt::format("{:%b %d %Y}", fmt::localtime(now));
   params.extra_context["date_string"] = fmt::format("{:%d %b %Y}", fmt::localtime(now));
+  for (const auto& [name, value] : thinking_switches(false)) params.extra_context[name] = common_json::parse(value);
   return common_chat_template_direct_apply(plain->jinja, params);
 }
 
@@ -326,10 +337,7 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   if (tags) {
     prompt.syntax.thinking_start = params.thinking_start_tag;
     prompt.syntax.thinking_end = params.thinking_end_tags.front();
-    const std::string end = trimmed(params.generation_prompt);
-    const std::string& open = params.thinking_start_tag;
-    prompt.syntax.starts_in_thinking =
-        !open.empty() && end.size() >= open.size() && end.compare(end.size() - open.size(), open.size(), open) == 0;
+    prompt.syntax.starts_in_thinking = ends_with(trimmed(params.generation_prompt), params.thinking_start_tag);
   }
   if (params.grammar.empty()) return;
   prompt.grammar = params.grammar;
@@ -361,16 +369,6 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   }
 }
 
-// Makes the call, which the model may begin when it likes, what it has to begin with. llama.cpp's own grammar for this
-// lets any text stand in front, and a model that does not want to call anything writes that text without an end.
-void require_call(bool think, RenderedPrompt& prompt) {
-  if (prompt.grammar_start.kind != GrammarStart::Kind::kOnTrigger) return;
-  prompt.grammar_start = {};
-  if (!think || prompt.syntax.thinking_end.empty()) return;
-  prompt.grammar_start.kind = GrammarStart::Kind::kAfterText;
-  prompt.grammar_start.text = prompt.syntax.thinking_end;
-}
-
 // Where the analysis says that plain content comes before the calls, and what a call begins with, the output can be
 // taken apart without the parser up to there.
 void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_params& params, OutputSyntax& syntax) {
@@ -388,6 +386,122 @@ void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_
 
 }  // namespace
 
+namespace {
+
+// Whether every template takes the conversation as it is: questions and answers in turn.
+bool is_in_turn(const pb::Chat& chat) {
+  bool question = true;
+  for (const pb::Message& message : chat.messages()) {
+    if (message.role() != (question ? "user" : "assistant") || message.tool_calls_size() > 0) return false;
+    question = !question;
+  }
+  return true;
+}
+
+// An answer that the client has begun and the model is to continue; null if there is none.
+const pb::Message* begun_answer(const pb::Chat& chat) {
+  if (chat.messages_size() < 2) return nullptr;
+  const pb::Message& last = chat.messages(chat.messages_size() - 1);
+  if (last.role() != "assistant" || last.tool_calls_size() > 0) return nullptr;
+  return last.content().empty() && last.thinking().empty() ? nullptr : &last;
+}
+
+// `whole` up to the last place where it holds `text`, and without what follows it; nothing if it does not hold it.
+std::optional<std::string> cut_after(const std::string& whole, const std::string& text) {
+  const std::string core = trimmed(text);
+  const auto at = core.empty() ? std::string::npos : whole.rfind(core);
+  if (at == std::string::npos) return std::nullopt;
+  const auto end = text.find_last_not_of(" \t\r\n") + 1;
+  return whole.substr(0, at + core.size()) + text.substr(end);
+}
+
+}  // namespace
+
+GrammarStart after_thinking(const OutputSyntax& syntax, bool think) {
+  GrammarStart start;
+  if (syntax.thinking_end.empty() || syntax.begun == OutputSyntax::Begun::kContent) return start;
+  if (!syntax.starts_in_thinking && !think) return start;
+  start.kind = GrammarStart::Kind::kAfterText;
+  start.text = syntax.thinking_end;
+  if (!syntax.starts_in_thinking) start.opening = syntax.thinking_start;
+  return start;
+}
+
+// The prompt, and what follows from it for reading the output. `chat` is in the template's form. `schema`: the answer
+// is held to one, if it is no call.
+void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPrompt& prompt) const {
+  const bool think = chat.thinking() == pb::THINKING_ON;
+  const bool tools = !chat.tools_json().empty();
+  const TemplateVariant& variant = parts_->variant(tools);
+  common_chat_templates_inputs inputs = parts_->inputs_of(chat);
+  // A plain conversation needs no parser.
+  const bool plain = !think && !tools && !variant.specialized && !variant.opens_thought;
+  inputs.force_pure_content = plain;
+  if (auto text = plain ? parts_->text_only(chat) : std::nullopt) {
+    prompt.text = std::move(*text);
+  } else if (plain) {
+    prompt.text = common_chat_templates_apply(parts_->templates.get(), inputs).prompt;
+  }
+  if (plain) {
+    // A model may think although nobody asked it to.
+    prompt.syntax.thinking_start = variant.thinking_start();
+    prompt.syntax.thinking_end = trimmed(variant.analysis.reasoning.end);
+    const bool tags = !prompt.syntax.thinking_start.empty() && !prompt.syntax.thinking_end.empty();
+    if (tags) prompt.syntax.kind = OutputSyntax::Kind::kThinking;
+    return;
+  }
+  const common_chat_params params = parts_->parameters(inputs, chat);
+  prompt.text = params.prompt;
+  read_syntax(parts_->model, params, tools || variant.specialized, prompt);
+  if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
+  if (!tools || (!chat.tool_required() && !schema)) return;
+  // The grammar for a call that must come lets any text stand before it, and a model that wants to call nothing writes
+  // that text without an end. The one for a call that may come begins with the call, but need not hold one.
+  inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
+  const std::string required = parts_->parameters(inputs, chat).grammar;
+  const std::string root = params.grammar_lazy ? gbnf::root_of(params.grammar) : std::string();
+  if (required.empty()) return;
+  prompt.grammar = root.empty() ? required : gbnf::with_root(required, root);
+  prompt.grammar_start = after_thinking(prompt.syntax, think);
+}
+
+// The prompt of a conversation that ends in an answer, which the model is to continue. The template says how an answer
+// begins: what it makes of the answer is cut behind what there is of it. One that does not show it has the model begin,
+// and the answer is put there.
+void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, bool schema,
+                                RenderedPrompt& prompt) const {
+  const bool thought = begun.content().empty();
+  const std::string& text = thought ? begun.thinking() : begun.content();
+  pb::Chat before = chat;
+  before.mutable_messages()->RemoveLast();
+  render_jinja(before, schema, prompt);
+  std::optional<std::string> continued;
+  try {
+    common_chat_templates_inputs inputs = parts_->inputs_of(chat);
+    inputs.add_generation_prompt = false;
+    inputs.force_pure_content = !parts_->variant(!chat.tools_json().empty()).specialized;
+    continued = cut_after(common_chat_templates_apply(parts_->templates.get(), inputs).prompt, text);
+  } catch (const std::exception&) {
+    // Refused: as if it were not shown.
+  }
+  OutputSyntax& syntax = prompt.syntax;
+  if (continued) {
+    prompt.text = std::move(*continued);
+  } else {
+    if (thought && !syntax.starts_in_thinking) prompt.text += syntax.thinking_start;
+    if (!thought && syntax.starts_in_thinking) prompt.text += syntax.thinking_end;
+    prompt.text += text;
+  }
+  syntax.begun = thought ? OutputSyntax::Begun::kThinking : OutputSyntax::Begun::kContent;
+  syntax.starts_in_thinking = thought;
+  if (chat.tools_json().empty()) {
+    const bool splits = thought && !syntax.thinking_end.empty();
+    syntax.kind = splits ? OutputSyntax::Kind::kThinking : OutputSyntax::Kind::kPlain;
+  } else {
+    syntax.generation_prompt += text;
+  }
+}
+
 Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Format& format) const {
   if (!chat.go_template().empty()) return render_go(chat, format);
   auto grammar = grammar_for(format);
@@ -401,39 +515,21 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
   const bool think = chat.thinking() == pb::THINKING_ON;
   const bool tools = !chat.tools_json().empty();
   try {
-    common_chat_templates_inputs inputs;
-    for (const pb::Message& message : chat.messages()) inputs.messages.push_back(to_common(message));
-    if (tools) inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(chat.tools_json()));
-    inputs.parallel_tool_calls = tools;
-    inputs.enable_thinking = think;
-    inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
-    if (!chat.think_level().empty()) {
-      inputs.chat_template_kwargs["reasoning_effort"] = "\"" + chat.think_level() + "\"";
-    }
-    const TemplateVariant& variant = parts_->variant(tools);
-    // A plain conversation needs no parser.
-    const bool plain = !think && !tools && !variant.specialized;
-    inputs.force_pure_content = plain;
-    if (auto text = plain ? parts_->text_only(chat) : std::nullopt) {
-      prompt.text = std::move(*text);
-    } else if (plain) {
-      prompt.text = common_chat_templates_apply(parts_->templates.get(), inputs).prompt;
+    std::optional<pb::Chat> shaped;
+    if (!is_in_turn(chat)) reshape(parts_->habits(tools), shaped.emplace(chat));
+    const pb::Chat& used = shaped ? *shaped : chat;
+    if (const pb::Message* begun = begun_answer(used)) {
+      render_begun(used, *begun, !grammar->empty(), prompt);
     } else {
-      const common_chat_params params = parts_->parameters(inputs, chat);
-      prompt.text = params.prompt;
-      read_syntax(parts_->model, params, tools || variant.specialized, prompt);
-      if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
-      if (chat.tool_required()) require_call(think, prompt);
+      render_jinja(used, !grammar->empty(), prompt);
     }
   } catch (const std::exception& error) {
     return invalid(error.what());
   }
-  if (!grammar->empty() && !tools) {
-    prompt.grammar = std::move(*grammar);
-    if (prompt.syntax.kind == OutputSyntax::Kind::kThinking) {
-      prompt.grammar_start = {GrammarStart::Kind::kAfterText, prompt.syntax.thinking_end, {}, {}, {}};
-    }
-  }
+  if (grammar->empty() || chat.tool_required()) return prompt;
+  // Beside tools: a call, or JSON of the schema.
+  prompt.grammar = prompt.grammar.empty() ? std::move(*grammar) : gbnf::either(*grammar, prompt.grammar);
+  prompt.grammar_start = after_thinking(prompt.syntax, think);
   return prompt;
 }
 

@@ -24,6 +24,8 @@ struct OutputSyntax {
   std::string thinking_start;  // kThinking
   std::string thinking_end;
   bool starts_in_thinking = false;  // the prompt ends inside of the thinking tag
+  // The prompt ends inside of an answer that the client has begun: what comes is its rest.
+  enum class Begun { kNothing, kThinking, kContent } begun = Begun::kNothing;
   // kPlain, kThinking: if these are not empty, the content may hold calls of these tools, see json_calls.h.
   std::string tools_json;
   std::string tool_tag;
@@ -60,8 +62,13 @@ class ChatTemplate {
  private:
   struct Parts;
   explicit ChatTemplate(std::unique_ptr<Parts> parts);
+  void render_jinja(const pb::Chat& chat, bool schema, RenderedPrompt& prompt) const;
+  void render_begun(const pb::Chat& chat, const pb::Message& begun, bool schema, RenderedPrompt& prompt) const;
   std::unique_ptr<Parts> parts_;
 };
+
+// When a grammar for the answer binds: once its thought, if there is one, has ended. `think`: the model was asked to.
+GrammarStart after_thinking(const OutputSyntax& syntax, bool think);
 
 // GBNF for a `format`, empty for text. Error: kInvalidArgument for a schema that cannot be used.
 Result<std::string> grammar_for(const pb::Format& format);

@@ -30,6 +30,9 @@ struct GrammarStart {
   std::vector<std::string> trigger_patterns = {};  // kOnTrigger: llama.cpp's lazy grammar, regular expressions
   std::vector<std::string> trigger_words = {};     // the same as plain text, if all patterns are; otherwise empty
   std::vector<Token> trigger_tokens = {};
+  // kAfterText: what the output begins with if that text is to come ("<think>"); an output that begins with something
+  // else is bound from its start. Empty: the text comes in any case.
+  std::string opening = {};
 };
 
 class GrammarCache {

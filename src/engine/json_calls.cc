@@ -89,6 +89,17 @@ void JsonCalls::push(std::string_view added, bool last, std::string& content, st
   }
 }
 
+bool JsonCalls::names_tool(std::string_view text) const {
+  return std::any_of(names_.begin(), names_.end(),
+                     [&](const std::string& name) { return text.find('"' + name + '"') != std::string_view::npos; });
+}
+
+void JsonCalls::cut_off(std::string& content) {
+  const bool call = state_ == State::kCalls && (tagged_ || found_ || names_tool(held_));
+  if (!call) content += held_;
+  held_.clear();
+}
+
 // Models whose tag is a token of its own do not show it, so that an answer may begin with the JSON whatever the tag.
 bool JsonCalls::beginning(bool last, std::string& content) {
   const auto first = std::min(held_.find_first_not_of(kSpaces), held_.size());

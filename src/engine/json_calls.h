@@ -23,6 +23,8 @@ class JsonCalls {
   // `content`, whole calls to `calls`. A call is a JSON object that names one of the tools, after the tag or at the
   // answer's very beginning, or follows the tag and a name. Any other object is text.
   void push(std::string_view text, bool last, std::string& content, std::vector<Call>& calls);
+  // The answer was cut off. What is held back is text, and is dropped if it is a call that had been begun.
+  void cut_off(std::string& content);
 
  private:
   enum class State {
@@ -36,6 +38,7 @@ class JsonCalls {
   bool end_object(std::string& content, std::vector<Call>& calls);
   bool read(std::string_view object, Call& call) const;
   bool read_named(std::string_view before, std::string_view object, Call& call) const;
+  bool names_tool(std::string_view text) const;
   std::string_view without_marks(std::string_view text) const;
 
   std::vector<std::string> names_;

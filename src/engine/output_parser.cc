@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
 
@@ -95,8 +96,13 @@ std::string new_call_id() {
 // Splits "<think>…</think>answer" as it comes.
 class OutputParser::ThinkingSplitter {
  public:
-  ThinkingSplitter(std::string start, std::string end, bool inside)
-      : start_(std::move(start)), end_(std::move(end)), state_(inside ? State::kThinking : State::kBefore) {}
+  explicit ThinkingSplitter(const OutputSyntax& syntax)
+      : start_(syntax.thinking_start),
+        end_(syntax.thinking_end),
+        state_(syntax.starts_in_thinking ? State::kThinking : State::kBefore) {
+    if (syntax.begun == OutputSyntax::Begun::kContent) state_ = State::kAnswer;
+    if (syntax.begun != OutputSyntax::Begun::kNothing) trim_start_ = false;
+  }
 
   void push(std::string_view text, bool last, OutputPiece& out) {
     held_ += text;
@@ -133,6 +139,7 @@ class OutputParser::ThinkingSplitter {
         !last && (text.empty() || (text.size() < start_.size() && start_.compare(0, text.size(), text) == 0));
     if (undecided) return false;
     state_ = State::kAnswer;
+    trim_start_ = false;
     return true;
   }
 
@@ -183,8 +190,7 @@ class OutputParser::ContentGate {
  public:
   explicit ContentGate(const OutputSyntax& syntax) : starts_(syntax.tool_starts) {
     if (syntax.thinking_end.empty()) return;
-    thinking_ =
-        std::make_unique<ThinkingSplitter>(syntax.thinking_start, syntax.thinking_end, syntax.starts_in_thinking);
+    thinking_ = std::make_unique<ThinkingSplitter>(syntax);
   }
 
   // The bytes at the end of `text` that belong to calls, once they have begun; until then, and otherwise, 0.
@@ -234,10 +240,16 @@ class OutputParser::TemplateParser {
     params_.parser.load(syntax.parser);
     if (!syntax.tool_starts.empty()) gate_ = std::make_unique<ContentGate>(syntax);
     gated_ = gate_ != nullptr;
+    if (syntax.begun != OutputSyntax::Begun::kNothing) skip_begun();
   }
 
-  void push(std::string_view text, bool last, OutputPiece& out) {
+  void push(std::string_view text, End end, OutputPiece& out) {
+    const bool last = end != End::kNotYet;
     text_ += text;
+    if (text_only_) {
+      out.content += text;
+      return;
+    }
     if (gate_) {
       OutputPiece piece;
       const std::size_t rest = gate_->push(text, last, piece);
@@ -251,13 +263,26 @@ class OutputParser::TemplateParser {
     const std::size_t per_byte = gated_ ? kParsedPerByteOfCallsMax : kParsedPerByteMax;
     if (!last && parsed_ + text_.size() > per_byte * text_.size()) return;
     parsed_ += text_.size();
-    parse(last, out);
+    parse(end, out);
   }
 
   std::size_t parsed_bytes() const { return parsed_; }
 
  private:
-  void parse(bool last, OutputPiece& out) {
+  // The parser reads the prompt's end too, which holds what the client has of the answer already. One that does not
+  // find it there cannot tell what is new: the output is text.
+  void skip_begun() {
+    try {
+      const common_chat_msg begun = common_chat_parse("", true, params_);
+      sent_content_ = begun.content;
+      sent_thinking_ = begun.reasoning_content;
+    } catch (const std::exception&) {
+    }
+    text_only_ = !gate_ && sent_content_.empty() && sent_thinking_.empty();
+  }
+
+  void parse(End end, OutputPiece& out) {
+    const bool last = end != End::kNotYet;
     common_chat_msg message;
     try {
       message = common_chat_parse(text_, !last, params_);
@@ -271,14 +296,22 @@ class OutputParser::TemplateParser {
     }
     append_new(message.content, sent_content_, out.content);
     if (!gated_) append_new(message.reasoning_content, sent_thinking_, out.thinking);
-    // A call is certain once the next one has begun or the output has ended.
-    const std::size_t certain =
-        last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
+    // A call is certain once the next one has begun or the output has ended, if it was not cut off.
+    std::size_t certain = last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
+    if (last && certain > calls_sent_ && !is_complete(message.tool_calls.back())) {
+      --certain;
+      if (end == End::kByModel && calls_sent_ == 0 && certain == 0) out.content += text_.substr(sent_bytes_);
+    }
     for (std::size_t i = calls_sent_; i < certain; ++i) {
       const common_chat_tool_call& call = message.tool_calls[i];
       out.tool_calls.push_back({call.id.empty() ? new_call_id() : call.id, call.name, call.arguments});
     }
     calls_sent_ = std::max(calls_sent_, certain);
+  }
+
+  // llama.cpp closes the braces of a call whose end it has seen.
+  static bool is_complete(const common_chat_tool_call& call) {
+    return call.arguments.empty() || nlohmann::json::accept(call.arguments);
   }
 
   // Sends what `now` has more than was sent. What was sent already cannot be taken back: if `now` is no continuation of
@@ -292,6 +325,7 @@ class OutputParser::TemplateParser {
   common_chat_parser_params params_;
   std::unique_ptr<ContentGate> gate_;  // null: there is none, or a call has begun
   bool gated_ = false;                 // there is or was one
+  bool text_only_ = false;
   std::string text_;
   std::size_t sent_bytes_ = 0;  // of the text: up to where the gate let it through
   std::size_t parsed_ = 0;
@@ -308,8 +342,7 @@ OutputParser::OutputParser(OutputSyntax syntax, std::vector<std::string> stops)
     : syntax_(std::move(syntax)), stops_(std::move(stops)) {
   std::erase(stops_, std::string());
   if (syntax_.kind == OutputSyntax::Kind::kThinking) {
-    thinking_ =
-        std::make_unique<ThinkingSplitter>(syntax_.thinking_start, syntax_.thinking_end, syntax_.starts_in_thinking);
+    thinking_ = std::make_unique<ThinkingSplitter>(syntax_);
   } else if (syntax_.kind == OutputSyntax::Kind::kParser) {
     parser_ = std::make_unique<TemplateParser>(syntax_);
   }
@@ -330,39 +363,41 @@ bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
   }
   stopped_ = stop != std::string::npos;
   const std::size_t certain = stopped_ ? stop : held_.size() - undecided;
-  pass(std::string_view(held_).substr(0, certain), false, out);
+  pass(std::string_view(held_).substr(0, certain), End::kNotYet, out);
   held_.erase(0, certain);
   if (stopped_) held_.clear();
   return stopped_;
 }
 
-void OutputParser::finish(OutputPiece& out) {
+void OutputParser::finish(bool cut_off, OutputPiece& out) {
   held_.resize(held_.size() - incomplete_tail(held_));
-  pass(held_, true, out);
+  pass(held_, cut_off ? End::kCutOff : End::kByModel, out);
   held_.clear();
 }
 
-void OutputParser::pass(std::string_view text, bool last, OutputPiece& out) {
+void OutputParser::pass(std::string_view text, End end, OutputPiece& out) {
+  const bool last = end != End::kNotYet;
   if (text.empty() && !last) return;
   const std::string valid = valid_utf8(text);
-  if (parser_) return parser_->push(valid, last, out);
+  if (parser_) return parser_->push(valid, end, out);
   OutputPiece piece;
   if (thinking_) {
     thinking_->push(valid, last, piece);
   } else {
     piece.content = valid;
   }
-  if (calls_) take_calls(last, piece);
+  if (calls_) take_calls(end, piece);
   out.content += piece.content;
   out.thinking += piece.thinking;
   std::move(piece.tool_calls.begin(), piece.tool_calls.end(), std::back_inserter(out.tool_calls));
 }
 
 // Takes the calls out of a piece's content.
-void OutputParser::take_calls(bool last, OutputPiece& piece) {
+void OutputParser::take_calls(End end, OutputPiece& piece) {
   std::vector<JsonCalls::Call> calls;
   const std::string content = std::exchange(piece.content, {});
-  calls_->push(content, last, piece.content, calls);
+  calls_->push(content, end == End::kByModel, piece.content, calls);
+  if (end == End::kCutOff) calls_->cut_off(piece.content);
   for (JsonCalls::Call& call : calls) {
     piece.tool_calls.push_back({new_call_id(), std::move(call.name), std::move(call.arguments_json)});
   }

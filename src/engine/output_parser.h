@@ -36,7 +36,8 @@ class OutputParser {
   // half a character. Returns true once a stop string was found: it and what follows it are dropped.
   bool push(std::string_view bytes, OutputPiece& out);
   // The output has ended: what was held back is certain now. Half a character is dropped: its rest never comes.
-  void finish(OutputPiece& out);
+  // `cut_off`: not by the model's own will; a call that had been begun is dropped then. Else it is text.
+  void finish(bool cut_off, OutputPiece& out);
 
   // What llama.cpp's parser has read so far, each time that it was asked: the cost of the output.
   std::size_t parsed_bytes() const;
@@ -45,8 +46,9 @@ class OutputParser {
   class ThinkingSplitter;
   class ContentGate;
   class TemplateParser;
-  void pass(std::string_view text, bool last, OutputPiece& out);
-  void take_calls(bool last, OutputPiece& out);
+  enum class End { kNotYet, kByModel, kCutOff };
+  void pass(std::string_view text, End end, OutputPiece& out);
+  void take_calls(End end, OutputPiece& out);
 
   OutputSyntax syntax_;
   std::vector<std::string> stops_;

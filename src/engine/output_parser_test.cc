@@ -20,7 +20,7 @@ Parsed parse(std::string_view text, std::size_t piece, OutputSyntax syntax, std:
   for (std::size_t at = 0; at < text.size() && !result.stopped; at += piece) {
     result.stopped = parser.push(text.substr(at, piece), out);
   }
-  parser.finish(out);
+  parser.finish(false, out);
   result.content = out.content;
   result.thinking = out.thinking;
   return result;

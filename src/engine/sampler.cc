@@ -47,6 +47,7 @@ struct Sampler::Parts {
   SamplerPointer grammar;
   bool grammar_binds = true;
   std::string text_before_grammar;      // output so far while waiting for grammar_start.text
+  bool opened = false;                  // it has begun with grammar_start.opening
   std::optional<TriggerWatch> trigger;  // while the grammar waits for one of its words
   bool greedy = false;
   bool penalties = false;
@@ -54,6 +55,17 @@ struct Sampler::Parts {
   std::vector<llama_token_data> candidates;
 
   bool grammar_active() const { return grammar != nullptr && grammar_binds; }
+
+  // Whether the output, with this token, does not begin as it would if the text that the grammar waits for were to
+  // come.
+  bool begins_otherwise(Token token) const {
+    const std::string& opening = options.grammar_start.opening;
+    if (grammar == nullptr || grammar_binds || trigger || opened || opening.empty()) return false;
+    std::string text = text_before_grammar;
+    model.append_piece(token, true, text);
+    text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    return !text.starts_with(opening) && !opening.starts_with(text);
+  }
 
   llama_token_data_array all_candidates(const float* logits) {
     candidates.resize(static_cast<std::size_t>(model.vocabulary_size()));
@@ -163,6 +175,7 @@ Token Sampler::choose(const float* logits) {
     llama_sampler_apply(parts.chain.get(), &array);
     token = array.data[array.selected].id;
   }
+  if (parts.begins_otherwise(token)) parts.grammar_binds = true;
   if (!parts.grammar_active() || parts.grammar_allows(token)) return token;
   // The likely token does not fit: let the grammar cut the whole vocabulary first, then choose again.
   llama_token_data_array array = parts.all_candidates(logits);
@@ -188,6 +201,8 @@ void Sampler::accept(Token token) {
   if (parts.trigger) return watch_for_trigger(token);
   parts.model.append_piece(token, true, parts.text_before_grammar);
   const std::size_t length = parts.options.grammar_start.text.size();
+  const std::string& opening = parts.options.grammar_start.opening;
+  parts.opened = parts.opened || (!opening.empty() && parts.text_before_grammar.find(opening) != std::string::npos);
   if (parts.text_before_grammar.find(parts.options.grammar_start.text) != std::string::npos) {
     parts.grammar_binds = true;
   } else if (parts.text_before_grammar.size() > 4 * length + 256) {

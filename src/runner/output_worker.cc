@@ -53,7 +53,7 @@ void OutputWorker::on_end(OutputEnd& end) {
     if (found != jobs_.end()) {
       OutputJob& job = *found->second;
       OutputPiece piece;
-      job.parser.finish(piece);
+      job.parser.finish(frame.finished().reason() == pb::Finished::LENGTH, piece);
       frame.mutable_finished()->mutable_last()->set_request(request.value);
       fill(*frame.mutable_finished()->mutable_last(), piece);
       if (job.want_context) {

@@ -112,6 +112,12 @@ void Preparer::prepare(pb::Generate& work) {
   pb::FromRunner started;
   started.mutable_started()->set_request(request.value);
   started.mutable_started()->set_prompt_tokens(static_cast<std::uint32_t>(prompt->tokens.size()));
+  started.mutable_started()->set_dropped_messages(static_cast<std::uint32_t>(prompt->dropped_messages));
+  started.mutable_started()->set_dropped_tokens(static_cast<std::uint32_t>(prompt->dropped_tokens));
+  if (prompt->dropped_messages + prompt->dropped_tokens > 0) {
+    spdlog::warn("request {}: the prompt is too long for a context of {} tokens; left out: {} messages, {} tokens",
+                 work.request(), context_max, prompt->dropped_messages, prompt->dropped_tokens);
+  }
   if (work.render_only()) started.mutable_started()->set_rendered_prompt(prompt->rendered.text);
   channel_.write(started);
 
@@ -146,7 +152,7 @@ Result<Preparer::Prompt> Preparer::make_prompt(const pb::Generate& work, int con
     if (work.render_only()) {
       for (const Token token : prompt->tokens) model_.append_piece(token, true, prompt->rendered.text);
     }
-    if (auto fitted = fit(work, context_max, prompt->tokens); !fitted) return std::move(fitted).error();
+    if (auto fitted = fit(work, context_max, *prompt); !fitted) return std::move(fitted).error();
     return prompt;
   }
   Prompt prompt;
@@ -155,7 +161,7 @@ Result<Preparer::Prompt> Preparer::make_prompt(const pb::Generate& work, int con
   prompt.rendered.grammar = std::move(*grammar);
   prompt.rendered.text = work.raw_prompt();
   prompt.tokens = model_.tokenize(prompt.rendered.text, true);
-  if (auto fitted = fit(work, context_max, prompt.tokens); !fitted) return std::move(fitted).error();
+  if (auto fitted = fit(work, context_max, prompt); !fitted) return std::move(fitted).error();
   return prompt;
 }
 
@@ -181,7 +187,7 @@ Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, in
     prompt = render_what_fits(work, context_max, prompt->tokens.size());
     if (!prompt) return prompt;
   }
-  if (auto fitted = fit(work, context_max, prompt->tokens); !fitted) return std::move(fitted).error();
+  if (auto fitted = fit(work, context_max, *prompt); !fitted) return std::move(fitted).error();
   return prompt;
 }
 
@@ -216,8 +222,9 @@ Result<Preparer::Prompt> Preparer::render_what_fits(const pb::Generate& work, in
   std::size_t dropped = messages_to_drop(sizes, over, fits);
   // A template need not show all that it is given.
   if (dropped == 1 && whole_tokens == 0 && fits(0)) dropped = 0;
-  if (last && last_dropped == dropped) return std::move(*last);
-  return render(work, without(work.chat(), frame, may_go, dropped));
+  if (!last || last_dropped != dropped) last = render(work, without(work.chat(), frame, may_go, dropped));
+  if (*last) (*last)->dropped_messages = dropped;
+  return std::move(*last);
 }
 
 Result<Preparer::Prompt> Preparer::make_infill_prompt(const pb::Infill& infill) const {
@@ -236,8 +243,9 @@ Result<Preparer::Prompt> Preparer::make_infill_prompt(const pb::Infill& infill) 
   return prompt;
 }
 
-// Makes `tokens` leave room for at least one output token.
-Result<void> Preparer::fit(const pb::Generate& work, int context_max, std::vector<Token>& tokens) const {
+// Makes the prompt leave room for at least one output token.
+Result<void> Preparer::fit(const pb::Generate& work, int context_max, Prompt& prompt) const {
+  std::vector<Token>& tokens = prompt.tokens;
   if (tokens.empty()) {
     // Something has to be computed before a token can be chosen.
     tokens = model_.tokenize("\n", true);
@@ -249,7 +257,7 @@ Result<void> Preparer::fit(const pb::Generate& work, int context_max, std::vecto
   if (!work.truncate()) return invalid(kPromptTooLong);
   const int room = context_max - 1;
   const int keep = std::min(static_cast<int>(work.keep()), room / 2);
-  spdlog::debug("request {}: prompt of {} tokens truncated to {}", work.request(), size, room);
+  prompt.dropped_tokens = static_cast<std::size_t>(size - room);
   tokens.erase(tokens.begin() + keep, tokens.begin() + keep + (size - room));
   return {};
 }

@@ -28,6 +28,8 @@ class Preparer {
   struct Prompt {
     RenderedPrompt rendered;
     std::vector<Token> tokens;
+    std::size_t dropped_messages = 0;  // since the prompt is too long
+    std::size_t dropped_tokens = 0;
   };
   void prepare(pb::Generate& work);
   Result<Prompt> make_prompt(const pb::Generate& work, int context_max) const;
@@ -35,7 +37,7 @@ class Preparer {
   Result<Prompt> render_what_fits(const pb::Generate& work, int context_max, std::size_t whole_tokens) const;
   Result<Prompt> render(const pb::Generate& work, const pb::Chat& chat) const;
   Result<Prompt> make_infill_prompt(const pb::Infill& infill) const;
-  Result<void> fit(const pb::Generate& work, int context_max, std::vector<Token>& tokens) const;
+  Result<void> fit(const pb::Generate& work, int context_max, Prompt& prompt) const;
   void refuse(RequestId request, pb::Failed::Kind kind, const std::string& message);
 
   const LlamaModel& model_;

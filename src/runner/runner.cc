@@ -16,6 +16,7 @@
 #include "engine/embedder.h"
 #include "engine/engine_library.h"
 #include "engine/engine_log.h"
+#include "engine/family_templates.h"
 #include "engine/kernel_check.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_model.h"
@@ -122,7 +123,10 @@ Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
   if (!model) return std::move(model).error();
   loaded.model = std::move(*model);
   if (!loaded.model->can_generate()) return invalid("the model does not support generate");
-  auto chat = ChatTemplate::create(*loaded.model);
+  const auto family = std::find_if(family_templates().begin(), family_templates().end(),
+                                   [&](const FamilyTemplate& each) { return each.name == load.family_template(); });
+  const bool own = load.family_template().empty() || family == family_templates().end();
+  auto chat = ChatTemplate::create(*loaded.model, own ? std::string() : std::string(family->bytes));
   if (!chat) return std::move(chat).error();
   loaded.chat = std::move(*chat);
 

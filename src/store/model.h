@@ -59,6 +59,9 @@ struct Model {
   std::vector<std::filesystem::path> adapter_paths;
   std::vector<std::filesystem::path> projector_paths;
   std::optional<std::string> template_text;  // TEMPLATE, in Go's text/template; unset: the GGUF's jinja
+  bool template_void = false;                // TEMPLATE is a placeholder: a renderer or parser goes before it
+  // The renderer whose template from the engine (store/renderers.h) is to be used; "": the model has one of its own.
+  std::string family_renderer;
   std::string system;
   nlohmann::ordered_json parameters = nlohmann::ordered_json::object();  // checked: see check_options
   nlohmann::ordered_json messages = nlohmann::ordered_json::array();     // of {"role", "content", …}

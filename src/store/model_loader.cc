@@ -1,4 +1,5 @@
 #include "store/model_loader.h"
+#include "store/renderers.h"
 
 #include <fmt/core.h>
 
@@ -146,6 +147,28 @@ Result<void> ModelLoader::load_layer(const Layer& layer, Model& model) {
   return {};
 }
 
+namespace {
+
+// A config that names a renderer makes the stored template void, which is a placeholder then. One that names only a
+// parser may have a template that is in use.
+void read_renderer(Model& model) {
+  const bool renders = !model.config.renderer.empty();
+  const bool placeholder = !model.template_text || model.template_text->find(".Messages") == std::string::npos;
+  if (!renders && (model.config.parser.empty() || !placeholder)) return;
+  if (model.gguf->chat_template().empty()) {
+    const bool parses =
+        find_renderer(model.config.renderer) == nullptr && find_renderer(model.config.parser) != nullptr;
+    model.family_renderer = renders && !parses ? model.config.renderer : model.config.parser;
+    if (!renders && find_renderer(model.family_renderer) == nullptr) {
+      model.family_renderer.clear();
+      return;
+    }
+  }
+  model.template_void = true;
+}
+
+}  // namespace
+
 Result<void> ModelLoader::find_capabilities(const Manifest& manifest, Model& model) {
   const Gguf& gguf = *model.gguf;
   std::set<Capability> found;
@@ -161,9 +184,14 @@ Result<void> ModelLoader::find_capabilities(const Manifest& manifest, Model& mod
     if (has_audio) found.insert(Capability::kAudio);
     if (!has_audio || (vision != nullptr && *vision == true)) found.insert(Capability::kVision);
   }
+  read_renderer(model);
   if (gguf.template_has_tools() || mentions(model.template_text, ".Tools")) found.insert(Capability::kTools);
   if (gguf.has_fill_in_the_middle() || mentions(model.template_text, ".Suffix")) found.insert(Capability::kInsert);
   if (gguf.template_has_thinking() || mentions(model.template_text, ".Think")) found.insert(Capability::kThinking);
+  if (const Renderer* family = find_renderer(model.family_renderer)) {
+    if (family->tools) found.insert(Capability::kTools);
+    if (family->thinking) found.insert(Capability::kThinking);
+  }
   if (const auto declared = model.config.json.find("capabilities");
       declared != model.config.json.end() && declared->is_array()) {
     for (const ordered_json& name : *declared) {

@@ -40,6 +40,7 @@ constexpr Parameter kParameters[] = {
     {"use_mmap", ParameterType::kBoolean},
     {"num_thread", ParameterType::kInteger},
     {"draft_num_predict", ParameterType::kInteger},
+    {"think", ParameterType::kThink},
 };
 
 constexpr std::string_view kDeprecated[] = {
@@ -104,6 +105,10 @@ Result<ordered_json> check_option(const Parameter& parameter, const ordered_json
         return invalid(fmt::format("option \"{}\" must be of an array of strings", parameter.name));
       }
       return value;
+    case ParameterType::kThink:
+      if (value.is_boolean() || (value.is_string() && is_think_level(value.get_ref<const std::string&>())))
+        return value;
+      return invalid(R"(option "think" must be true, false, "low", "medium", "high" or "max")");
   }
   return value;
 }
@@ -122,6 +127,10 @@ const Parameter* find(std::string_view name) {
 }
 
 }  // namespace
+
+bool is_think_level(std::string_view level) {
+  return level == "low" || level == "medium" || level == "high" || level == "max";
+}
 
 std::optional<ParameterType> find_parameter(std::string_view name) {
   const Parameter* parameter = find(name);
@@ -152,6 +161,10 @@ Result<ordered_json> parse_parameter(std::string_view name, std::string_view val
       return ordered_json(value);
     case ParameterType::kStrings:
       return ordered_json::array({value});
+    case ParameterType::kThink:
+      if (is_think_level(value)) return ordered_json(value);
+      if (const auto boolean = parse_boolean(value)) return ordered_json(*boolean);
+      return invalid(fmt::format("invalid think value [{}]", value));
   }
   return invalid(fmt::format("unknown parameter '{}'", name));
 }

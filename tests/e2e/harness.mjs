@@ -255,6 +255,7 @@ export class Server {
       OLLAMA_LOAD_TIMEOUT: patient,
       OLLAMA_REQUEST_TIMEOUT: patient,
       DROVER_CLIENT_TIMEOUT: patient,
+      DROVER_DEFAULT_THINK: 'false', // answers are short; how the default is found has tests of its own
       DROVER_HANG_TIMEOUT: patient,
       DROVER_REGISTRY_TIMEOUT: patient,
       DROVER_SHUTDOWN_TIMEOUT: '2',

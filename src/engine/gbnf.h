@@ -1,0 +1,24 @@
+// Grammars in GBNF, llama.cpp's form (its grammars/README.md), put together from others. Each has a rule "root".
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace drover::gbnf {
+
+// A text in quotes, as a grammar has it.
+std::string literal(std::string_view text);
+
+// The grammar with `prefix` before the name of each of its rules: what was "root" is `prefix` + "root".
+std::string renamed(std::string_view grammar, std::string_view prefix);
+
+// The body of the rule "root"; empty if there is none.
+std::string root_of(std::string_view grammar);
+
+// The grammar with another body for its rule "root".
+std::string with_root(std::string_view grammar, std::string_view body);
+
+// What either grammar takes.
+std::string either(std::string_view one, std::string_view other);
+
+}  // namespace drover::gbnf

@@ -1,0 +1,141 @@
+#include "engine/go_prompt.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "engine/gbnf.h"
+#include "template/template.h"
+
+namespace drover {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kSpaces = " \t\r\n";
+
+std::string trimmed(const std::string& text) {
+  const auto first = text.find_first_not_of(kSpaces);
+  if (first == std::string::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
+}
+
+go_template::ChatInputs inputs_of(const pb::Chat& chat) {
+  go_template::ChatInputs inputs;
+  for (const pb::Message& message : chat.messages()) {
+    go_template::Message& into = inputs.messages.emplace_back();
+    into.role = message.role() == "developer" ? "system" : message.role();
+    into.content = message.content();
+    into.thinking = message.thinking();
+    into.tool_name = message.tool_name();
+    into.tool_call_id = message.tool_call_id();
+    for (const pb::ToolCall& call : message.tool_calls()) {
+      into.tool_calls.push_back({.id = call.id(),
+                                 .index = static_cast<int>(into.tool_calls.size()),
+                                 .name = call.name(),
+                                 .arguments_json = call.arguments_json()});
+    }
+  }
+  inputs.tools_json = chat.tools_json();
+  inputs.suffix = chat.suffix();
+  if (!inputs.suffix.empty() && chat.messages_size() > 0)
+    inputs.prompt = chat.messages(chat.messages_size() - 1).content();
+  inputs.now = std::chrono::system_clock::now();
+  if (chat.thinking() != pb::THINKING_UNSET) inputs.think = chat.thinking() == pb::THINKING_ON;
+  inputs.think_level = chat.think_level();
+  return inputs;
+}
+
+// A conversation that ends in an answer: the model is to continue it. Some templates leave such an answer open; the
+// others close it, and the answer is put where they would have the model begin.
+Result<std::string> render_begun(const go_template::Template& parsed, go_template::ChatInputs inputs) {
+  auto whole = parsed.render_chat(inputs);
+  if (!whole) return whole;
+  const std::string begun = inputs.messages.back().content;
+  if (trimmed(*whole).ends_with(trimmed(begun))) return whole;
+  inputs.messages.pop_back();
+  auto text = parsed.render_chat(inputs);
+  if (!text) return text;
+  return *text + begun;
+}
+
+// By which name the template shows the arguments of a call.
+const char* arguments_name(const std::string& source) {
+  return source.find("\"parameters\": {{") != std::string::npos ? "parameters" : "arguments";
+}
+
+// A call of one of the tools as JSON, after the template's tag: what JsonCalls reads. Error: as grammar_for().
+Result<std::string> calls_grammar(const go_template::Template& parsed, const std::string& tools_json) {
+  Json calls = Json::array();
+  const Json tools = Json::parse(tools_json, nullptr, false);
+  const char* const arguments = arguments_name(parsed.source());
+  for (const Json& tool : tools) {
+    const Json function = tool.is_object() ? tool.value("function", Json()) : Json();
+    if (!function.is_object() || !function.contains("name")) continue;
+    Json parameters = function.value("parameters", Json());
+    if (!parameters.is_object() || parameters.empty()) parameters = {{"type", "object"}};
+    calls.push_back({{"type", "object"},
+                     {"properties", {{"name", {{"const", function["name"]}}}, {arguments, std::move(parameters)}}},
+                     {"required", {"name", arguments}},
+                     {"additionalProperties", false}});
+  }
+  pb::Format format;
+  format.set_kind(pb::Format::JSON_SCHEMA);
+  format.set_schema_json(Json{{"anyOf", std::move(calls)}}.dump());
+  auto call = grammar_for(format);
+  if (!call) return call;
+  std::string tag = parsed.tool_call_tag();
+  const bool list = tag.find('[', 1) != std::string::npos && trimmed(tag).ends_with("[");
+  while (!tag.empty() &&
+         (tag.ends_with("{") || (list && tag.ends_with("[")) || tag.ends_with(" ") || tag.ends_with("\n")))
+    tag.pop_back();
+  std::string root;
+  if (!tag.empty()) root += gbnf::literal(tag) + " space ";
+  if (list) root += "\"[\" space ";
+  root += "call-root";
+  if (list) root += " (space \",\" space call-root)* space \"]\"";
+  if (tag.size() > 2 && tag.starts_with("<")) root += " space " + gbnf::literal("</" + tag.substr(1));
+  return "root ::= " + root + "\nspace ::= [ \\n]{0,2}\n" + gbnf::renamed(*call, "call-");
+}
+
+// The output of a template that shows calls: what must come, or may.
+Result<void> read_calls(const go_template::Template& parsed, const pb::Chat& chat, RenderedPrompt& prompt) {
+  prompt.syntax.tools_json = chat.tools_json();
+  prompt.syntax.tool_tag = parsed.tool_call_tag();
+  if (prompt.grammar.empty() && !chat.tool_required()) return {};
+  auto calls = calls_grammar(parsed, chat.tools_json());
+  if (!calls) return std::move(calls).error();
+  prompt.grammar = chat.tool_required() ? std::move(*calls) : gbnf::either(prompt.grammar, *calls);
+  return {};
+}
+
+}  // namespace
+
+Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format) {
+  auto parsed = go_template::Template::parse(chat.go_template());
+  if (!parsed) return std::move(parsed).error();
+  go_template::ChatInputs inputs = inputs_of(chat);
+  const bool begun = inputs.messages.size() > 1 && inputs.messages.back().role == "assistant" &&
+                     inputs.messages.back().tool_calls.empty() && !inputs.messages.back().content.empty();
+  auto text = begun ? render_begun(*parsed, std::move(inputs)) : parsed->render_chat(inputs);
+  if (!text) return std::move(text).error();
+  RenderedPrompt prompt;
+  prompt.text = std::move(*text);
+  auto grammar = grammar_for(format);
+  if (!grammar) return std::move(grammar).error();
+  prompt.grammar = std::move(*grammar);
+  const bool think = chat.thinking() == pb::THINKING_ON;
+  if (const auto tags = parsed->thinking_tags(); tags && !begun) {
+    prompt.syntax.kind = OutputSyntax::Kind::kThinking;
+    prompt.syntax.thinking_start = tags->open;
+    prompt.syntax.thinking_end = tags->close;
+    prompt.syntax.starts_in_thinking = trimmed(prompt.text).ends_with(tags->open);
+  }
+  if (begun) prompt.syntax.begun = OutputSyntax::Begun::kContent;
+  if (!chat.tools_json().empty()) {
+    if (auto read = read_calls(*parsed, chat, prompt); !read) return std::move(read).error();
+  }
+  if (!prompt.grammar.empty()) prompt.grammar_start = after_thinking(prompt.syntax, think);
+  return prompt;
+}
+
+}  // namespace drover
