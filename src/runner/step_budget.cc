@@ -13,10 +13,10 @@ constexpr int kAloneRowsFirst = 64;
 constexpr int kRowsMultiple = 4;       // the engine's matrix products work on so many rows at a time
 constexpr int kTokensToLearnFrom = 8;  // beside streams a step with fewer prompt tokens says little about their cost
 
-// The target that adapts. With costs that grow evenly a prompt takes 6/5 of what it takes alone if a step takes 6 times
+// The target that adapts. With costs that grow evenly a prompt takes 8/7 of what it takes alone if a step takes 8 times
 // what its streams take, and 4/3 if it takes 4 times that. The former is worth gaps that hardly anybody notices.
 constexpr double kGapOverAloneMin = 4;
-constexpr double kGapOverAloneMax = 6;
+constexpr double kGapOverAloneMax = 8;
 constexpr double kGapSeconds = 0.5;
 constexpr double kGapOverTargetMax = 2.5;
 // Beyond the target a percent of gap must save half a percent of the prompt's time. Only a stair's tread does.

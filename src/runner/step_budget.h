@@ -15,7 +15,7 @@ namespace drover {
 class StepBudget {
  public:
   // The target is `gap_target` > 0. If it `adapts` that is a floor; where more, it is half a second, but at least 4
-  // times and at most 6 times the idle inter-token time: of the streams, and of those that will be streams once their
+  // times and at most 8 times the idle inter-token time: of the streams, and of those that will be streams once their
   // prompts are computed. Then it is also exceeded, up to 2.5 times, where that makes prompts much quicker, and now and
   // then to see whether it would.
   StepBudget(Duration gap_target, bool adapts, int step_tokens_max);
