@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <exception>
 #include <list>
@@ -123,6 +124,31 @@ Result<std::string> grammar_for(const pb::Format& format) {
   }
 }
 
+namespace {
+
+struct ThoughtTags {
+  std::string start;
+  std::string end;
+};
+
+// The tags of a thought that the prompt's end opens, where llama.cpp finds none since the template shows no other:
+// "<think>", "[THINK]" and their like. Empty: it opens none.
+ThoughtTags opened_thought(const std::string& generation_prompt) {
+  const std::string end = trimmed(generation_prompt);
+  if (!end.ends_with('>') && !end.ends_with(']')) return {};
+  const auto open = end.rfind(end.back() == '>' ? '<' : '[');
+  if (open == std::string::npos || open + 2 >= end.size() || end[open + 1] == '/') return {};
+  const std::string tag = end.substr(open);
+  std::string word = tag;
+  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+  const bool thought =
+      word.find("think") != word.npos || word.find("thought") != word.npos || word.find("reason") != word.npos;
+  if (!thought) return {};
+  return {tag, tag.substr(0, 1) + "/" + tag.substr(1)};
+}
+
+}  // namespace
+
 // One variant of a model's template, with what llama.cpp finds out about it by rendering it in many ways. That is done
 // once; what follows from it for a request depends on its tools and on thinking alone.
 struct TemplateVariant {
@@ -135,7 +161,8 @@ struct TemplateVariant {
     probe.enable_thinking = false;
     probe.extra_context = common_json::parse("{}");
     for (const auto& [name, value] : thinking_switches(false)) probe.extra_context[name] = common_json::parse(value);
-    opens_thought = ends_with(trimmed(common_chat_template_generation_prompt(jinja, probe)), thinking_start());
+    const std::string end = common_chat_template_generation_prompt(jinja, probe);
+    opens_thought = ends_with(trimmed(end), thinking_start()) || !opened_thought(end).start.empty();
     const bool trims = source.find("You have access to the following functions in JSONSchema format") != source.npos;
     takes_text_as_it_is = jinja.original_caps().supports_system_role && !trims;
   }
@@ -338,6 +365,13 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
     prompt.syntax.thinking_start = params.thinking_start_tag;
     prompt.syntax.thinking_end = params.thinking_end_tags.front();
     prompt.syntax.starts_in_thinking = ends_with(trimmed(params.generation_prompt), params.thinking_start_tag);
+  }
+  if (!tags) {
+    const ThoughtTags opened = opened_thought(params.generation_prompt);
+    if (!opened.start.empty() && !parser_needed) prompt.syntax.kind = OutputSyntax::Kind::kThinking;
+    prompt.syntax.thinking_start = opened.start;
+    prompt.syntax.thinking_end = opened.end;
+    prompt.syntax.starts_in_thinking = !opened.start.empty();
   }
   if (params.grammar.empty()) return;
   prompt.grammar = params.grammar;

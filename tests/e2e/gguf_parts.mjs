@@ -151,3 +151,12 @@ export function with_long_words(file, length) {
   pairs[at] = Buffer.concat([head, ...words]);
   return put_together({ pairs, tensors });
 }
+
+// The same model with another chat template, in jinja, and a name of its own.
+export function with_template(file, name, jinja) {
+  const { pairs, tensors } = take_apart(file);
+  const replaced = ['tokenizer.chat_template', 'general.name'].map((key) => Buffer.concat([text(key), u32(string)]));
+  const kept = pairs.filter((bytes) => !replaced.some((start) => bytes.subarray(0, start.length).equals(start)));
+  const added = [pair('tokenizer.chat_template', string, jinja), pair('general.name', string, name)];
+  return put_together({ pairs: [...kept, ...added], tensors });
+}
