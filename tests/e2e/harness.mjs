@@ -113,9 +113,9 @@ export function runners_of(server_pid) {
 }
 
 // Runs a program to its end: {code, stdout, stderr}. The input is closed after `input`.
-export function run_program(file, args, { env, input = '', timeout = patience_ms } = {}) {
+export function run_program(file, args, { env, cwd, input = '', timeout = patience_ms } = {}) {
   return new Promise((resolve) => {
-    const child = execFile(file, args, { env, timeout, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
+    const child = execFile(file, args, { env, cwd, timeout, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });
     });
     child.stdin.on('error', () => {}); // the program may end without reading its input
