@@ -212,6 +212,7 @@ struct Asked {
   GenerationHead head;
   Duration heartbeat{};
   Submission submission;
+  Warnings warnings;
 };
 
 Result<GenerationHead> read_checked_head(Endpoint endpoint, const Json& body) {
@@ -236,8 +237,10 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   // A model of any kind can be unloaded.
   const bool unload = head->empty && head->keep_alive == Duration::zero();
   if (!unload) {
-    if (auto error = read_generation(endpoint, body, **model, request.think_rule, service.settings, asked.submission))
+    if (auto error = read_generation(endpoint, body, **model, request.think_rule, service.settings, asked.submission,
+                                     asked.warnings)) {
       return *error;
+    }
   }
   if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
   auto heartbeat = read_heartbeat(exchange, *request.form);
@@ -275,6 +278,8 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
     co_return;
   }
   Asked& asked = std::get<Asked>(request);
+  translated->warnings.add_all(asked.warnings);
+  tell_warnings(translated->warnings, identity, exchange);
   const std::string key = asked.submission.target.key;
   if (asked.head.empty && asked.head.keep_alive == Duration::zero()) {
     service.driver.unload(key);

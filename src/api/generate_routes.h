@@ -8,6 +8,7 @@
 #include "api/answer_form.h"
 #include "api/generation_request.h"
 #include "api/service.h"
+#include "api/warnings.h"
 
 namespace drover::api {
 
@@ -22,6 +23,7 @@ struct Translated {
   Json body;
   std::unique_ptr<AnswerForm> form;
   ThinkRule think_rule = ThinkRule::kRefuse;
+  Warnings warnings{};  // those of the translation
 };
 
 struct Dialect {

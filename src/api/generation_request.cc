@@ -387,7 +387,8 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body) {
 }
 
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
-                                            ThinkRule think_rule, const Settings& settings, Submission& into) {
+                                            ThinkRule think_rule, const Settings& settings, Submission& into,
+                                            Warnings& /*warnings*/) {
   if (!model.family_renderer.empty() && find_renderer(model.family_renderer) == nullptr) {
     return bad(fmt::format("model \"{}\" names the renderer \"{}\", which Drover does not have, and its file holds no "
                            "chat template; a model that is made from it with a TEMPLATE of its own can be used",

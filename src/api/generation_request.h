@@ -5,6 +5,7 @@
 #include <string>
 
 #include "api/json.h"
+#include "api/warnings.h"
 #include "base/settings.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
@@ -34,9 +35,11 @@ struct RequestError {
 // Reads what does not depend on the model. Errors: kInvalidArgument.
 Result<GenerationHead> read_head(Endpoint endpoint, const Json& body);
 
-// Reads the rest against the model. On success `into` can be submitted, less its client's identity.
+// Reads the rest against the model. On success `into` can be submitted, less its client's identity. What is taken in
+// another way than it was meant is added to `warnings`.
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
-                                            ThinkRule think_rule, const Settings& settings, Submission& into);
+                                            ThinkRule think_rule, const Settings& settings, Submission& into,
+                                            Warnings& warnings);
 
 // Reads `options`, and the model's own where they say nothing: the sampling of `work` and the wishes for the load.
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into);

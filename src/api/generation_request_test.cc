@@ -22,11 +22,13 @@ struct Read {
   std::string error;
   int status = 0;
   Submission submission;
+  Warnings warnings;
 };
 
 Read read(Endpoint endpoint, const Json& body, const Model& model = some_model()) {
   Read read;
-  if (auto error = read_generation(endpoint, body, model, ThinkRule::kIgnore, Settings(), read.submission)) {
+  if (auto error = read_generation(endpoint, body, model, ThinkRule::kIgnore, Settings(), read.submission,
+                                   read.warnings)) {
     read.error = error->error.message;
     read.status = error->status;
   }

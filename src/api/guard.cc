@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kRequestedHeadersMax = 4096;
 constexpr const char* kMethods = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
 constexpr const char* kDefaultHeaders = "Authorization, Content-Type, User-Agent, Accept, X-Requested-With";
-constexpr const char* kExposedHeaders = "X-Request-Id, X-Queue-Position, Retry-After";
+constexpr const char* kExposedHeaders = "X-Request-Id, X-Queue-Position, Retry-After, X-Drover-Warning";
 constexpr const char* kPreflightSeconds = "43200";
 
 std::string lower(std::string_view text) {

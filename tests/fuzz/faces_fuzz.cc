@@ -33,12 +33,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto body = api::parse_json(text_of(data, size));
   if (!body) return 0;
   for (const Route& route : kRoutes) {
-    const auto translated = route.translate(*body);
+    auto translated = route.translate(*body);
     if (!translated) continue;
     expect(translated->form != nullptr, "what is translated has a form");
     if (!api::read_head(route.endpoint, translated->body)) continue;
     Submission submission;
-    if (api::read_generation(route.endpoint, translated->body, model, translated->think_rule, submission)) continue;
+    api::Warnings& warnings = translated->warnings;
+    const auto error =
+        api::read_generation(route.endpoint, translated->body, model, translated->think_rule, submission, warnings);
+    if (error) continue;
     std::string frame;
     expect(submission.work.SerializeToString(&frame), "what is read can be sent to a runner");
   }
