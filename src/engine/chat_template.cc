@@ -162,6 +162,7 @@ struct TemplateVariant {
     probe.extra_context = common_json::parse("{}");
     for (const auto& [name, value] : thinking_switches(false)) probe.extra_context[name] = common_json::parse(value);
     const std::string end = common_chat_template_generation_prompt(jinja, probe);
+    wraps_content = analysis.content.mode != autoparser::content_mode::PLAIN;
     opens_thought = ends_with(trimmed(end), thinking_start()) || !opened_thought(end).start.empty();
     const bool trims = source.find("You have access to the following functions in JSONSchema format") != source.npos;
     takes_text_as_it_is = jinja.original_caps().supports_system_role && !trims;
@@ -174,6 +175,7 @@ struct TemplateVariant {
   bool specialized = false;          // llama.cpp has a hand-written parser: its output is never plain
   autoparser::autoparser analysis;   // if it has none
   bool opens_thought = false;        // the prompt ends in a thought, also where no thinking is asked for
+  bool wraps_content = false;        // an answer is text between tags
   bool takes_text_as_it_is = false;  // llama.cpp changes nothing in messages of text before it renders them
   std::once_flag probed;
   TemplateHabits habits;  // once it has been probed
@@ -230,7 +232,7 @@ const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
         return std::nullopt;
       }
     });
-    if (!used.jinja.original_caps().supports_system_role) used.habits.system = used.habits.later_system = false;
+    if (!used.jinja.original_caps().supports_system_role) used.habits.system = false;
   });
   return used.habits;
 }
@@ -366,12 +368,12 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
     prompt.syntax.thinking_end = params.thinking_end_tags.front();
     prompt.syntax.starts_in_thinking = ends_with(trimmed(params.generation_prompt), params.thinking_start_tag);
   }
-  if (!tags) {
-    const ThoughtTags opened = opened_thought(params.generation_prompt);
-    if (!opened.start.empty() && !parser_needed) prompt.syntax.kind = OutputSyntax::Kind::kThinking;
+  const ThoughtTags opened = opened_thought(params.generation_prompt);
+  if (!opened.start.empty() && prompt.syntax.thinking_start.empty()) {
+    if (!parser_needed) prompt.syntax.kind = OutputSyntax::Kind::kThinking;
     prompt.syntax.thinking_start = opened.start;
     prompt.syntax.thinking_end = opened.end;
-    prompt.syntax.starts_in_thinking = !opened.start.empty();
+    prompt.syntax.starts_in_thinking = true;
   }
   if (params.grammar.empty()) return;
   prompt.grammar = params.grammar;
@@ -403,6 +405,23 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   }
 }
 
+// The template shows tools, but llama.cpp does not find out in which form it has calls: it is JSON, as nearly always.
+// `forced`: nothing but calls is to come.
+void read_json_calls(const std::string& source, const pb::Chat& chat, bool forced, RenderedPrompt& prompt) {
+  OutputSyntax& syntax = prompt.syntax;
+  syntax.kind = syntax.thinking_end.empty() ? OutputSyntax::Kind::kPlain : OutputSyntax::Kind::kThinking;
+  syntax.tools_json = chat.tools_json();
+  syntax.tool_tag = "{";
+  for (const char* tag : {"<tool_call>", "<|tool_call|>"}) {
+    if (source.find(tag) != std::string::npos) syntax.tool_tag = tag;
+  }
+  if (!forced) return;
+  auto calls = json_calls_grammar(syntax.tool_tag, "arguments", chat.tools_json());
+  if (!calls) throw std::invalid_argument(calls.error().message);
+  prompt.grammar = std::move(*calls);
+  prompt.grammar_start = after_thinking(syntax, chat.thinking() == pb::THINKING_ON);
+}
+
 // Where the analysis says that plain content comes before the calls, and what a call begins with, the output can be
 // taken apart without the parser up to there.
 void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_params& params, OutputSyntax& syntax) {
@@ -427,6 +446,7 @@ bool is_in_turn(const pb::Chat& chat) {
   bool question = true;
   for (const pb::Message& message : chat.messages()) {
     if (message.role() != (question ? "user" : "assistant") || message.tool_calls_size() > 0) return false;
+    if (!message.thinking().empty()) return false;
     question = !question;
   }
   return true;
@@ -469,7 +489,7 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   const TemplateVariant& variant = parts_->variant(tools);
   common_chat_templates_inputs inputs = parts_->inputs_of(chat);
   // A plain conversation needs no parser.
-  const bool plain = !think && !tools && !variant.specialized && !variant.opens_thought;
+  const bool plain = !think && !tools && !variant.specialized && !variant.opens_thought && !variant.wraps_content;
   inputs.force_pure_content = plain;
   if (auto text = plain ? parts_->text_only(chat) : std::nullopt) {
     prompt.text = std::move(*text);
@@ -486,15 +506,21 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   }
   const common_chat_params params = parts_->parameters(inputs, chat);
   prompt.text = params.prompt;
-  read_syntax(parts_->model, params, tools || variant.specialized, prompt);
+  // A thought that only the prompt's end shows is unknown to the parser.
+  const bool unknown_thought =
+      params.thinking_start_tag.empty() && !opened_thought(params.generation_prompt).start.empty();
+  const bool parser_needed = tools || variant.specialized || (variant.wraps_content && !unknown_thought);
+  read_syntax(parts_->model, params, parser_needed, prompt);
   if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
-  if (!tools || (!chat.tool_required() && !schema)) return;
+  if (!tools || (!chat.tool_required() && !schema && !params.grammar.empty())) return;
   // The grammar for a call that must come lets any text stand before it, and a model that wants to call nothing writes
   // that text without an end. The one for a call that may come begins with the call, but need not hold one.
   inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
   const std::string required = parts_->parameters(inputs, chat).grammar;
   const std::string root = params.grammar_lazy ? gbnf::root_of(params.grammar) : std::string();
-  if (required.empty()) return;
+  const bool forced = chat.tool_required() || schema;
+  if (required.empty() && params.grammar.empty()) read_json_calls(variant.jinja.source(), chat, forced, prompt);
+  if (required.empty() || !forced) return;
   prompt.grammar = root.empty() ? required : gbnf::with_root(required, root);
   prompt.grammar_start = after_thinking(prompt.syntax, think);
 }

@@ -117,9 +117,11 @@ void move_system_into_question(pb::Chat& chat) {
   chat.mutable_messages()->DeleteSubrange(0, 1);
 }
 
-void turn_later_systems_into_questions(pb::Chat& chat) {
+void turn_later_systems_into_questions(const TemplateHabits& habits, pb::Chat& chat) {
   for (int i = leading_systems(chat); i < chat.messages_size(); ++i) {
-    if (is_system(chat.messages(i))) chat.mutable_messages(i)->set_role("user");
+    const bool last = i + 1 == chat.messages_size();
+    const bool taken = last ? habits.last_system : habits.later_system;
+    if (is_system(chat.messages(i)) && !taken) chat.mutable_messages(i)->set_role("user");
   }
 }
 
@@ -272,8 +274,13 @@ TemplateHabits find_habits(const RenderConversation& render) {
   habits.answer_first = shows_turns(render, {"assistant", "user"});
   habits.system = shows_turns(render, {"system", "user"});
   habits.second_system = habits.system && shows_turns(render, {"system", "system", "user"});
-  habits.later_system = habits.system && shows_turns(render, {"user", "assistant", "system", "user"}) &&
-                        shows_turns(render, {"system", "user", "assistant", "user", "system"});
+  habits.later_system = shows_turns(render, {"system", "user", "assistant", "system", "user"}) &&
+                        shows_turns(render, {"user", "assistant", "system", "user"});
+  habits.last_system =
+      shows_turns(render, {"system", "user", "assistant", "user", "system"}) && shows_turns(render, {"user", "system"});
+  pb::Chat thoughtful = conversation({"user", "assistant", "user"});
+  thoughtful.mutable_messages(1)->set_thinking("Probe thought");
+  habits.thoughts = shows_all(render, thoughtful);
   const std::initializer_list<const char*> any_ids = {"call_a1b2-c3d4_e5f6"};
   const std::initializer_list<const char*> short_ids = {"a1b2c3d4e"};
   habits.any_id = shows_all(render, call_conversation(any_ids));
@@ -294,7 +301,10 @@ void reshape(const TemplateHabits& habits, pb::Chat& chat) {
   } else if (!habits.second_system) {
     merge_leading_systems(chat);
   }
-  if (!habits.later_system) turn_later_systems_into_questions(chat);
+  turn_later_systems_into_questions(habits, chat);
+  if (!habits.thoughts) {
+    for (pb::Message& message : *chat.mutable_messages()) message.clear_thinking();
+  }
   if (has_calls(chat)) {
     CallIds ids(habits.any_id);
     for (pb::Message& message : *chat.mutable_messages()) ids.read(message);

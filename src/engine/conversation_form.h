@@ -14,9 +14,11 @@ namespace drover {
 struct TemplateHabits {
   bool system = true;         // it shows a system message at the start
   bool second_system = true;  // and another one right behind it
-  bool later_system = true;   // and one between or after the turns
+  bool later_system = true;   // and one between turns
+  bool last_system = true;    // and one behind them
   bool same_role = true;      // it takes two questions or two answers in a row
   bool answer_first = true;   // it takes a conversation that begins with an answer
+  bool thoughts = true;       // it shows an answer that came with a thought
   bool calls = true;          // it shows a call
   bool several_calls = true;  // and several in one answer
   bool tool_results = true;   // it shows the result of a call

@@ -64,7 +64,7 @@ TEST(ConversationForm, DevelopersAreTheSystem) {
 
 TEST(ConversationForm, SystemMessagesFindAPlace) {
   TemplateHabits one;
-  one.second_system = one.later_system = false;
+  one.second_system = one.later_system = one.last_system = false;
   EXPECT_EQ(reshaped(one, {{"system", "A"}, {"developer", "B"}, {"user", "C"}, {"system", "D"}, {"user", "E"}}),
             (Lines{"system: A\n\nB", "user: C", "user: D", "user: E"}));
   TemplateHabits none = one;

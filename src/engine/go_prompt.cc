@@ -63,11 +63,22 @@ const char* arguments_name(const std::string& source) {
   return source.find("\"parameters\": {{") != std::string::npos ? "parameters" : "arguments";
 }
 
-// A call of one of the tools as JSON, after the template's tag: what JsonCalls reads. Error: as grammar_for().
-Result<std::string> calls_grammar(const go_template::Template& parsed, const std::string& tools_json) {
+// The output of a template that shows calls: what must come, or may.
+Result<void> read_calls(const go_template::Template& parsed, const pb::Chat& chat, RenderedPrompt& prompt) {
+  prompt.syntax.tools_json = chat.tools_json();
+  prompt.syntax.tool_tag = parsed.tool_call_tag();
+  if (prompt.grammar.empty() && !chat.tool_required()) return {};
+  auto calls = json_calls_grammar(parsed.tool_call_tag(), arguments_name(parsed.source()), chat.tools_json());
+  if (!calls) return std::move(calls).error();
+  prompt.grammar = chat.tool_required() ? std::move(*calls) : gbnf::either(prompt.grammar, *calls);
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> json_calls_grammar(std::string tag, const char* arguments, const std::string& tools_json) {
   Json calls = Json::array();
   const Json tools = Json::parse(tools_json, nullptr, false);
-  const char* const arguments = arguments_name(parsed.source());
   for (const Json& tool : tools) {
     const Json function = tool.is_object() ? tool.value("function", Json()) : Json();
     if (!function.is_object() || !function.contains("name")) continue;
@@ -83,7 +94,6 @@ Result<std::string> calls_grammar(const go_template::Template& parsed, const std
   format.set_schema_json(Json{{"anyOf", std::move(calls)}}.dump());
   auto call = grammar_for(format);
   if (!call) return call;
-  std::string tag = parsed.tool_call_tag();
   const bool list = tag.find('[', 1) != std::string::npos && trimmed(tag).ends_with("[");
   while (!tag.empty() &&
          (tag.ends_with("{") || (list && tag.ends_with("[")) || tag.ends_with(" ") || tag.ends_with("\n")))
@@ -96,19 +106,6 @@ Result<std::string> calls_grammar(const go_template::Template& parsed, const std
   if (tag.size() > 2 && tag.starts_with("<")) root += " space " + gbnf::literal("</" + tag.substr(1));
   return "root ::= " + root + "\nspace ::= [ \\n]{0,2}\n" + gbnf::renamed(*call, "call-");
 }
-
-// The output of a template that shows calls: what must come, or may.
-Result<void> read_calls(const go_template::Template& parsed, const pb::Chat& chat, RenderedPrompt& prompt) {
-  prompt.syntax.tools_json = chat.tools_json();
-  prompt.syntax.tool_tag = parsed.tool_call_tag();
-  if (prompt.grammar.empty() && !chat.tool_required()) return {};
-  auto calls = calls_grammar(parsed, chat.tools_json());
-  if (!calls) return std::move(calls).error();
-  prompt.grammar = chat.tool_required() ? std::move(*calls) : gbnf::either(prompt.grammar, *calls);
-  return {};
-}
-
-}  // namespace
 
 Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format) {
   auto parsed = go_template::Template::parse(chat.go_template());

@@ -11,4 +11,8 @@ namespace drover {
 // cannot be used.
 Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format);
 
+// GBNF for calls of these tools as JSON after `tag`, in the form that JsonCalls reads. `arguments`: by which name a
+// call has its arguments. Error: as grammar_for().
+Result<std::string> json_calls_grammar(std::string tag, const char* arguments, const std::string& tools_json);
+
 }  // namespace drover
