@@ -1,4 +1,5 @@
-// GET /api/queue: what waits and runs; DELETE /api/requests/:id: ends it. docs/operations.md describes both.
+// GET /api/queue: what waits and runs; DELETE /api/requests/:id: ends it; GET /api/history: how things were in the last
+// ten minutes. docs/operations.md describes them.
 #include <fmt/format.h>
 
 #include "api/service.h"
@@ -71,7 +72,46 @@ asio::awaitable<void> queue(Service& service, http::Exchange& exchange) {
   body["waiting"] = waiting;
   body["waiting_max"] = service.settings.queue_max;
   body["truncated"] = all.size() > kListedMax;
+  if (const auto& advice = service.driver.advice()) {
+    Json entry = Json::object();
+    entry["setting"] = advice->setting;
+    entry["text"] = advice->text;
+    body["advice"] = std::move(entry);
+  }
   body["requests"] = std::move(list);
+  co_await send_json(exchange, body);
+}
+
+Json latency_entry(const std::optional<HistorySample::Latency>& latency) {
+  if (!latency) return nullptr;
+  constexpr double kMilliseconds = 1000;
+  Json entry = Json::object();
+  entry["median"] = latency->median * kMilliseconds;
+  entry["p95"] = latency->p95 * kMilliseconds;
+  return entry;
+}
+
+Json entry_of(const HistorySample& sample, std::chrono::milliseconds now) {
+  Json entry = Json::object();
+  entry["age_ms"] = (now - sample.at).count();
+  entry["waiting"] = sample.waiting;
+  entry["running"] = sample.running;
+  entry["places"] = sample.places;
+  entry["tokens_per_second"] = sample.tokens_per_second ? Json(*sample.tokens_per_second) : Json(nullptr);
+  entry["first_token_ms"] = latency_entry(sample.first_token);
+  entry["inter_token_ms"] = latency_entry(sample.inter_token);
+  entry["kv_used"] = sample.kv ? Json(sample.kv->used) : Json(nullptr);
+  entry["kv_kept"] = sample.kv ? Json(sample.kv->kept) : Json(nullptr);
+  return entry;
+}
+
+asio::awaitable<void> history(Service& service, http::Exchange& exchange) {
+  const std::chrono::milliseconds now = boot_time();
+  Json samples = Json::array();
+  for (const HistorySample& sample : service.driver.history().samples()) samples.push_back(entry_of(sample, now));
+  Json body = Json::object();
+  body["interval_ms"] = std::chrono::milliseconds(kHistoryInterval).count();
+  body["samples"] = std::move(samples);
   co_await send_json(exchange, body);
 }
 
@@ -91,6 +131,7 @@ asio::awaitable<void> cancel(Service& service, http::Exchange& exchange) {
 
 void add_queue_routes(http::Router& router, Service& service) {
   router.add("GET", "/api/queue", [&service](http::Exchange& exchange) { return queue(service, exchange); });
+  router.add("GET", "/api/history", [&service](http::Exchange& exchange) { return history(service, exchange); });
   router.add("DELETE", "/api/requests/:id", [&service](http::Exchange& exchange) { return cancel(service, exchange); });
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/check.h"
@@ -28,6 +29,13 @@ class Histogram {
   // In seconds.
   void observe(Duration value) { observe(std::chrono::duration<double>(value).count()); }
 
+  // Adds what another one with the same bounds has counted.
+  void add(const Histogram& other) {
+    for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+    sum_ += other.sum_;
+    count_ += other.count_;
+  }
+
   std::span<const double> bounds() const { return bounds_; }
   // Of those that belong to this bound and to no lower one; bounds().size() is for those above all bounds.
   std::uint64_t count_at(std::size_t bound) const { return counts_[bound]; }
@@ -40,5 +48,23 @@ class Histogram {
   std::uint64_t count_ = 0;
   double sum_ = 0;
 };
+
+// A quantile of what was observed between two states of a histogram; nullopt if nothing was. Within a bound the values
+// are taken to lie evenly; those above all bounds are taken for the last one.
+inline std::optional<double> quantile(const Histogram& earlier, const Histogram& later, double share) {
+  const std::uint64_t total = later.count() - earlier.count();
+  if (later.count() <= earlier.count()) return std::nullopt;
+  const double wanted = share * static_cast<double>(total);
+  double below = 0;
+  double lower = 0;
+  for (std::size_t i = 0; i < later.bounds().size(); ++i) {
+    const double here = static_cast<double>(later.count_at(i) - earlier.count_at(i));
+    const double bound = later.bounds()[i];
+    if (here > 0 && below + here >= wanted) return lower + (bound - lower) * (wanted - below) / here;
+    below += here;
+    lower = bound;
+  }
+  return lower;
+}
 
 }  // namespace drover

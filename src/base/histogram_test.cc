@@ -30,6 +30,22 @@ TEST(Histogram, DurationsAreSeconds) {
   EXPECT_DOUBLE_EQ(histogram.sum(), 4.5);
 }
 
+TEST(Histogram, AQuantileOfWhatCameBetween) {
+  static constexpr double kFewBounds[] = {1, 2, 4};
+  Histogram before(kFewBounds);
+  before.observe(0.5);
+  Histogram after(kFewBounds);
+  after.add(before);
+  EXPECT_EQ(quantile(before, after, 0.5), std::nullopt);
+  for (const double value : {1.5, 1.5, 3.0, 3.0}) after.observe(value);
+  EXPECT_EQ(quantile(before, after, 0.25), 1.5);
+  EXPECT_EQ(quantile(before, after, 0.5), 2.0);
+  EXPECT_EQ(quantile(before, after, 1), 4.0);
+  after.observe(100.0);
+  EXPECT_EQ(quantile(before, after, 1), 4.0) << "beyond the bounds nothing is known";
+  EXPECT_EQ(after.count(), 6u);
+}
+
 std::string quoted(std::string_view text) {
   std::string out;
   append_quoted(out, text);

@@ -287,9 +287,7 @@ class Top {
     }
     state_.problem.clear();
     state_.models = read_models(answer);
-    for (TopModel& model : state_.models) {
-      if (const auto rate = rates_.find(model.name); rate != rates_.end()) model.tokens_per_second = rate->second;
-    }
+    show_rates(state_.models, rates_);
     keep_selection(state_, cursor_);
   }
 
@@ -300,6 +298,7 @@ class Top {
     state_.has_queue = end.status == 200 && find_field(answer, "requests") != nullptr;
     state_.requests.clear();
     if (state_.has_queue) state_.requests = read_requests(answer, state_.requests_left_out);
+    state_.advice = text_field(object_field(answer, "advice"), "text");
     keep_selection(state_, cursor_);
   }
 

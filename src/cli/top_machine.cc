@@ -79,30 +79,6 @@ std::vector<TopGpu> read_drm_gpus(const std::filesystem::path& folder) {
   return gpus;
 }
 
-std::optional<CpuTimes> parse_cpu_times(std::string_view stat) {
-  CpuTimes times;
-  bool found = false;
-  for_lines(stat, [&](std::string_view line) {
-    if (!line.starts_with("cpu")) return;
-    line.remove_prefix(3);
-    if (!line.starts_with(' ')) {
-      ++times.cores;
-      return;
-    }
-    // user nice system idle iowait irq softirq steal; what follows is part of user and nice.
-    for (int field = 0; field < 8; ++field) {
-      const auto value = next_number(line);
-      if (!value) break;
-      times.all += *value;
-      const bool idle = field == 3 || field == 4;
-      if (!idle) times.busy += *value;
-      found = found || field == 3;
-    }
-  });
-  if (!found) return std::nullopt;
-  return times;
-}
-
 std::optional<MemorySizes> parse_memory(std::string_view meminfo) {
   const auto total = kilobytes_of(meminfo, "MemTotal:");
   const auto available = kilobytes_of(meminfo, "MemAvailable:");
@@ -192,12 +168,10 @@ MachineMeter::~MachineMeter() = default;
 
 TopMachine MachineMeter::read() {
   TopMachine machine;
-  if (const auto times = parse_cpu_times(read_file("/proc/stat"))) {
+  if (const auto times = read_processor_times()) {
     machine.cores = times->cores;
-    if (last_ && times->all > last_->all && times->busy >= last_->busy) {
-      const auto busy = static_cast<double>(times->busy - last_->busy);
-      machine.cpu_percent = 100 * busy / static_cast<double>(times->all - last_->all);
-    }
+    const auto busy = last_ ? busy_share(*last_, *times) : std::nullopt;
+    if (busy) machine.cpu_percent = 100 * *busy;
     last_ = times;
   }
   if (const auto memory = parse_memory(read_file("/proc/meminfo"))) {

@@ -9,18 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/machine.h"
 #include "cli/top_state.h"
 
 namespace drover::cli {
 
-// Processor time since the machine began, in whatever unit: only differences are of use.
-struct CpuTimes {
-  std::uint64_t busy = 0;
-  std::uint64_t all = 0;
-  int cores = 0;
-};
-// Read the texts of /proc/stat and /proc/meminfo; nullopt if they say something else.
-std::optional<CpuTimes> parse_cpu_times(std::string_view stat);
+// Reads the text of /proc/meminfo; nullopt if it says something else.
 struct MemorySizes {
   std::uint64_t total = 0;      // bytes
   std::uint64_t available = 0;  // bytes
@@ -41,7 +35,7 @@ class MachineMeter {
 
  private:
   struct Nvidia;
-  std::optional<CpuTimes> last_;
+  std::optional<ProcessorTimes> last_;
   std::unique_ptr<Nvidia> nvidia_;  // null: no such library, or no GPU
 };
 

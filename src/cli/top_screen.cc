@@ -17,7 +17,7 @@ constexpr std::array<std::string_view, 16> kHelp = {
     "?            this text",
     "q  Ctrl-C    quit",
     "",
-    "PLACES       running requests, of as many as run at once",
+    "PLACES       running requests, of as many as run at once; EMBEDS: for embeddings",
     "KV           how much of the model's context memory is in use",
     "UNTIL        when the model is unloaded if nobody asks it",
     "PHASE        queued, loading (its model), prefill (its prompt), generating",
@@ -84,12 +84,17 @@ Cells heads_of(const std::vector<Column>& columns) {
   return heads;
 }
 
-const std::vector<Column>& model_columns() {
-  static const std::vector<Column> kColumns = {
-      {"MODEL", 0, Align::kLeft, 0},    {"STATE", 9, Align::kLeft, 40},     {"PLACES", 7, Align::kRight, 0},
-      {"WAITING", 7, Align::kRight, 0}, {"TOKENS/S", 8, Align::kRight, 50}, {"KV", 4, Align::kRight, 100},
-      {"MEMORY", 7, Align::kRight, 60}, {"ON GPU", 7, Align::kRight, 100},  {"UNTIL", 7, Align::kRight, 60}};
-  return kColumns;
+constexpr int kNeverShown = 1 << 20;  // no screen is so wide
+
+// The column for embeddings is there while a model makes some.
+std::vector<Column> model_columns(const TopState& state) {
+  const bool embeds = std::any_of(state.models.begin(), state.models.end(),
+                                  [](const TopModel& model) { return model.embed_places.has_value(); });
+  return {{"MODEL", 0, Align::kLeft, 0},     {"STATE", 9, Align::kLeft, 40},
+          {"PLACES", 7, Align::kRight, 0},   {"EMBEDS", 7, Align::kRight, embeds ? 50 : kNeverShown},
+          {"WAITING", 7, Align::kRight, 0},  {"TOKENS/S", 8, Align::kRight, 50},
+          {"KV", 4, Align::kRight, 100},     {"MEMORY", 7, Align::kRight, 60},
+          {"ON GPU", 7, Align::kRight, 100}, {"UNTIL", 7, Align::kRight, 60}};
 }
 
 const std::vector<Column>& request_columns() {
@@ -117,7 +122,7 @@ std::string short_duration(std::chrono::nanoseconds duration) {
 }
 
 std::string until_text(const TopModel& model, Timestamp now) {
-  if (model.running.value_or(0) > 0) return "in use";
+  if (model.running.value_or(0) + model.embed_running.value_or(0) > 0) return "in use";
   if (!model.expires) return "-";
   const auto left = *model.expires - now;
   if (left > std::chrono::hours(24 * 365 * 20)) return "forever";
@@ -134,13 +139,15 @@ std::string rate_text(double rate) {
   return rate < 100 ? fmt::format("{:.1f}", rate) : fmt::format("{:.0f}", rate);
 }
 
+std::string places_text(const std::optional<std::uint64_t>& running, const std::optional<std::uint64_t>& places) {
+  return running && places ? fmt::format("{}/{}", *running, *places) : count_text(running);
+}
+
 Cells model_cells(const TopModel& model, Timestamp now) {
-  std::string places = "-";
-  if (model.running)
-    places = model.places ? fmt::format("{}/{}", *model.running, *model.places) : count_text(model.running);
   return {model.name,
           state_text(model),
-          places,
+          places_text(model.running, model.places),
+          places_text(model.embed_running, model.embed_places),
           count_text(model.waiting),
           model.tokens_per_second ? rate_text(*model.tokens_per_second) : "-",
           model.cells_used ? fmt::format("{:.0f}%", *model.cells_used * 100) : "-",
@@ -231,21 +238,24 @@ void add_body(Page& page, const TopState& state, const TopCursor& cursor, int wi
   // The last line is for the keys. Models leave requests at least half of what there is.
   const int room = page.left() - 1;
   const std::string missing = missing_text(state);
-  const int fixed = 1 + 1 + (missing.empty() ? 0 : 1) + (state.has_queue ? 1 : 0);  // heads, a gap, notes
+  const int notes = (missing.empty() ? 0 : 1) + (state.advice.empty() ? 0 : 1) + (state.has_queue ? 1 : 0);
+  const int fixed = 1 + 1 + notes;  // heads
   const int rows = std::max(0, room - fixed);
   const int requests = static_cast<int>(std::min<std::size_t>(state.requests.size(), kTopRowsMax));
   const int for_models = std::max(rows - requests, (rows + 1) / 2);
-  page.add(LineStyle::kHead, table_line(model_columns(), heads_of(model_columns()), width));
+  const std::vector<Column> columns = model_columns(state);
+  page.add(LineStyle::kHead, table_line(columns, heads_of(columns), width));
   if (state.models.empty() && rows > 0) page.add(LineStyle::kFaint, " No model is in memory.");
   add_rows(
       page, state.models, static_cast<std::size_t>(for_models),
-      [&](const TopModel& model) { return table_line(model_columns(), model_cells(model, now), width); },
+      [&](const TopModel& model) { return table_line(columns, model_cells(model, now), width); },
       [&](const TopModel& model) {
         return cursor.selected == TopRow{TopRow::Kind::kModel, model.name};
       });
   if (!missing.empty()) page.add(LineStyle::kFaint, missing);
   if (!state.has_queue) return;
   if (page.left() > 3) page.add(LineStyle::kFaint, requests_title(state));
+  if (page.left() > 3 && !state.advice.empty()) page.add(LineStyle::kHead, " " + state.advice);
   if (page.left() > 2) page.add(LineStyle::kHead, table_line(request_columns(), heads_of(request_columns()), width));
   add_rows(
       page, state.requests, static_cast<std::size_t>(std::max(0, page.left() - 1)),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 namespace drover::cli {
 namespace {
@@ -18,6 +19,21 @@ std::optional<double> optional_number(const Json& object, std::string_view name)
   return field->get<double>();
 }
 
+// What the model does, with places for each; the fields beside are those of the first.
+void read_tasks(const Json& tasks, TopModel& model) {
+  model.generates = false;
+  model.running = model.waiting = model.places = std::nullopt;
+  for (const Json& task : tasks) {
+    const bool embeds = text_field(task, "task") == "embedding";
+    if (!embeds && text_field(task, "task") != "completion") continue;
+    const auto waiting = optional_count(task, "waiting");
+    if (waiting) model.waiting = model.waiting.value_or(0) + *waiting;
+    (embeds ? model.embed_running : model.running) = optional_count(task, "running");
+    (embeds ? model.embed_places : model.places) = optional_count(task, "parallel");
+    model.generates = model.generates || !embeds;
+  }
+}
+
 TopModel read_model(const Json& object) {
   TopModel model;
   model.name = text_field(object, "name");
@@ -26,6 +42,7 @@ TopModel read_model(const Json& object) {
   model.running = optional_count(object, "running");
   model.waiting = optional_count(object, "waiting");
   model.places = optional_count(object, "parallel");
+  if (const Json& tasks = array_field(object, "tasks"); !tasks.empty()) read_tasks(tasks, model);
   model.load_fraction = optional_number(object, "load_progress");
   model.memory = count_field(object, "size");
   model.device_memory = count_field(object, "size_vram");
@@ -104,6 +121,16 @@ std::vector<TopRequest> read_requests(const Json& queue, std::uint64_t& left_out
   std::stable_sort(requests.begin(), requests.end(),
                    [&](const TopRequest& a, const TopRequest& b) { return place(a) < place(b); });
   return requests;
+}
+
+void show_rates(std::vector<TopModel>& models, const std::map<std::string, double>& rates) {
+  std::set<std::string_view> shown;
+  for (TopModel& model : models) {
+    const auto rate = rates.find(model.name);
+    if (rate != rates.end() && model.generates && shown.insert(model.name).second) {
+      model.tokens_per_second = rate->second;
+    }
+  }
 }
 
 std::map<std::string, double> read_counter(std::string_view metrics, std::string_view name) {

@@ -20,9 +20,12 @@ namespace drover::cli {
 struct TopModel {
   std::string name;
   std::string state;  // as the server calls it; empty: it does not say
-  std::optional<std::uint64_t> running;
-  std::optional<std::uint64_t> waiting;
+  bool generates = true;
+  std::optional<std::uint64_t> running;  // generations
+  std::optional<std::uint64_t> waiting;  // for whatever
   std::optional<std::uint64_t> places;
+  std::optional<std::uint64_t> embed_running;  // requests for embeddings; none: it has no runner for them
+  std::optional<std::uint64_t> embed_places;
   std::optional<double> load_fraction;  // while it loads: 0 to 1
   std::optional<double> tokens_per_second;
   std::optional<double> cells_used;  // of its context memory: 0 to 1
@@ -66,6 +69,7 @@ struct TopState {
   std::string problem;  // why the figures are old, or missing
   std::vector<TopModel> models;
   std::vector<TopRequest> requests;  // those that run first, then by position
+  std::string advice;                // which setting would help those that wait; empty: none
   bool has_queue = false;            // whether the server lists its requests
   bool has_rates = false;            // whether it counts tokens
   std::uint64_t requests_left_out = 0;
@@ -78,6 +82,10 @@ inline constexpr std::size_t kTopRowsMax = 10'000;
 std::vector<TopModel> read_models(const Json& ps);
 // `left_out`: how many there are that the server did not list, or that are more than kTopRowsMax.
 std::vector<TopRequest> read_requests(const Json& queue, std::uint64_t& left_out);
+
+// Puts tokens a second, by the model's name, where they are shown: a model and the one that replaces it have one name,
+// and their tokens are counted together.
+void show_rates(std::vector<TopModel>& models, const std::map<std::string, double>& rates);
 
 // The values of a counter in Prometheus' text format, summed up by the label "model"; empty if it is not there.
 std::map<std::string, double> read_counter(std::string_view metrics, std::string_view name);

@@ -38,6 +38,35 @@ TEST(ReadModels, ReadsWhatDroverAndOllamaSay) {
   EXPECT_TRUE(read_models(Json::parse(R"({"models":null})")).empty());
 }
 
+TEST(ReadModels, CountsPlacesForEmbeddingsApart) {
+  const auto models = read_models(Json::parse(R"({"models":[
+    {"name":"both","running":1,"waiting":2,"parallel":4,"tasks":[
+      {"task":"completion","running":1,"waiting":2,"parallel":4},
+      {"task":"embedding","running":3,"waiting":1,"parallel":64}]},
+    {"name":"bert","running":3,"parallel":64,"tasks":[{"task":"embedding","running":3,"waiting":0,"parallel":64},5]}]})"));
+  ASSERT_EQ(models.size(), 2u);
+  EXPECT_TRUE(models[0].generates);
+  EXPECT_EQ(models[0].running, 1u);
+  EXPECT_EQ(models[0].places, 4u);
+  EXPECT_EQ(models[0].embed_running, 3u);
+  EXPECT_EQ(models[0].embed_places, 64u);
+  EXPECT_EQ(models[0].waiting, 3u);
+  EXPECT_FALSE(models[1].generates);
+  EXPECT_EQ(models[1].running, std::nullopt);
+  EXPECT_EQ(models[1].embed_places, 64u);
+}
+
+TEST(ShowRates, OnceForEachName) {
+  std::vector<TopModel> models(4);
+  models[0].name = models[1].name = "a";
+  models[2].name = "bert";
+  models[2].generates = false;
+  models[3].name = "b";
+  show_rates(models, {{"a", 45.9}, {"bert", 0}});
+  EXPECT_EQ(models[0].tokens_per_second, 45.9);
+  for (const std::size_t other : {1, 2, 3}) EXPECT_EQ(models[other].tokens_per_second, std::nullopt) << other;
+}
+
 TEST(ReadRequests, PutsThoseThatRunFirst) {
   std::uint64_t left_out = 9;
   const auto requests = read_requests(Json::parse(R"({"requests":[
@@ -85,14 +114,6 @@ TEST(RateMeter, GivesWhatWasAddedASecond) {
 }
 
 TEST(ParseMachine, ReadsProc) {
-  const auto times =
-      parse_cpu_times("cpu  10 1 5 80 4 0 0 0 3 0\ncpu0 5 0 3 40 2 0 0 0 0 0\ncpu1 5 1 2 40 2 0 0 0 0 0\nintr 5\n");
-  ASSERT_TRUE(times);
-  EXPECT_EQ(times->cores, 2);
-  EXPECT_EQ(times->busy, 16u);
-  EXPECT_EQ(times->all, 100u);
-  EXPECT_FALSE(parse_cpu_times("intr 5\n"));
-  EXPECT_FALSE(parse_cpu_times("cpu  10\n"));
   const auto memory = parse_memory("MemTotal:       1000 kB\nMemFree: 5 kB\nMemAvailable:    250 kB\n");
   ASSERT_TRUE(memory);
   EXPECT_EQ(memory->total, 1'024'000u);
@@ -187,6 +208,17 @@ TEST(DrawTop, ShowsEverythingAtEightyByTwentyFour) {
   }
 }
 
+TEST(DrawTop, HasAColumnForEmbeddingsWhileThereAreSome) {
+  TopState state = busy_state(0);
+  EXPECT_EQ(joined(draw_top(state, TopCursor(), {80, 24}, kNow)).find("EMBEDS"), std::string::npos);
+  state.models[1].embed_running = 3;
+  state.models[1].embed_places = 64;
+  const auto lines = draw_top(state, TopCursor(), {80, 24}, kNow);
+  EXPECT_NE(joined(lines).find("PLACES  EMBEDS WAITING"), std::string::npos) << joined(lines);
+  EXPECT_NE(joined(lines).find("0/2    3/64       0"), std::string::npos) << joined(lines);
+  EXPECT_NE(joined(lines).find("in use"), std::string::npos);
+}
+
 TEST(DrawTop, FitsAnyScreenAndKeepsTheSelectionOnIt) {
   for (const int waiting : {0, 3, 500}) {
     const TopState state = busy_state(waiting);
@@ -249,6 +281,13 @@ TEST(DrawTop, ShowsProblemsQuestionsAndHelp) {
   lines = draw_top(state, cursor, {80, 24}, kNow);
   EXPECT_NE(joined(lines).find("cancel the selected request"), std::string::npos);
   for (const ScreenLine& line : lines) EXPECT_LE(display_width(line.text), 80);
+}
+
+TEST(DrawTop, NamesTheSettingThatWouldHelp) {
+  TopState state = busy_state(3);
+  state.advice = "a larger OLLAMA_NUM_PARALLEL than 2 (or auto) would help: 3 requests wait";
+  const std::string text = joined(draw_top(state, TopCursor(), {80, 24}, kNow));
+  EXPECT_NE(text.find("2 running, 3 waiting\n a larger OLLAMA_NUM_PARALLEL than 2"), std::string::npos) << text;
 }
 
 TEST(DrawTop, LetsNoServerSteerTheTerminal) {

@@ -14,9 +14,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kLoadedModelsOnCpu = 3;
-constexpr int kContextDefault = 4096;
-
 // Of the memory that is to be had, this much is left to the front and to everybody else.
 constexpr double kMemoryShare = 0.9;
 constexpr auto kMemoryReadInterval = std::chrono::seconds(1);
@@ -29,17 +26,13 @@ constexpr auto kPinRetryInterval = std::chrono::seconds(1);
 DispatcherConfig dispatcher_config(const Settings& settings) {
   DispatcherConfig config;
   config.waiting_max = settings.queue_max;
-  config.loaded_models_max = settings.loaded_models_max > 0 ? settings.loaded_models_max : kLoadedModelsOnCpu;
+  config.loaded_models_max = loaded_models_max(settings);
   config.places = std::max(settings.parallel, 1);
   config.request_timeout = settings.request_timeout;
   config.load_timeout = settings.load_timeout;
   config.hang_timeout = settings.hang_timeout;
   config.explain = settings.debug;
   return config;
-}
-
-int context_default(const Settings& settings) {
-  return settings.context_length > 0 ? settings.context_length : kContextDefault;
 }
 
 // What the operator allows one generation at most.
@@ -85,7 +78,10 @@ DispatchDriver::DispatchDriver(asio::io_context& io, const Settings& settings, s
       dispatcher_(dispatcher_config(settings)),
       timer_(io),
       request_log_(named_logger(kRequestLogger)),
-      pin_timer_(io) {}
+      pin_timer_(io),
+      observe_timer_(io) {
+  observe();
+}
 
 DispatchDriver::~DispatchDriver() = default;
 

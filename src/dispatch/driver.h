@@ -18,8 +18,11 @@
 #include <variant>
 #include <vector>
 
+#include "base/machine.h"
 #include "base/settings.h"
+#include "dispatch/advice.h"
 #include "dispatch/dispatcher.h"
+#include "dispatch/history.h"
 #include "dispatch/metrics.h"
 #include "dispatch/request_record.h"
 #include "dispatch/runner_process.h"
@@ -119,9 +122,11 @@ struct KvView {
   std::uint32_t kept = 0;    // by none that runs, for requests to come
 };
 
-// A loaded model, as /api/ps shows it.
+// A runner and its model, as /api/ps shows it.
 struct LoadedModelView {
   ModelView state;
+  std::string key;         // ModelTarget::key
+  bool embedding = false;  // ModelTarget::embedding
   std::string name;
   std::string manifest_digest;
   std::uint64_t memory_bytes = 0;
@@ -168,6 +173,10 @@ class DispatchDriver {
   // A request that never came to be submitted: for the log and the metrics.
   void note_refused(RequestIdentity identity, const Error& error);
   const Metrics& metrics() const { return metrics_; }
+  // Of the last ten minutes.
+  const History& history() const { return history_; }
+  // Which setting would help those that wait; nullopt: none, or nobody waits.
+  const std::optional<Advice>& advice() const { return advisor_.shown(); }
   // The bound over all runners' memory, as it was last set; 0: none.
   std::uint64_t memory_bytes_max() const { return memory_bytes_max_; }
   std::size_t waiting() const { return dispatcher_.waiting(); }
@@ -218,6 +227,9 @@ class DispatchDriver {
   void release_requests_of(RunnerId id);
   void update_memory_bound(TimePoint now);
   void load_pins();
+  void observe();
+  void advise_on(std::span<const LoadedModelView> views);
+  std::uint64_t memory_for_more(const LoadedModelView& view) const;
 
   boost::asio::io_context& io_;
   const Settings settings_;
@@ -236,6 +248,10 @@ class DispatchDriver {
   TimePoint memory_read_{};
   std::map<std::string, Pin> pins_;  // by key
   boost::asio::steady_timer pin_timer_;
+  History history_;
+  Advisor advisor_;
+  std::optional<ProcessorTimes> processors_;  // as they were at the last look
+  boost::asio::steady_timer observe_timer_;
   std::function<void()> on_shut_down_;
   bool acting_ = false;
   bool shutting_down_ = false;

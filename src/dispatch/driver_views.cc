@@ -197,6 +197,9 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
   for (const ModelView& state : dispatcher_.models()) {
     LoadedModelView& view = views.emplace_back();
     view.state = state;
+    const ModelTarget& target = models_by_id_.at(state.model.value)->target;
+    view.key = target.key;
+    view.embedding = target.embedding;
     const auto found = runners_.find(state.runner);
     if (found != runners_.end()) {
       view.name = found->second->name;
@@ -206,9 +209,9 @@ std::vector<LoadedModelView> DispatchDriver::loaded() const {
       view.kv = found->second->kv;
       view.parked = found->second->parked;
       view.notice = found->second->notice;
-    } else if (const auto model = models_by_id_.find(state.model.value); model != models_by_id_.end()) {
-      view.name = model->second->target.name;
-      view.manifest_digest = model->second->target.manifest_digest;
+    } else {
+      view.name = target.name;
+      view.manifest_digest = target.manifest_digest;
     }
   }
   return views;

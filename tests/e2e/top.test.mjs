@@ -71,7 +71,7 @@ async function told_server(t, state) {
     const json = (value) => response.end(JSON.stringify(value));
     if (request.url === '/api/version') return json({ version: '9.8.7' });
     if (request.url === '/api/ps') return json({ models: state.models });
-    if (request.url === '/api/queue' && state.requests) return json({ requests: state.requests });
+    if (request.url === '/api/queue' && state.requests) return json({ requests: state.requests, advice: state.advice });
     if (request.url === '/metrics' && state.metrics) return response.end(state.metrics());
     if (request.method !== 'GET') {
       calls.push(`${request.method} ${request.url} ${text}`);
@@ -152,6 +152,23 @@ test('keys select, cancel and stop, after a question', async (t) => {
   terminal.keys('y');
   await terminal.shows(/No model is in memory/);
   assert.equal(calls[1], 'POST /api/generate {"model":"llama3.2:latest","keep_alive":0}');
+});
+
+test('a model that generates and embeds is one row; the setting that would help is named', async (t) => {
+  const state = told_state();
+  const [model] = state.models;
+  const place = { state: 'loaded', waiting: 1 };
+  model.tasks = [
+    { task: 'completion', ...place, running: 1, parallel: 4 },
+    { task: 'embedding', ...place, running: 2, parallel: 64 },
+  ];
+  state.advice = { setting: 'OLLAMA_NUM_PARALLEL', text: 'a larger OLLAMA_NUM_PARALLEL would help' };
+  const { url } = await told_server(t, state);
+  const terminal = new Terminal(t, url);
+  await terminal.shows(/MODEL +STATE +PLACES +EMBEDS +WAITING/);
+  await terminal.shows(/^llama3\.2:latest +loaded +1\/4 +2\/64 +2 +(9\d|1\d\d)(\.\d)? /m);
+  assert.equal(terminal.screen().match(/^llama3/gm).length, 1);
+  await terminal.shows(/^ 1 running, 2 waiting\n a larger OLLAMA_NUM_PARALLEL would help$/m);
 });
 
 test('follows the size of its window', async (t) => {
