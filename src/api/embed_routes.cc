@@ -336,6 +336,7 @@ asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Face fa
   const std::string key = submission.target.key;
   if (submission.load_only && submission.keep_alive == Duration::zero()) {
     service.driver.unload(key);
+    service.driver.unload(generation_key(key));
     std::string text = empty_answer(face, ask);
     co_await exchange.send(200, kJsonType, std::move(text));
     co_return;

@@ -14,6 +14,7 @@ namespace drover::api {
 namespace {
 
 constexpr std::int64_t kTopLogprobsMax = 20;
+constexpr std::string_view kEmbeddingKeyEnd = " embedding";
 constexpr std::size_t kStopsMax = 64;
 constexpr std::size_t kMessagesMax = 100'000;
 constexpr std::size_t kFormatShownMax = 1000;  // bytes of one that is none
@@ -452,7 +453,12 @@ ModelTarget embedding_target_of(const std::shared_ptr<const Model>& model, const
 }
 
 std::string embedding_key(const std::string& key) {
-  return key + " embedding";
+  return key + std::string(kEmbeddingKeyEnd);
+}
+
+std::string generation_key(std::string key) {
+  if (key.ends_with(kEmbeddingKeyEnd)) key.resize(key.size() - kEmbeddingKeyEnd.size());
+  return key;
 }
 
 }  // namespace drover::api

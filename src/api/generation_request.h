@@ -54,8 +54,9 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
 // pages.
 ModelTarget embedding_target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
                                 const Settings& settings);
-// The key of the one to that of the other.
+// The key of the one to that of the other, and of either to the first.
 std::string embedding_key(const std::string& key);
+std::string generation_key(std::string key);
 
 // keep_alive: seconds, or a Go duration; negative: for ever. Error: Go's text.
 Result<std::optional<Duration>> read_keep_alive(const Json* value);

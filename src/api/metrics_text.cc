@@ -18,6 +18,8 @@ struct Gauges {
   std::uint64_t waiting = 0;
   std::uint64_t running = 0;
   std::uint64_t places = 0;
+  std::uint64_t embedding_running = 0;
+  std::uint64_t embedding_places = 0;
   std::uint64_t loaded = 0;
   std::uint64_t kv_cells = 0;
   std::uint64_t kv_used = 0;
@@ -30,7 +32,10 @@ struct Gauges {
   void add(const LoadedModelView& view) {
     waiting += view.state.waiting;
     running += static_cast<std::uint64_t>(view.state.running);
-    places += static_cast<std::uint64_t>(view.state.places);
+    // A runner for embeddings has many places, and its requests are no generations: they would hide how full it is.
+    places += view.embedding ? 0 : static_cast<std::uint64_t>(view.state.places);
+    embedding_running += view.embedding ? static_cast<std::uint64_t>(view.state.running) : 0;
+    embedding_places += view.embedding ? static_cast<std::uint64_t>(view.state.places) : 0;
     loaded += view.state.state == ModelState::kLoaded || view.state.state == ModelState::kDraining ? 1 : 0;
     kv_cells += view.kv.cells;
     kv_used += view.kv.used;
@@ -141,7 +146,10 @@ void write_requests(Writer& writer) {
                   &ModelMetrics::outcomes);
   writer.gauge("drover_requests_waiting", "Requests that wait for a place now.", &Gauges::waiting);
   writer.gauge("drover_requests_running", "Requests that have a place now.", &Gauges::running);
-  writer.gauge("drover_places", "Requests that may run at a time.", &Gauges::places);
+  writer.gauge("drover_places", "Generations that may run at a time.", &Gauges::places);
+  writer.gauge("drover_embedding_requests_running", "Of the requests that have a place: those for embeddings.",
+               &Gauges::embedding_running);
+  writer.gauge("drover_embedding_places", "Requests for embeddings that may run at a time.", &Gauges::embedding_places);
   writer.histogram("drover_queue_wait_seconds", "From arrival to place, less what the model's load took of it.",
                    &ModelMetrics::queue_wait);
   writer.histogram("drover_time_to_first_token_seconds", "From arrival to the first output.",

@@ -44,6 +44,19 @@ TEST(MetricsText, GaugesOfOneNameAreAddedUp) {
   EXPECT_TRUE(has_line(text, R"(drover_kv_cells_kept{model="cria"} 60)"));
 }
 
+TEST(MetricsText, PlacesForEmbeddingsAreCountedApart) {
+  Metrics metrics;
+  metrics.of("cria");
+  LoadedModelView embedder = loaded("cria", 3);
+  embedder.embedding = true;
+  embedder.state.places = 64;
+  const std::string text = text_of(metrics, {loaded("cria", 1), embedder});
+  EXPECT_TRUE(has_line(text, R"(drover_places{model="cria"} 4)"));
+  EXPECT_TRUE(has_line(text, R"(drover_embedding_places{model="cria"} 64)"));
+  EXPECT_TRUE(has_line(text, R"(drover_requests_running{model="cria"} 4)"));
+  EXPECT_TRUE(has_line(text, R"(drover_embedding_requests_running{model="cria"} 3)"));
+}
+
 TEST(MetricsText, WhatIsNotInMemoryShowsZero) {
   Metrics metrics;
   metrics.of("cria");

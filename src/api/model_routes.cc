@@ -1,7 +1,12 @@
 // The model library's routes: tags, ps, show, blobs, copy, delete; and the server's greeting and version.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+#include <span>
+
 #include "api/error_status.h"
+#include "api/generation_request.h"
 #include "api/service.h"
 
 namespace drover::api {
@@ -83,37 +88,79 @@ std::string expiry_text(TimePoint expires) {
   return timestamp(std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count());
 }
 
-asio::awaitable<void> ps(Service& service, http::Exchange& exchange) {
-  Json list = Json::array();
-  for (const LoadedModelView& view : service.driver.loaded()) {
-    Json entry = Json::object();
-    entry["name"] = view.name;
-    entry["model"] = view.name;
-    entry["size"] = view.memory_bytes > 0 ? view.memory_bytes : view.state.memory_bytes;
-    entry["digest"] = view.manifest_digest;
-    if (auto name = ModelName::parse(view.name)) {
-      if (auto model = service.store.find(*name)) entry["details"] = model_details(**model);
-    }
-    entry["expires_at"] = expiry_text(view.state.expires);
-    entry["size_vram"] = view.device_bytes;
-    entry["context_length"] = view.state.context_length;
-    entry["state"] = state_text(view.state.state);
-    entry["running"] = view.state.running;
-    entry["waiting"] = view.state.waiting;
-    entry["parallel"] = view.state.places;
-    if (view.kv.cells > 0) {
-      Json kv = Json::object();
-      kv["cells"] = view.kv.cells;
-      kv["used"] = view.kv.used;
-      kv["shared"] = view.kv.shared;
-      kv["kept"] = view.kv.kept;
-      entry["kv"] = std::move(kv);
-    }
-    if (!view.notice.empty()) entry["notice"] = view.notice;
-    if (view.state.state == ModelState::kLoading) entry["load_progress"] = view.state.load_fraction;
-    if (!view.state.last_error.empty()) entry["error"] = view.state.last_error;
-    list.push_back(std::move(entry));
+// A runner for what it computes. One that generates and one that embeds may have the same model.
+Json task_entry(const LoadedModelView& view) {
+  Json task = Json::object();
+  task["task"] = std::string(to_string(view.embedding ? Capability::kEmbedding : Capability::kCompletion));
+  task["state"] = state_text(view.state.state);
+  task["running"] = view.state.running;
+  task["waiting"] = view.state.waiting;
+  task["parallel"] = view.state.places;
+  return task;
+}
+
+std::uint64_t memory_of(const LoadedModelView& view) {
+  return view.memory_bytes > 0 ? view.memory_bytes : view.state.memory_bytes;
+}
+
+// One row for all runners of a model. What only one of them can have is that of the first: the one that generates, if
+// there is one.
+Json ps_entry(Service& service, std::span<const LoadedModelView* const> runners) {
+  const LoadedModelView& view = *runners.front();
+  Json entry = Json::object();
+  entry["name"] = view.name;
+  entry["model"] = view.name;
+  std::uint64_t bytes = 0;
+  std::uint64_t device_bytes = 0;
+  TimePoint expires{};
+  Json tasks = Json::array();
+  std::string error;
+  for (const LoadedModelView* runner : runners) {
+    bytes += memory_of(*runner);
+    device_bytes += runner->device_bytes;
+    expires = std::max(expires, runner->state.expires);
+    if (error.empty()) error = runner->state.last_error;
+    tasks.push_back(task_entry(*runner));
   }
+  entry["size"] = bytes;
+  entry["digest"] = view.manifest_digest;
+  if (auto name = ModelName::parse(view.name)) {
+    if (auto model = service.store.find(*name)) entry["details"] = model_details(**model);
+  }
+  entry["expires_at"] = expiry_text(expires);
+  entry["size_vram"] = device_bytes;
+  entry["context_length"] = view.state.context_length;
+  entry["state"] = state_text(view.state.state);
+  entry["running"] = view.state.running;
+  entry["waiting"] = view.state.waiting;
+  entry["parallel"] = view.state.places;
+  entry["tasks"] = std::move(tasks);
+  if (view.kv.cells > 0) {
+    Json kv = Json::object();
+    kv["cells"] = view.kv.cells;
+    kv["used"] = view.kv.used;
+    kv["shared"] = view.kv.shared;
+    kv["kept"] = view.kv.kept;
+    entry["kv"] = std::move(kv);
+  }
+  if (!view.notice.empty()) entry["notice"] = view.notice;
+  if (view.state.state == ModelState::kLoading) entry["load_progress"] = view.state.load_fraction;
+  if (!error.empty()) entry["error"] = error;
+  return entry;
+}
+
+asio::awaitable<void> ps(Service& service, http::Exchange& exchange) {
+  const std::vector<LoadedModelView> views = service.driver.loaded();
+  std::vector<std::vector<const LoadedModelView*>> models;
+  std::map<std::string, std::size_t> places;  // in `models`, by the key of the one that generates
+  for (const LoadedModelView& view : views) {
+    const auto [place, is_new] = places.emplace(generation_key(view.key), models.size());
+    if (is_new) models.emplace_back();
+    auto& runners = models[place->second];
+    runners.insert(view.embedding ? runners.end() : runners.begin(), &view);
+  }
+  Json list = Json::array();
+  for (const auto& runners : models) list.push_back(ps_entry(service, runners));
   Json body = Json::object();
   body["models"] = std::move(list);
   co_await send_json(exchange, body);

@@ -94,17 +94,34 @@ std::string until_text(const Json& model) {
   return text.ends_with(" ago") ? "Stopping..." : text;
 }
 
+// What a model that is in memory does; empty: the server does not say.
+std::string tasks_text(const Json& model) {
+  std::string text;
+  for (const Json& task : array_field(model, "tasks")) {
+    text += (text.empty() ? "" : ", ") + text_field(task, "task");
+  }
+  return text;
+}
+
 Result<void> list_running(ApiClient& client, const std::string& prefix) {
   const auto answer = client.get("/api/ps");
   if (!answer.ok()) return answer.error();
+  const Json& models = array_field(*answer, "models");
   std::vector<TableRow> rows = {{"NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"}};
-  for (const Json& model : array_field(*answer, "models")) {
+  // Ollama's table, and one column more where it would not say all.
+  const bool with_tasks = std::any_of(models.begin(), models.end(), [](const Json& model) {
+    const std::string tasks = tasks_text(model);
+    return !tasks.empty() && tasks != "completion";
+  });
+  if (with_tasks) rows.front().emplace_back("TASKS");
+  for (const Json& model : models) {
     const std::string name = text_field(model, "name");
     if (!begins_with(name, prefix)) continue;
     const std::uint64_t bytes = count_field(model, "size");
     rows.push_back({name, short_digest(model), human_bytes(bytes),
                     processor_text(bytes, count_field(model, "size_vram")),
                     std::to_string(count_field(model, "context_length")), until_text(model)});
+    if (with_tasks) rows.back().push_back(tasks_text(model));
   }
   print(format_table(rows));
   return {};

@@ -137,10 +137,21 @@ describe('/api/embed', () => {
     const own = await server_for_test(t);
     await own.ok('/api/embed', { model, input: 'a' });
     await own.generate('Hello');
-    assert.equal((await own.loaded_models()).length, 2);
+    // They are one model, with the places of each counted apart.
+    const [row, ...others] = await own.loaded_models();
+    assert.deepEqual(others, []);
+    assert.deepEqual([row.name, row.running, row.parallel], ['cria:latest', 0, 1]);
+    const tasks = row.tasks.map(({ task, state, running, waiting, parallel }) => [task, state, running, waiting, parallel]);
+    assert.deepEqual(tasks, [['completion', 'loaded', 0, 0, 1], ['embedding', 'loaded', 0, 0, 64]]);
+    assert.equal(own.runners().length, 2);
     const { done_reason } = await own.ok('/api/generate', { model, keep_alive: 0, stream: false });
     assert.equal(done_reason, 'unload');
     await wait_until(async () => (await own.loaded_models()).length === 0, 'both are unloaded');
+    // So does the route for embeddings.
+    await own.generate('Hello');
+    await own.ok('/api/embed', { model, input: 'a' });
+    await own.ok('/api/embed', { model, keep_alive: 0 });
+    await wait_until(async () => (await own.loaded_models()).length === 0, 'both are unloaded again');
     await own.create('bert', bert());
     await own.ok('/api/embed', { model: 'bert', input: 'a' });
     await own.ok('/api/generate', { model: 'bert', keep_alive: 0, stream: false });
@@ -251,6 +262,20 @@ describe('many texts together', () => {
     const { embeddings } = await server.ok('/api/embed', { model, input: 'Hello' });
     assert.equal(embeddings.length, 1);
   });
+});
+
+test('what a model does is a column of ps, where that is more than to generate', async (t) => {
+  const server = await server_for_test(t);
+  const ps = async () =>
+    (await server.cli(['ps'])).stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.trim().split(/ {2,}/));
+  await server.generate('Hello');
+  assert.deepEqual((await ps())[0].slice(-1), ['UNTIL']);
+  await server.ok('/api/embed', { model, input: 'a' });
+  const [head, row, ...rest] = await ps();
+  assert.deepEqual([head.at(-1), row[0], row.at(-1), rest], ['TASKS', 'cria:latest', 'completion, embedding', []]);
 });
 
 describe('a runner that dies', () => {
