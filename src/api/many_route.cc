@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t kManyMax = 64;
 constexpr std::size_t kBodyBytesMax = 1 << 20;
+constexpr std::string_view kGeneratePath = "/api/generate";
+constexpr std::string_view kChatPath = "/api/chat";
 // What may lie here for a client that reads slowly; then those that answer wait.
 constexpr std::size_t kPendingBytesMax = 256 << 10;
 
@@ -49,7 +51,9 @@ struct Many {
 // One of the many as its handler sees it: a request and its answer. The answer's lines leave with the part's number.
 class Part final : public http::Exchange {
  public:
-  Part(Many& many, std::size_t index, std::string id) : many_(many), index_(index), id_(std::move(id)) {}
+  // `path`: the route of the one request; it outlives the part.
+  Part(Many& many, std::size_t index, std::string id, std::string_view path)
+      : many_(many), index_(index), id_(std::move(id)), path_(path) {}
 
   // The client is gone.
   void leave() {
@@ -62,7 +66,7 @@ class Part final : public http::Exchange {
   }
 
   std::string_view method() const override { return "POST"; }
-  std::string_view path() const override { return "/api/generate"; }
+  std::string_view path() const override { return path_; }
   std::string_view query(std::string_view) const override { return {}; }
   std::string_view parameter(std::string_view) const override { return {}; }
   std::string_view remote_address() const override { return many_.exchange.remote_address(); }
@@ -97,7 +101,7 @@ class Part final : public http::Exchange {
     co_return !many_.gone;
   }
 
-  // Pieces of /api/generate hold whole lines.
+  // Pieces of Ollama's streams hold whole lines.
   asio::awaitable<bool> write(std::string_view piece) override {
     while (!piece.empty()) {
       const auto end = std::min(piece.find('\n'), piece.size());
@@ -136,6 +140,7 @@ class Part final : public http::Exchange {
   Many& many_;
   const std::size_t index_;
   const std::string id_;
+  const std::string_view path_;
   bool begun_ = false;
   std::shared_ptr<std::function<void()>> on_disconnect_;
 };
@@ -177,7 +182,14 @@ asio::awaitable<void> write_lines(Many& many) {
 
 struct Asked {
   std::vector<std::string> ids;
+  bool chats = false;
   std::string body;
+};
+
+// What the many may ask.
+struct Handlers {
+  http::Handler generate;
+  http::Handler chat;
 };
 
 Result<Asked> read_asked(const Json& json) {
@@ -188,6 +200,7 @@ Result<Asked> read_asked(const Json& json) {
   if (fields.error()) return *fields.error();
   if (request == nullptr) return invalid("request is required");
   if (asked.ids.empty() || asked.ids.size() > kManyMax) return invalid(fmt::format("ids takes 1 to {}", kManyMax));
+  asked.chats = request->contains("messages");
   asked.body = to_text(*request);
   return asked;
 }
@@ -200,7 +213,7 @@ asio::awaitable<Result<Asked>> read_request(http::Exchange& exchange) {
   co_return read_asked(*json);
 }
 
-asio::awaitable<void> answer_many(http::Handler handler, http::Exchange& exchange) {
+asio::awaitable<void> answer_many(const Handlers& handlers, http::Exchange& exchange) {
   Result<Asked> asked = co_await read_request(exchange);
   if (!asked) {
     co_await send_error(exchange, asked.error());
@@ -209,8 +222,10 @@ asio::awaitable<void> answer_many(http::Handler handler, http::Exchange& exchang
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const auto many = std::make_shared<Many>(exchange, executor);
   many->body = std::move(asked->body);
+  const http::Handler& handler = asked->chats ? handlers.chat : handlers.generate;
+  const std::string_view path = asked->chats ? kChatPath : kGeneratePath;
   for (std::string& id : asked->ids) {
-    many->parts.push_back(std::make_unique<Part>(*many, many->parts.size(), std::move(id)));
+    many->parts.push_back(std::make_unique<Part>(*many, many->parts.size(), std::move(id), path));
   }
   const bool begun = co_await exchange.begin(200, kNdjsonType);
   if (!begun) co_return;
@@ -226,10 +241,11 @@ asio::awaitable<void> answer_many(http::Handler handler, http::Exchange& exchang
 }  // namespace
 
 void add_many_route(http::Router& router) {
-  const http::Handler* generate = router.find("POST", "/api/generate").handler;
-  DROVER_CHECK(generate != nullptr);
-  router.add("POST", "/ui/many",
-             [handler = *generate](http::Exchange& exchange) { return answer_many(handler, exchange); });
+  const http::Handler* generate = router.find("POST", kGeneratePath).handler;
+  const http::Handler* chat = router.find("POST", kChatPath).handler;
+  DROVER_CHECK(generate != nullptr && chat != nullptr);
+  const auto handlers = std::make_shared<const Handlers>(Handlers{*generate, *chat});
+  router.add("POST", "/ui/many", [handlers](http::Exchange& exchange) { return answer_many(*handlers, exchange); });
 }
 
 }  // namespace drover::api

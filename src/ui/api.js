@@ -63,6 +63,7 @@ async function read(path, form) {
   }
 }
 
+export const history = () => read('api/history', 'json');
 export const models_in_memory = async () => (await read('api/ps', 'json')).models;
 export const models_on_disk = async () => (await read('api/tags', 'json')).models;
 export const queue = () => read('api/queue', 'json');
@@ -82,6 +83,8 @@ async function ask_for(body) {
 
 export const load = (model) => ask_for({ model });
 export const unload = (model) => ask_for({ model, keep_alive: 0 });
+export const show = async (model) => (await call('POST', 'api/show', { body: { model } })).json();
+export const remove = (model) => call('DELETE', 'api/delete', { body: { model } });
 export const cancel = (id) => call('DELETE', `api/requests/${encodeURIComponent(id)}`);
 
 // The objects of a stream, a line each, as they come.
@@ -99,6 +102,19 @@ async function* items_of(response) {
   }
 }
 const words_of = (error) => (error.name === 'AbortError' ? 'Stopped.' : (error.advice ?? `${error}`));
+
+// Fetches a model, and tells `on_item` what the server says of it: { status, digest, total, completed }. It goes on as
+// long as this page listens; what has come by then is kept, and is not fetched again.
+export async function pull(model, on_item, signal) {
+  const response = await call('POST', 'api/pull', { body: { model }, signal });
+  let last;
+  for await (const item of items_of(response)) {
+    if (item.error) throw new ApiError(item.error, 500);
+    last = item;
+    on_item(item);
+  }
+  if (last?.status !== 'success') throw new ApiError(cut_short, 502);
+}
 
 // Sends `body` once for each run, all at the same time, and tells each run what comes and how it ended. A browser has
 // six connections for one server; this way all of them take one.

@@ -1,10 +1,11 @@
 // Asks the server once a second, while somebody looks, and hands the answers to the parts of the page.
 import * as api from './api.js';
-import { Chart, window_ms } from './chart.js';
+import { Chat } from './chat.js';
+import { Chart } from './chart.js';
 import { by_id, count, duration, percent, rate, set_attribute, set_text, show_text } from './dom.js';
+import { History } from './history.js';
 import { Models } from './models.js';
 import { read_metrics, Readings } from './metrics.js';
-import { Playground } from './playground.js';
 import { Requests } from './requests.js';
 
 const poll_ms = 1000;
@@ -12,6 +13,7 @@ const soon_ms = 50; // after something was asked for that shows
 const disk_ms = 15_000; // the list of models on disk changes seldom
 const latency_span_ms = 10_000; // what is said of latencies is said of so long
 const rate_span_ms = 2000;
+const asleep_ms = 10_000; // so long without an answer, and the server knows more of it than this page
 
 const first_token = 'drover_time_to_first_token_seconds';
 const inter_token = 'drover_inter_token_seconds';
@@ -71,26 +73,35 @@ const charts = [
 ];
 
 const readings = new Readings(latency_span_ms);
-const samples = [];
+const history = new History();
 const announce = (words) => set_text(by_id('announcement'), words);
-const models = new Models(poll_soon, announce);
+const models = new Models(reread, announce);
 const requests = new Requests(poll_soon, announce);
-const playground = new Playground(poll_soon);
+const chat = new Chat(poll_soon, announce);
 
 let timer;
 let polling = false;
 let again = false; // something has changed while a poll was under way
 let gone_since;
 let disk_read_at = -Infinity;
+let read_at = -Infinity;
+let history_read = false; // since this page was last asleep, or the server gone
 
-function sample_of(at, metrics, queue) {
+// Places for embeddings are many more, and would hide how full those for generations are.
+function generations(in_memory) {
+  const tasks = in_memory.flatMap((model) => model.tasks ?? [model]).filter(({ task }) => task !== 'embedding');
+  const sum = (field) => tasks.reduce((total, task) => total + (task[field] ?? 0), 0);
+  return { running: sum('running'), places: sum('parallel') || undefined };
+}
+
+function sample_of(at, metrics, queue, in_memory) {
   const value = (name) => metrics[`drover_${name}`].value;
   const cells = value('kv_cells');
   return {
     at,
+    span_ms: poll_ms,
     waiting: queue.waiting,
-    running: queue.running,
-    places: value('places') || undefined,
+    ...generations(in_memory),
     tokens: readings.per_second([first_token, inter_token], rate_span_ms),
     first_median: readings.quantile_ms(first_token, 0.5),
     first_high: readings.quantile_ms(first_token, 0.95),
@@ -106,19 +117,31 @@ async function read_all() {
   const in_memory = await api.models_in_memory();
   const queue = await api.queue();
   const metrics = read_metrics(await api.metrics());
-  const at = performance.now();
+  const at = Date.now();
+  if (at - read_at > asleep_ms) history_read = false;
+  read_at = at;
+  if (!history_read) readings.clear();
   readings.add(at, metrics);
-  samples.push(sample_of(at, metrics, queue));
-  while (samples[0].at < at - window_ms) samples.shift();
+  if (!history_read) {
+    history.fill(await api.history(), at);
+    history_read = true;
+  }
+  history.add(sample_of(at, metrics, queue, in_memory));
   models.set_in_memory(in_memory);
   requests.show(queue);
-  playground.note_queue(queue.requests);
-  for (const chart of charts) chart.show(samples);
+  chat.note_queue(queue.requests);
+  draw_charts();
   if (at - disk_read_at > disk_ms) {
     models.set_on_disk(await api.models_on_disk());
     disk_read_at = at;
   }
-  playground.offer(models.names());
+  chat.offer(models.generating());
+}
+
+function draw_charts() {
+  const now = Date.now();
+  const samples = history.samples(now);
+  for (const chart of charts) chart.show(samples, now);
 }
 
 async function poll() {
@@ -139,7 +162,7 @@ async function poll() {
     show_problem(error);
   }
   polling = false;
-  if (document.hidden) return show_live('paused', 'Paused');
+  if (document.hidden) return pause();
   const rest = Math.max(0, poll_ms - (performance.now() - started));
   timer = setTimeout(poll, again ? soon_ms : rest);
 }
@@ -151,7 +174,19 @@ function poll_soon() {
   timer = setTimeout(poll, soon_ms);
 }
 
+// What is on disk may have changed.
+function reread() {
+  disk_read_at = -Infinity;
+  poll_soon();
+}
+
 // ---- whether there is a server
+
+// Nobody looks. The server remembers what happens meanwhile.
+function pause() {
+  history_read = false;
+  show_live('paused', 'Paused');
+}
 
 function show_live(state, words) {
   set_attribute(by_id('live'), 'data-state', state);
@@ -174,6 +209,8 @@ async function show_answering() {
 
 function show_problem(error) {
   gone_since ??= new Date();
+  history_read = false;
+  draw_charts();
   by_id('main').classList.add('stale');
   show_live('gone', 'No answer');
   const since = gone_since.toLocaleTimeString([], { hour12: false });
@@ -181,10 +218,20 @@ function show_problem(error) {
   show_text(by_id('banner'), `${what} Trying again every second; what is below is as it was.`);
 }
 
+// ---- what a small screen shows of it
+
+function show_view(name) {
+  document.body.dataset.view = name;
+  for (const button of document.querySelectorAll('.views button'))
+    set_attribute(button, 'aria-pressed', button.dataset.view === name);
+}
+for (const button of document.querySelectorAll('.views button'))
+  button.addEventListener('click', () => show_view(button.dataset.view));
+
 set_text(by_id('address'), api.server_name);
 by_id('charts').append(...charts.map(({ node }) => node));
 document.addEventListener('visibilitychange', () => {
   if (!document.hidden) poll();
-  else if (!polling) show_live('paused', 'Paused'); // else the poll that is under way says so at its end
+  else if (!polling) pause(); // else the poll that is under way says so at its end
 });
 poll();

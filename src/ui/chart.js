@@ -1,12 +1,14 @@
-// A live line chart of the last two minutes. Where the pointer is, or the arrow keys lead, all charts show that moment.
-import { h, set_attribute, set_text, svg } from './dom.js';
+// A live line chart of the last ten minutes. Where the pointer is, or the arrow keys lead, all charts show that moment.
+import { duration, h, set_attribute, set_text, svg } from './dom.js';
 
-export const window_ms = 120_000;
-const height = 76;
+export const window_ms = 600_000;
+const height = 90;
 const top = 8;
-const bottom = 4;
-const gap_ms = 3500; // readings further apart than this are not joined by a line
-const step_ms = 1000;
+const bottom = 18; // for the axis
+const tick_ms = 60_000;
+const step_ms = 5000; // of the arrow keys
+// Readings are joined by a line unless one is missing between them.
+const is_gap = (sample, before) => sample.at - before.at > 2 * Math.max(sample.span_ms, before.span_ms) + 1500;
 
 // The moment that all charts show; undefined: now.
 const cursor = { ago_ms: undefined, charts: [] };
@@ -24,6 +26,7 @@ function round_up(value) {
 
 export class Chart {
   #samples = [];
+  #now = 0;
   #width = 300;
 
   // series: [{ key, label, tone, area, dashed }]; the first one is the large figure. `stacked`: each begins where the
@@ -61,6 +64,12 @@ export class Chart {
 
   #make_picture() {
     this.grid = [svg('line', { class: 'grid' }), svg('line', { class: 'grid' }), svg('line', { class: 'base' })];
+    this.ticks = Array.from({ length: window_ms / tick_ms + 1 }, () => svg('line', { class: 'tick' }));
+    this.times = [
+      [window_ms, `−${window_ms / 60_000} min`, 'start'],
+      [window_ms / 2, `−${window_ms / 120_000} min`, 'middle'],
+      [0, 'now', 'end'],
+    ].map(([ago, text, anchor]) => ({ ago, node: svg('text', { class: 'time', y: height - 3, 'text-anchor': anchor }, text) }));
     this.end_text = svg('text', { class: 'end', x: 0, y: top + 9 });
     this.paths = this.series.map(({ tone, area, dashed }) => ({
       area: area ? svg('path', { class: 'area', 'data-tone': tone }) : undefined,
@@ -68,7 +77,8 @@ export class Chart {
     }));
     this.hair = svg('line', { class: 'hair', y1: top, y2: height - bottom, visibility: 'hidden' });
     const paths = this.paths.flatMap(({ area, line }) => (area ? [area, line] : [line]));
-    this.picture.append(...this.grid, ...paths, this.end_text, this.hair);
+    const times = this.times.map(({ node }) => node);
+    this.picture.append(...this.grid, ...this.ticks, ...times, ...paths, this.end_text, this.hair);
   }
 
   #on_key(event) {
@@ -79,14 +89,16 @@ export class Chart {
     point_at(moves[event.key]);
   }
 
-  // Samples are { at, key: value… }, the oldest first; a value that is undefined is a gap.
-  show(samples) {
+  // Samples are { at, span_ms, key: value… }, the oldest first; a value that is undefined is a gap. `now` is where the
+  // axis ends: later than the last sample while none comes.
+  show(samples, now) {
     this.#samples = samples;
+    this.#now = now;
     this.draw();
   }
 
   draw() {
-    const now = this.#samples.at(-1)?.at ?? 0;
+    const now = this.#now;
     this.#set_size();
     const tops = this.#samples.map((sample) => this.#levels(sample));
     const largest = Math.max(0, ...tops.flat().filter((value) => value !== undefined));
@@ -113,6 +125,13 @@ export class Chart {
       for (const [name, value] of [['x1', 0], ['x2', this.#width], ['y1', y], ['y2', y]])
         set_attribute(this.grid[index], name, Math.round(value) + (name[0] === 'y' ? 0.5 : 0));
     });
+    const x_of = (ago_ms) => this.#width * (1 - ago_ms / window_ms);
+    this.ticks.forEach((tick, index) => {
+      const x = Math.min(this.#width - 0.5, Math.max(0.5, Math.round(x_of(index * tick_ms)) + 0.5));
+      for (const [name, value] of [['x1', x], ['x2', x], ['y1', height - bottom], ['y2', height - bottom + 3]])
+        set_attribute(tick, name, value);
+    });
+    for (const { ago, node } of this.times) set_attribute(node, 'x', x_of(ago));
   }
 
   // What is drawn of a sample, one height a series.
@@ -128,29 +147,40 @@ export class Chart {
   // The parts of a line that hold together: [[{ at, value }…]…].
   #runs(tops, index) {
     const runs = [];
-    let last_at;
-    this.#samples.forEach(({ at }, i) => {
+    let before;
+    this.#samples.forEach((sample, i) => {
       const value = tops[i][index];
-      if (value === undefined) return void (last_at = undefined);
-      if (last_at === undefined || at - last_at > gap_ms) runs.push([]);
-      runs.at(-1).push({ at, value });
-      last_at = at;
+      if (value === undefined) return void (before = undefined);
+      if (before === undefined || is_gap(sample, before)) runs.push([]);
+      runs.at(-1).push({ at: sample.at, value });
+      before = sample;
     });
     // A reading that stands alone is a short line.
-    for (const run of runs) if (run.length === 1) run.push({ ...run[0], at: run[0].at + step_ms / 2 });
+    for (const run of runs) if (run.length === 1) run.unshift({ ...run[0], at: run[0].at - 2000 });
     return runs;
   }
 
+  // The sample that tells of this moment, if one does.
+  #nearest(wanted) {
+    const far = ({ at }) => Math.abs(at - wanted);
+    const near = this.#samples.reduce((best, one) => (best && far(best) <= far(one) ? best : one), undefined);
+    return near && far(near) <= near.span_ms ? near : undefined;
+  }
+
+  // "2:35 ago, 14:03:12"
+  #moment(ago_ms) {
+    const time = new Date(this.#now - ago_ms).toLocaleTimeString([], { hour12: false });
+    const seconds = Math.round(ago_ms / 1000);
+    return `${seconds < 60 ? `${seconds} s` : duration(seconds * 1000)} ago, ${time}`;
+  }
+
   draw_values() {
-    const now = this.#samples.at(-1)?.at ?? 0;
     const { ago_ms } = cursor;
-    const wanted = now - (ago_ms ?? 0);
-    const near = this.#samples.findLast(({ at }) => Math.abs(at - wanted) <= step_ms);
-    const sample = ago_ms === undefined ? this.#samples.at(-1) : near;
+    const sample = ago_ms === undefined ? this.#samples.at(-1) : this.#nearest(this.#now - ago_ms);
     const texts = this.series.map(({ key }) => this.format(sample?.[key]));
     set_text(this.large, texts[0]);
     this.small.forEach(({ value }, index) => set_text(value, texts[index + 1]));
-    set_text(this.when, ago_ms === undefined ? this.note : `${Math.round(ago_ms / 1000)} s ago`);
+    set_text(this.when, ago_ms === undefined ? this.note : this.#moment(ago_ms));
     set_attribute(this.when, 'data-note', ago_ms === undefined);
     set_attribute(this.large, 'data-empty', sample?.[this.series[0].key] === undefined);
     const words = this.series.map(({ label }, index) => `${label ?? ''} ${texts[index]}`.trim()).join(', ');

@@ -1,6 +1,9 @@
-// The models that are there, those in memory first, with what loads and unloads them.
+// The models that are there, those in memory first, with what loads and unloads them. To fetch, to look at and to delete
+// them: pulls.js and model_details.js.
 import * as api from './api.js';
 import { bar, by_id, bytes, count, duration, h, percent, Rows, set_attribute, set_text, show_text } from './dom.js';
+import { ModelDetails } from './model_details.js';
+import { Pulls } from './pulls.js';
 
 const others_max = 8; // of those not in memory, until all are asked for
 const never_ms = 10 * 365 * 86_400_000; // an expiry so far away is none
@@ -15,9 +18,19 @@ const states = {
   backoff: { words: 'failed', tone: 'bad' },
 };
 
+// What it does, each with places of its own. A server that does not tell has one kind.
+function tasks_of(model) {
+  const { state, running, waiting, parallel } = model;
+  return model.tasks ?? [{ task: 'completion', state, running, waiting, parallel }];
+}
+
+const sum_of = (model, field) => tasks_of(model).reduce((sum, task) => sum + (task[field] ?? 0), 0);
+const is_in_memory = (model) =>
+  tasks_of(model).some(({ state }) => !['absent', 'unloaded', 'backoff'].includes(state));
+
 function expiry(model) {
   if (model.state !== 'loaded') return '';
-  if (model.running + model.waiting > 0) return 'in use';
+  if (sum_of(model, 'running') + sum_of(model, 'waiting') > 0) return 'in use';
   const left = Date.parse(model.expires_at) - Date.now();
   if (left > never_ms) return 'never';
   return left > 0 ? `in ${duration(Math.ceil(left / 1000) * 1000)}` : 'now';
@@ -26,6 +39,7 @@ function expiry(model) {
 function details(model) {
   const { parameter_size, quantization_level } = model.details ?? {};
   const parts = [parameter_size, quantization_level, model.disk_size ? `${bytes(model.disk_size)} on disk` : ''];
+  if (is_in_memory(model)) parts.push(tasks_of(model).map(({ task }) => task).join(', '));
   return parts.filter((part) => part && part !== 'unknown').join(' · ');
 }
 
@@ -42,11 +56,20 @@ export class Models {
     this.rows = new Rows(by_id('models'), (model) => this.#row(model), by_id('models-title'));
     this.more = h('button', { type: 'button', class: 'more', onclick: () => this.#show_all() });
     by_id('models').after(this.more);
+    this.pulls = new Pulls(changed, announce);
   }
 
-  names() {
-    const names = [...this.#in_memory, ...this.#on_disk].map(({ name }) => name);
-    return [...new Set(names)];
+  // Those that generate text, for the chat: { name, loaded, thinks }; the ones in memory first, then the newest.
+  generating() {
+    const loaded = new Set(this.#in_memory.filter(is_in_memory).map(({ name }) => name));
+    const all = this.#on_disk
+      .filter(({ capabilities }) => capabilities?.includes('completion') !== false)
+      .map(({ name, capabilities }) => ({
+        name,
+        loaded: loaded.has(name),
+        thinks: capabilities?.includes('thinking') === true,
+      }));
+    return [...all.filter((model) => model.loaded), ...all.filter((model) => !model.loaded)];
   }
 
   set_on_disk(models) {
@@ -94,7 +117,7 @@ export class Models {
     const loaded = memory.filter(({ state }) => state === 'loaded').length;
     const size = memory.reduce((sum, model) => sum + (model.size ?? 0), 0);
     set_text(by_id('models-summary'), loaded ? `${loaded} loaded, ${bytes(size)} in memory` : 'none in memory');
-    show_text(by_id('models-empty'), all.length ? '' : 'There are no models yet: drover pull fetches one.');
+    show_text(by_id('models-empty'), all.length ? '' : 'There are no models yet.');
   }
 
   #row(first) {
@@ -102,6 +125,10 @@ export class Models {
     const sub = h('small', {});
     const state = h('span', { class: 'state' });
     const places = bar();
+    const embeds = h('small', { class: 'embeds' });
+    const model_details = new ModelDetails(name, () => this.#was_deleted(name));
+    const title = h('button', { type: 'button', class: 'name', 'aria-expanded': 'false', title: name }, name);
+    title.addEventListener('click', () => model_details.toggle(title));
     const waiting = h('td', { class: 'number', 'data-label': 'Waiting' });
     const memory = h('td', { class: 'number', 'data-label': 'Memory' });
     const cells = bar();
@@ -112,9 +139,9 @@ export class Models {
     const row = h(
       'tr',
       {},
-      h('th', { scope: 'row' }, h('span', { class: 'name', title: name }, name), sub),
+      h('th', { scope: 'row' }, title, sub),
       h('td', { 'data-label': 'State' }, state),
-      h('td', { 'data-label': 'Places' }, ...places.nodes),
+      h('td', { 'data-label': 'Places' }, ...places.nodes, embeds),
       waiting,
       memory,
       h('td', { class: 'cells', 'data-label': 'KV cache' }, ...cells.nodes),
@@ -122,17 +149,17 @@ export class Models {
       h('td', { class: 'action' }, button),
     );
     return {
-      node: h('tbody', {}, row, problem_row),
+      node: h('tbody', {}, row, problem_row, model_details.node),
       update: (model) => {
         const { words, tone } = states[model.state] ?? { words: model.state, tone: 'off' };
-        const in_memory = !['absent', 'unloaded', 'backoff'].includes(model.state);
+        const in_memory = is_in_memory(model);
         set_text(sub, details(model));
         set_attribute(state, 'data-tone', tone);
         set_text(state, model.state === 'loading' ? `${words} ${percent(model.load_progress ?? 0)}` : words);
-        const held = in_memory && model.parallel > 0;
-        places.update(held ? `${model.running} / ${model.parallel}` : '', held ? model.running / model.parallel : NaN);
-        set_text(waiting, in_memory ? count(model.waiting) : '');
-        set_attribute(waiting, 'data-tone', model.waiting > 0 ? 'wait' : 'off');
+        this.#update_places(places, embeds, model);
+        const waits = sum_of(model, 'waiting');
+        set_text(waiting, in_memory ? count(waits) : '');
+        set_attribute(waiting, 'data-tone', waits > 0 ? 'wait' : 'off');
         set_text(memory, in_memory ? bytes(model.size) : '');
         const { cells: all, used, kept } = model.kv ?? {};
         cells.update(all ? percent(used / all) : '', all ? used / all : NaN, all ? kept / all : 0);
@@ -144,6 +171,23 @@ export class Models {
         problem_row.hidden = problem.hidden;
       },
     };
+  }
+
+  // The bar is for generations, if the model does that.
+  #update_places(places, embeds, model) {
+    const [first, second] = tasks_of(model).filter(({ parallel }) => parallel > 0);
+    const words = ({ running, parallel }) => `${running} / ${parallel}`;
+    places.update(first ? words(first) : '', first ? first.running / first.parallel : NaN);
+    show_text(embeds, second ? `${words(second)} embed` : '');
+  }
+
+  #was_deleted(name) {
+    this.#problems.delete(name);
+    this.#on_disk = this.#on_disk.filter((model) => model.name !== name);
+    this.#in_memory = this.#in_memory.filter((model) => model.name !== name);
+    this.announce(`${name} is deleted`);
+    this.#draw();
+    this.changed();
   }
 
   #update_button(button, model, in_memory) {

@@ -13,6 +13,8 @@ const phases = {
   canceling: 'ended',
 };
 
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
 export class Requests {
   #canceling = new Set(); // ids
 
@@ -48,6 +50,7 @@ export class Requests {
     by_id('requests-more').hidden = everyone <= few_max;
     const first = everyone > shown_max ? `the first ${shown_max} of ` : 'all ';
     set_text(by_id('requests-more'), this.all ? 'Show fewer' : `Show ${first}${count(everyone)}`);
+    show_text(by_id('requests-advice'), queue.advice ? sentence(queue.advice.text) : '');
     set_text(
       by_id('requests-summary'),
       `${count(running)} running, ${count(waiting)} waiting of at most ${count(waiting_max)}`,

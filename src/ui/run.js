@@ -1,4 +1,4 @@
-// One request of the playground: what came of it so far, and when. Times are milliseconds of performance.now().
+// One request of the chat: what came of it so far, and when. Times are milliseconds of performance.now().
 export class Run {
   text = '';
   thinking = '';
@@ -19,12 +19,14 @@ export class Run {
   }
 
   note_item(item, now) {
-    this.text += item.response ?? '';
-    this.thinking += item.thinking ?? '';
-    if (item.response || item.thinking) {
+    const { content = '', thinking = '' } = item.message ?? {};
+    this.text += content;
+    this.thinking += thinking;
+    if (content || thinking) {
       this.first ??= now;
       this.pieces++;
     }
+    if (content) this.answered ??= now;
     this.phase = 'generating';
     this.position = 0;
     if (!item.done) return;

@@ -3,107 +3,13 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { describe, test } from 'node:test';
 
 import { bert } from './bert.mjs';
 import { endless } from './gguf.mjs';
 import { with_long_words } from './gguf_parts.mjs';
-import {
-  patience_ms,
-  root,
-  Server,
-  server_for_suite,
-  server_for_test,
-  short,
-  sleep,
-  Stream,
-  wait_until,
-  without_end,
-} from './harness.mjs';
-
-const poll_ms = 1000;
-const desktop = { width: 1280, height: 900 };
-const phone = { width: 390, height: 844 };
-
-let browser;
-before(async () => {
-  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  // Chromium's sandbox is not for root, who runs CI.
-  const args = process.getuid() === 0 ? ['--no-sandbox'] : [];
-  browser = await chromium.launch({ executablePath, args, timeout: patience_ms });
-});
-after(() => browser.close());
-
-// The page, with all that must hold whatever a test does: nothing leaves for another host, and no script fails.
-async function open(t, server, { target = '/ui', ...options } = {}) {
-  const context = await browser.newContext({ viewport: desktop, ...options });
-  const foreign = [];
-  const failures = [];
-  const own_host = new URL(server.url).host;
-  await context.route(
-    (url) => url.host !== own_host,
-    (route) => {
-      foreign.push(route.request().url());
-      return route.abort();
-    },
-  );
-  const page = await context.newPage();
-  page.setDefaultTimeout(patience_ms);
-  page.on('pageerror', (error) => failures.push(error.message));
-  page.on('console', (message) => {
-    // What the browser itself says of an answer that is an error, or is none, is expected where a test asks for it.
-    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text())) failures.push(message.text());
-  });
-  t.after(async () => {
-    await context.close();
-    assert.deepEqual(foreign, [], 'nothing is asked of another host');
-    assert.deepEqual(failures, []);
-  });
-  await page.goto(server.url + target);
-  await shows(page, '#live', /^Live$/);
-  return page;
-}
-
-// A text that matches, in what a user sees.
-async function shows(page, selector, pattern) {
-  const text = () => page.locator(selector).first().innerText();
-  let last;
-  await wait_until(async () => pattern.test((last = await text())), `${selector} shows ${pattern}`).catch(
-    (error) => assert.fail(`${error.message}; it shows ${JSON.stringify(last)}`),
-  );
-  return last;
-}
-
-const until_rows = (page, selector, wanted) =>
-  wait_until(async () => (await page.locator(selector).count()) === wanted, `${wanted} of ${selector}`);
-
-const occupant = (server, id) =>
-  new Stream(
-    server.call(
-      'POST',
-      '/api/generate',
-      { model: 'endless', prompt: 'Tell me a story.', options: { num_predict: without_end } },
-      { 'x-request-id': id },
-    ),
-  );
-
-async function occupy(t, server, ids) {
-  const streams = ids.map((id) => occupant(server, id));
-  t.after(() => streams.forEach((stream) => stream.close()));
-  await streams[0].more();
-  return streams;
-}
-
-const until_idle = (server) =>
-  wait_until(async () => (await server.get('/api/queue')).json.requests.length === 0, 'nobody asks');
-
-async function fill(page, values) {
-  for (const [name, value] of Object.entries(values)) await page.fill(`#playground [name=${name}]`, `${value}`);
-}
-
-const send = (page) => page.getByRole('button', { name: 'Send' }).click();
-const model_row = (page, name) => page.locator('#models tbody', { has: page.getByText(name, { exact: true }) });
+import { root, Server, server_for_suite, server_for_test, short, sleep, wait_until, without_end } from './harness.mjs';
+import { answer, crowd_rows, fill, model_row, occupy, open, phone, poll_ms, problem, send, shows, summary, until_idle, until_rows } from './page.mjs';
 
 describe('the files', () => {
   const server = server_for_suite();
@@ -192,6 +98,19 @@ describe('many at once over one connection', () => {
     assert.deepEqual(items.filter(({ end }) => end).map(({ index }) => index).sort(), [0, 1, 2, 3]);
   });
 
+  test('with messages it is a chat', async () => {
+    await until_idle(server);
+    const items = [];
+    const messages = [{ role: 'user', content: 'Count to 3' }];
+    await collect(many({ ids: ['a', 'b'], request: { model: 'cria', messages, options: { temperature: 0 } } }), items);
+    for (const index of [0, 1]) {
+      const own = items.filter((one) => one.index === index && one.item).map(({ item }) => item);
+      assert.equal(own.map(({ message }) => message.content).join(''), '1, 2, 3');
+      assert.equal(own.at(-1).done_reason, 'stop');
+    }
+    await wait_until(() => / id=a client=id:page route=\/api\/chat /.test(server.stderr), 'the log has its route');
+  });
+
   test('a client that goes away ends all of them', async (t) => {
     await until_idle(server);
     const call = many({ ids: ['a', 'b', 'c'], request: long });
@@ -241,86 +160,6 @@ describe('many at once over one connection', () => {
     const failed = items.filter(({ item }) => item?.error).map(({ index }) => index);
     assert.deepEqual(failed.sort(), [0, 1, 2]);
     assert.equal(items.filter(({ end }) => end).length, 3);
-  });
-});
-
-describe('the playground', () => {
-  const env = { OLLAMA_NUM_PARALLEL: '2', OLLAMA_MAX_QUEUE: '12' };
-  const server = server_for_suite({ env }, (started) => started.create('endless', endless()));
-
-  test('streams an answer, and Stop ends it', async (t) => {
-    const page = await open(t, server);
-    await fill(page, { model: 'endless', prompt: 'Tell me a story.', tokens: 100_000 });
-    await send(page);
-    const length = () => page.locator('#answer').evaluate((node) => node.textContent.length);
-    await shows(page, '#timings', /Output\n[1-9]/);
-    const first = await length();
-    await wait_until(async () => (await length()) > first, 'the text grows');
-    assert.equal((await server.get('/api/queue')).json.running, 1);
-    await page.getByRole('button', { name: 'Stop' }).click();
-    await shows(page, '#answer-problem', /^Stopped\.$/);
-    await until_idle(server);
-  });
-
-  test('shows a whole answer and its timings', async (t) => {
-    const page = await open(t, server);
-    await fill(page, { model: 'cria', prompt: 'Count to 3', temperature: 0 });
-    await send(page);
-    await shows(page, '#answer', /^1, 2, 3$/);
-    const timings = await shows(page, '#timings', /Prompt\n\d+.*\nOutput\n\d+\nTotal/s);
-    assert.match(timings, /^Wait\n[\d.]+ m?s\nFirst token\n[\d.]+ m?s\nTokens\/s\n[\d.,]+\n/);
-  });
-
-  test('sends many at once, shows how they wait, and everyone ends', async (t) => {
-    const holders = await occupy(t, server, ['one', 'two']);
-    const page = await open(t, server);
-    const all = 12; // more than a browser has connections
-    await fill(page, { model: 'endless', tokens: 30, count: all });
-    await send(page);
-    await until_rows(page, '#crowd-rows tr', all);
-    await shows(page, '#crowd-rows tr:last-child', /queued, 12 in line/);
-    await shows(page, '#requests-summary', /^2 running, 12 waiting of at most 12$/);
-    await shows(page, '#charts figure:first-child strong', /^12$/);
-    for (const holder of holders) holder.close();
-    await shows(page, '#summary', /^12 of 12 ended · [\d.:]+/);
-    const rows = await page.locator('#crowd-rows tr').evaluateAll((nodes) => {
-      const figures = (node) => [...node.querySelectorAll('td.number')].map((cell) => cell.textContent);
-      return nodes.map((node) => [node.dataset.outcome, ...figures(node)]);
-    });
-    for (const [outcome, wait, first, rate] of rows) {
-      assert.equal(outcome, 'done');
-      for (const figure of [wait, first, rate]) assert.match(figure, /^\d/);
-    }
-    await page.getByRole('button', { name: 'Show answer 12:' }).click();
-    await shows(page, '#answer-title', /^Answer 12$/);
-    await shows(page, '#answer', /\S/);
-  });
-
-  test('says which were refused, and why', async (t) => {
-    await until_idle(server);
-    const holders = await occupy(t, server, ['one', 'two']);
-    const page = await open(t, server);
-    await fill(page, { model: 'endless', tokens: 5, count: 14 });
-    await send(page);
-    await wait_until(
-      async () => (await page.locator('#crowd-rows tr[data-outcome=failed]').count()) === 2,
-      'two are refused',
-    );
-    await shows(page, '#crowd-rows tr:last-child', /^14\s+Refused \(503, try again in \d+ s\): server busy/);
-    for (const holder of holders) holder.close();
-    await shows(page, '#summary', /^14 of 14 ended · 2 without an answer/);
-  });
-
-  test('says that there is no such model', async (t) => {
-    const page = await open(t, server);
-    await fill(page, { model: 'nobody' });
-    await send(page);
-    await shows(page, '#answer-problem', /^There is no such model: model 'nobody' not found\.$/);
-    await shows(page, '#playground', /Send/);
-    await fill(page, { model: 'cria', prompt: 'Count to 3', temperature: 0 });
-    await send(page);
-    await shows(page, '#answer', /^1, 2, 3$/);
-    assert.ok(await page.locator('#answer-problem').isHidden());
   });
 });
 
@@ -383,7 +222,7 @@ describe('the lists', () => {
     await shows(page, '#models', /going:latest/);
     await server.send('DELETE', '/api/delete', { model: 'going' });
     await page.getByRole('button', { name: 'Load going:latest' }).click();
-    const problem = model_row(page, 'going:latest').locator('.problem');
+    const problem = model_row(page, 'going:latest').locator('.problem').first();
     await wait_until(() => problem.isVisible(), 'the problem is shown');
     assert.match(await problem.innerText(), /^There is no such model: model 'going:latest' not found\.$/);
   });
@@ -396,7 +235,7 @@ test('a server that is gone, and comes back', async (t) => {
   await shows(page, '#banner', /has not answered since \d\d:\d\d:\d\d\. Trying again every second/);
   await shows(page, '#live', /^No answer$/);
   await send(page);
-  await shows(page, '#answer-problem', /^The server does not answer\.$/);
+  await shows(page, problem, /^The server does not answer\.$/);
   const next = new Server({ port: server.port });
   t.after(() => next.stop());
   await next.start();
@@ -404,18 +243,7 @@ test('a server that is gone, and comes back', async (t) => {
   assert.ok(await page.locator('#banner').isHidden());
   await fill(page, { prompt: 'Count to 3', temperature: 0 });
   await send(page);
-  await shows(page, '#answer', /^1, 2, 3$/);
-});
-
-test('an answer that is cut short says so', async (t) => {
-  const server = await server_for_test(t);
-  await server.create('endless', endless());
-  const page = await open(t, server);
-  await fill(page, { model: 'endless', tokens: 100_000 });
-  await send(page);
-  await shows(page, '#timings', /Output\n[1-9]/);
-  server.kill();
-  await shows(page, '#answer-problem', /^No whole answer: the connection ended before the answer did\.$/);
+  await shows(page, answer, /^1, 2, 3$/);
 });
 
 describe('for everybody', () => {
@@ -428,10 +256,31 @@ describe('for everybody', () => {
     await occupy(t, server, ['one', 'a-long-name-of-a-request-'.repeat(5)]);
     const page = await open(t, server, { viewport: phone, isMobile: true, hasTouch: true });
     await until_rows(page, '#requests tr', 2);
+    // Who asks, and the route, are there to be read.
+    const who = page.locator('#requests th small').last();
+    assert.match(await who.innerText(), /\/api\/generate · (a-long-name-of-a-request-){5}$/);
+    assert.ok(await who.evaluate((node) => node.scrollWidth <= node.clientWidth && node.getBoundingClientRect().right <= window.innerWidth));
+    const narrow = () => nothing_is_wider(page);
+    await narrow();
+    for (const button of await page.locator('td.action button').all())
+      assert.ok((await button.boundingBox()).height >= 36, 'there is room for a finger');
+    // The chat is one tap away, not below all that.
+    await page.getByRole('button', { name: 'Chat', exact: true }).click();
+    const form = await page.locator('#chat-form [name=prompt]').boundingBox();
+    assert.ok(form.y + form.height < phone.height, 'it is on the screen');
+    assert.ok(await page.locator('#charts').isHidden());
     await fill(page, { model: 'endless', tokens: 50, count: 3 });
     await send(page);
-    await until_rows(page, '#crowd-rows tr', 3);
-    await fill(page, { model: 'nobody'.repeat(30) });
+    await until_rows(page, crowd_rows, 3);
+    await narrow();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'Stop', disabled: true }).waitFor();
+    await fill(page, { prompt: 'nobody'.repeat(30), count: 1 });
+    await send(page);
+    await narrow();
+  });
+
+  async function nothing_is_wider(page) {
     const widths = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
     assert.deepEqual(widths, [phone.width, phone.width]);
     // Nor is anything cut off that has no ellipsis or bar to say so.
@@ -443,9 +292,7 @@ describe('for everybody', () => {
         .map((node) => node.outerHTML.slice(0, 100));
     });
     assert.deepEqual(outside, []);
-    for (const button of await page.locator('td.action button').all())
-      assert.ok((await button.boundingBox()).height >= 36, 'there is room for a finger');
-  });
+  }
 
   test('the keyboard does all of it, and shows where it is', async (t) => {
     const page = await open(t, server);
@@ -454,9 +301,11 @@ describe('for everybody', () => {
       page.evaluate(() => {
         const node = document.activeElement;
         const style = getComputedStyle(node);
+        const label = node.labels?.[0]?.cloneNode(true);
+        label?.querySelector('input, select, textarea').remove();
         if (node === document.body) return { name: '' }; // past the end of the page
         return {
-          name: (node.getAttribute('aria-label') ?? node.labels?.[0]?.textContent ?? node.textContent).trim(),
+          name: (node.getAttribute('aria-label') ?? label?.textContent ?? node.textContent).trim(),
           visible: style.outlineStyle !== 'none' && Number.parseFloat(style.outlineWidth) >= 2,
         };
       });
@@ -473,7 +322,7 @@ describe('for everybody', () => {
     };
     await tab_to(/^Waiting: 0$/);
     await page.keyboard.press('ArrowLeft');
-    await shows(page, '#charts figure:nth-child(2) .when', /^1 s ago$/);
+    await shows(page, '#charts figure:nth-child(2) .when', /^5 s ago, /);
     await page.keyboard.press('Escape');
     await tab_to(/^Load cria:latest$/);
     await page.keyboard.press('Enter');
@@ -481,29 +330,31 @@ describe('for everybody', () => {
     const kept = async () => (await focus()).name === 'Unload cria:latest';
     await wait_until(kept, 'the same button has the focus');
     await tab_to(/^Model$/);
-    await page.keyboard.press('Control+a');
     await page.keyboard.type('endless');
-    await tab_to(/^Prompt/);
-    await page.keyboard.press('Control+a');
-    await page.keyboard.type('Tell me a story.');
+    assert.equal(await page.inputValue('#chat-form [name=model]'), 'endless:latest');
     await tab_to(/^At once$/);
     await page.keyboard.press('Control+a');
     await page.keyboard.type('3');
+    await tab_to(/^Settings$/);
+    await page.keyboard.press('Enter');
     await tab_to(/^Tokens at most$/);
     await page.keyboard.press('Control+a');
     await page.keyboard.type('100000');
-    await page.keyboard.press('Control+Enter');
+    await tab_to(/^Message$/);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('Tell me a story.');
+    await page.keyboard.press('Enter');
     await until_rows(page, '#requests tr', 3);
     await tab_to(/^Stop$/);
     await tab_to(/^Show answer 2/);
     await page.keyboard.press('Space');
-    await shows(page, '#answer-title', /^Answer 2$/);
+    await shows(page, '.turn:last-child > h3', /, answer 2$/);
     await tab_to(/^Cancel request ui-.*-1$/);
     await page.keyboard.press('Enter');
     await until_rows(page, '#requests tr', 2);
     await tab_to(/^Stop$/);
     await page.keyboard.press('Enter');
-    await shows(page, '#summary', /^3 of 3 ended/);
+    await shows(page, summary, /^3 of 3 ended/);
     assert.equal((await focus()).name, 'Send');
     await until_idle(server);
   });
@@ -513,9 +364,9 @@ describe('for everybody', () => {
     for (const scheme of ['light', 'dark']) {
       const page = await open(t, server, { colorScheme: scheme });
       await until_rows(page, '#requests tr', 2);
-      await fill(page, { model: 'nobody' });
+      await page.route('**/ui/many', (route) => route.fulfill({ status: 404, json: { error: "model 'nobody' not found" } }));
       await send(page);
-      await shows(page, '#answer-problem', /no such model/);
+      await shows(page, problem, /no such model/);
       const { background, poor } = await page.evaluate(() => {
         const light = (color) => {
           const [r, g, b] = color.match(/[\d.]+/g).map((value) => {
@@ -551,7 +402,11 @@ describe('for everybody', () => {
   test('nobody looks, nothing is asked', async (t) => {
     const page = await open(t, server);
     let asked = 0;
-    page.on('request', () => asked++);
+    let histories = 0;
+    page.on('request', (request) => {
+      asked++;
+      if (request.url().endsWith('/api/history')) histories++;
+    });
     await wait_until(() => asked >= 3, 'it asks');
     const look = (hidden) =>
       page.evaluate((value) => {
@@ -562,9 +417,10 @@ describe('for everybody', () => {
     await shows(page, '#live', /^Paused$/);
     asked = 0;
     await sleep(3 * poll_ms);
-    assert.equal(asked, 0);
+    assert.deepEqual([asked, histories], [0, 0]);
     await look(false);
     await shows(page, '#live', /^Live$/);
     await wait_until(() => asked >= 3, 'it asks again');
+    assert.equal(histories, 1, 'and what has been meanwhile');
   });
 });
