@@ -43,20 +43,20 @@ void DispatchDriver::advise_on(std::span<const LoadedModelView> views) {
   std::uint64_t held = 0;
   for (const LoadedModelView& view : views) {
     const ModelState state = view.state.state;
-    const bool loaded = state == ModelState::kLoaded;
+    if (state == ModelState::kBackoff) continue;
     const bool absent = state == ModelState::kUnloaded;
-    if (state != ModelState::kUnloaded && state != ModelState::kBackoff) {
+    if (!absent) {
       ++input.runners;
       held += view.memory_bytes > 0 ? view.memory_bytes : view.state.memory_bytes;
     }
-    if (!loaded && !absent) continue;
     AdviceModel& model = models.emplace_back();
     model.name = view.name;
-    model.loaded = loaded;
+    model.loaded = !absent;
     model.generates = !view.embedding;
     model.running = static_cast<std::uint64_t>(view.state.running);
     model.waiting = view.state.waiting;
-    model.places = static_cast<std::uint64_t>(view.state.places);
+    // One that comes or leaves gives no places away, however many it has.
+    model.places = state == ModelState::kLoaded ? static_cast<std::uint64_t>(view.state.places) : 0;
     model.more_bytes = memory_for_more(view);
   }
   input.models = models;
