@@ -8,8 +8,8 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 
-// How many bytes the character at the front of `text` takes; 0 if it is no UTF-8. Overlong forms, surrogates and what
-// lies beyond Unicode are none.
+}  // namespace
+
 std::size_t character_bytes(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::uint8_t first = byte(0);
@@ -26,8 +26,6 @@ std::size_t character_bytes(std::string_view text) {
   if (first == 0xf4 && second >= 0x90) return 0;
   return size;
 }
-
-}  // namespace
 
 void append_quoted(std::string& out, std::string_view text) {
   static constexpr std::string_view kDigits = "0123456789abcdef";

@@ -3,9 +3,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <numeric>
 #include <utility>
 #include <vector>
+
+#include "base/quote.h"
 
 namespace drover {
 namespace {
@@ -19,6 +22,71 @@ constexpr std::size_t kStringMovedMin = 64 << 10;
 constexpr std::size_t kNumberShownMax = 32;
 // Up to so many keys are compared one by one.
 constexpr std::size_t kKeysComparedMax = 8;
+constexpr std::size_t kUnitEscapeBytes = 6;  // \uXXXX
+
+// The UTF-16 unit that the escape "\\uXXXX" at the front of `text` stands for; nothing if there is none.
+std::optional<std::uint16_t> escaped_unit(std::string_view text) {
+  std::uint16_t unit = 0;
+  if (text.size() < kUnitEscapeBytes || !text.starts_with("\\u")) return std::nullopt;
+  const char* end = text.data() + kUnitEscapeBytes;
+  const auto parsed = std::from_chars(text.data() + 2, end, unit, 16);
+  return parsed.ec == std::errc() && parsed.ptr == end ? std::optional(unit) : std::nullopt;
+}
+
+bool is_high_surrogate(std::uint16_t unit) {
+  return unit >= 0xd800 && unit < 0xdc00;
+}
+
+bool is_low_surrogate(std::uint16_t unit) {
+  return unit >= 0xdc00 && unit < 0xe000;
+}
+
+// What stands in a string at the front of `text`: so many bytes, which are either fine or to become U+FFFD.
+struct Piece {
+  std::size_t bytes = 1;
+  bool fine = true;
+};
+
+Piece piece_of(std::string_view text) {
+  if (text.front() != '\\') {
+    const std::size_t bytes = character_bytes(text);
+    return {std::max<std::size_t>(bytes, 1), bytes > 0};
+  }
+  const auto unit = escaped_unit(text);
+  if (!unit) return {2, true};
+  if (is_high_surrogate(*unit)) {
+    const auto next = escaped_unit(text.substr(kUnitEscapeBytes));
+    if (next && is_low_surrogate(*next)) return {2 * kUnitEscapeBytes, true};
+  }
+  return {kUnitEscapeBytes, !is_high_surrogate(*unit) && !is_low_surrogate(*unit)};
+}
+
+// `text` with U+FFFD for what is no Unicode in its strings, as Go's decoder reads it; nothing if there is none. That is
+// half of a surrogate pair as an escape, which JavaScript makes of a text that is cut within an emoji, and each byte
+// that is not part of UTF-8. The parser would refuse both. Outside of strings they are wrong syntax, and stay.
+std::optional<std::string> with_replacements(std::string_view text) {
+  std::string replaced;
+  std::size_t taken = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    if (c == '"') in_string = !in_string;
+    if (!in_string || (static_cast<unsigned char>(c) < 0x80 && c != '\\')) {
+      ++i;
+      continue;
+    }
+    const Piece piece = piece_of(text.substr(i));
+    if (!piece.fine) {
+      replaced.append(text, taken, i - taken);
+      // As long as what it stands for where that can be: places in errors stay right.
+      replaced += piece.bytes == kUnitEscapeBytes ? "\\ufffd" : "\xef\xbf\xbd";
+      taken = i + piece.bytes;
+    }
+    i += piece.bytes;
+  }
+  if (taken == 0) return std::nullopt;
+  return replaced.append(text, taken);
+}
 
 std::string syntax_text(std::string_view text, std::size_t position) {
   if (position == 0 || position > text.size()) return "unexpected EOF";
@@ -173,7 +241,9 @@ class Builder final : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-std::optional<JsonFault> JsonReader::read(std::string_view text, Json& into) {
+std::optional<JsonFault> JsonReader::read(std::string_view given, Json& into) {
+  const auto replaced = with_replacements(given);
+  const std::string_view text = replaced ? *replaced : given;
   Builder builder(text, bounds_, values_);
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
     return builder.fault.value_or(JsonFault{JsonFault::Kind::kSyntax, "unexpected EOF"});

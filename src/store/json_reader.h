@@ -31,6 +31,7 @@ class JsonReader {
   explicit JsonReader(const JsonBounds& bounds) : bounds_(bounds) {}
 
   // An object keeps the order of its keys. A key that comes again has its first place and its last value, as in Go.
+  // What is no Unicode in a string (half of a surrogate pair, a byte that is not part of UTF-8) is U+FFFD, as in Go.
   // `into` is set if there is no fault.
   std::optional<JsonFault> read(std::string_view text, nlohmann::ordered_json& into);
 
