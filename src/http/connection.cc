@@ -92,10 +92,25 @@ asio::awaitable<void> Connection::answer(HttpExchange& exchange) {
   }
 }
 
+// Where a request belongs whose path has a slash too many at its end, as Ollama's router says it; empty: where it is.
+std::string Connection::location_of(const HttpExchange& exchange) const {
+  std::string_view path = exchange.path();
+  if (!path.ends_with('/')) return {};
+  path.remove_suffix(1);
+  // "//host" would lead elsewhere.
+  if (!path.starts_with('/') || path.starts_with("//")) return {};
+  return state_->router.find(exchange.method(), path).handler != nullptr ? exchange.target_without_slash() : "";
+}
+
 asio::awaitable<void> Connection::route(HttpExchange& exchange) {
   if (state_->guard) {
     const bool allowed = co_await state_->guard(exchange);
     if (!allowed) co_return;
+  }
+  if (std::string location = location_of(exchange); !location.empty()) {
+    exchange.add_header("Location", std::move(location));
+    co_await exchange.send(exchange.method() == "GET" ? 301 : 307, kPlainText, "", {});
+    co_return;
   }
   Router::Match match = state_->router.find(exchange.method(), exchange.path());
   if (match.handler != nullptr) {

@@ -45,6 +45,7 @@ class Connection {
   asio::awaitable<bool> serve_request();
   asio::awaitable<void> answer(HttpExchange& exchange);
   asio::awaitable<void> route(HttpExchange& exchange);
+  std::string location_of(const HttpExchange& exchange) const;
 
   const std::shared_ptr<ServerState> state_;
   const std::shared_ptr<ClientSocket> socket_;

@@ -177,6 +177,13 @@ void HttpExchange::set_parameters(std::vector<std::pair<std::string, std::string
   parameters_ = std::move(parameters);
 }
 
+std::string HttpExchange::target_without_slash() const {
+  const std::string_view target = without_host(view(parser_.get().target()));
+  const auto end = std::min(target.find('?'), target.size());
+  if (end < 2 || target[end - 1] != '/') return {};
+  return fmt::format("{}{}", target.substr(0, end - 1), target.substr(end));
+}
+
 // ---- the request
 
 std::string_view HttpExchange::method() const {

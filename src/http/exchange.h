@@ -30,6 +30,8 @@ class HttpExchange final : public Exchange {
   // it sent is not acceptable, which this has then answered.
   asio::awaitable<bool> read_head();
   void set_parameters(std::vector<std::pair<std::string, std::string>> parameters);
+  // The path and query as the client wrote them, less the slash that the path ends with; empty if it ends with none.
+  std::string target_without_slash() const;
   // After the handler: true if the connection can take another request.
   asio::awaitable<bool> end();
   bool finished() const { return answer_ == Answer::kFinished; }

@@ -54,7 +54,8 @@ std::vector<std::pair<std::string, std::string>> parse_query(std::string_view qu
   return pairs;
 }
 
-// What follows "http://host" in a target that names a host; the target itself if it does not.
+}  // namespace
+
 std::string_view without_host(std::string_view target) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!target.starts_with(scheme)) continue;
@@ -63,8 +64,6 @@ std::string_view without_host(std::string_view target) {
   }
   return target;
 }
-
-}  // namespace
 
 Result<RequestTarget> parse_request_target(std::string_view target) {
   const std::string_view local = without_host(target);

@@ -18,4 +18,7 @@ struct RequestTarget {
 // Takes "/path?query", "http://host/path?query" and "*". Error: kInvalidArgument.
 Result<RequestTarget> parse_request_target(std::string_view target);
 
+// What follows "http://host" in a target that names a host; the target itself if it does not.
+std::string_view without_host(std::string_view target);
+
 }  // namespace drover::http

@@ -81,7 +81,8 @@ using Handler = std::function<asio::awaitable<void>(Exchange&)>;
 // Method and path pattern to handler. A pattern's ":name" segment matches one segment that is not empty; a last "*name"
 // the rest, which may be empty and hold slashes ("/files/*name" matches "/files/" and "/files/a/b", not "/files").
 // Where several match, the one whose first differing segment is the most literal wins, whatever the order of adding.
-// HEAD finds a GET route if it has none of its own.
+// HEAD finds a GET route if it has none of its own. A path that ends with a slash, and without it has a route, is
+// answered by the server with 301 (GET) or 307 to that.
 class Router {
  public:
   void add(std::string_view method, std::string_view pattern, Handler handler);

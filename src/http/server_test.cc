@@ -101,6 +101,28 @@ TEST_F(ServerTest, TellsTheRequest) {
   EXPECT_EQ(client.read_response().body, "GET|/describe/a b|1+1||y z|a b|127.0.0.1");
 }
 
+TEST_F(ServerTest, ASlashTooManyIsRedirected) {
+  TestClient client(server_);
+  const auto location = [&](std::string_view method, std::string_view target, int status) {
+    client.send(std::string(method) + " " + std::string(target) +
+                " HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody");
+    const Response response = client.read_response(method == "HEAD");
+    EXPECT_EQ(response.status, status) << target;
+    EXPECT_EQ(response.body, status == 404 ? "404 page not found" : "");
+    return response.header("Location");
+  };
+  EXPECT_EQ(location("GET", "/hello/", 301), "/hello");
+  EXPECT_EQ(location("HEAD", "/hello/", 307), "/hello");
+  EXPECT_EQ(location("POST", "/hello/", 307), "/hello");
+  EXPECT_EQ(location("GET", "/describe/a%20b/?q=1%2B1&x=/", 301), "/describe/a%20b?q=1%2B1&x=/");
+  EXPECT_EQ(location("GET", "http://other:80/hello/", 301), "/hello");
+  for (const char* none : {"/other/", "/hello//", "//hello/", "//", "/stream/x/", "/hello%2F"})
+    location("GET", none, 404);
+  EXPECT_EQ(location("DELETE", "/hello/", 404), "");
+  client.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody");
+  EXPECT_EQ(client.read_response().body, "body") << "the connection goes on";
+}
+
 TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
   TestClient client(server_);
   std::string requests;
