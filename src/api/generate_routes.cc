@@ -266,7 +266,7 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   Result<Translated> translated = co_await read_body_as(service, exchange, dialect.translate);
   if (!translated) {
     service.driver.note_refused(std::move(identity), translated.error());
-    co_await send_error(exchange, translated.error(), 0, std::nullopt, dialect.error_text);
+    co_await send_error(exchange, translated.error(), unread_status(exchange), std::nullopt, dialect.error_text);
     co_return;
   }
   AnswerForm& form = *translated->form;

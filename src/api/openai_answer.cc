@@ -186,6 +186,7 @@ const char* error_type(int status) {
   switch (status) {
     case 400:
     case 413:
+    case 415:
       return "invalid_request_error";
     case 404:
       return "not_found_error";

@@ -1,8 +1,15 @@
 #include "api/service.h"
 
+#include <fmt/format.h>
+
 #include "api/error_status.h"
 
 namespace drover::api {
+namespace {
+
+constexpr std::size_t kCodingBytesShown = 100;
+
+}  // namespace
 
 std::string ollama_error_text(const Error& error, int /*status*/) {
   Json body = Json::object();
@@ -10,10 +17,23 @@ std::string ollama_error_text(const Error& error, int /*status*/) {
   return to_text(body);
 }
 
+Result<http::ContentCoding> content_coding_of(http::Exchange& exchange) {
+  const std::string_view header = exchange.header("Content-Encoding");
+  const auto coding = http::parse_content_coding(header);
+  if (coding) return *coding;
+  exchange.add_header("Accept-Encoding", http::kContentCodings);
+  return invalid(fmt::format("the Content-Encoding \"{}\" is not supported: a body may be {}, or not compressed",
+                             header.substr(0, kCodingBytesShown), http::kContentCodings));
+}
+
+int unread_status(const http::Exchange& exchange) {
+  return http::parse_content_coding(exchange.header("Content-Encoding")) ? 0 : 415;
+}
+
 asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange, ErrorText error_text) {
   Result<Json> json = co_await read_body_as(service, exchange, [](Json body) { return Result<Json>(std::move(body)); });
   if (!json) {
-    co_await send_error(exchange, json.error(), 0, std::nullopt, error_text);
+    co_await send_error(exchange, json.error(), unread_status(exchange), std::nullopt, error_text);
     co_return std::nullopt;
   }
   co_return std::move(*json);

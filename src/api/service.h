@@ -13,6 +13,7 @@
 #include "api/json.h"
 #include "base/settings.h"
 #include "dispatch/driver.h"
+#include "http/content_coding.h"
 #include "http/server.h"
 #include "store/model_store.h"
 
@@ -42,18 +43,31 @@ asio::awaitable<std::invoke_result_t<Work>> on_disk(Service& service, Work work)
   co_return std::move(*result);
 }
 
+// How the body is compressed. Error: kInvalidArgument, and the answer's Accept-Encoding says what is taken.
+Result<http::ContentCoding> content_coding_of(http::Exchange& exchange);
+// The status where that is the reason why a body is not read; else 0, the error's own.
+int unread_status(const http::Exchange& exchange);
+
 // A longer body is read on the disk's threads: others wait for the I/O thread.
 inline constexpr std::size_t kInlineBodyBytesMax = 256 << 10;
 
 // Reads the body as a JSON object and returns what `make`, a function of Json, makes of it: a Result. Both happen off
-// the I/O thread if the body is long.
+// the I/O thread if the body is long, or compressed and may become so. An error's status is unread_status().
 template <typename Make>
 asio::awaitable<std::invoke_result_t<Make, Json>> read_body_as(Service& service, http::Exchange& exchange, Make make) {
   using R = std::invoke_result_t<Make, Json>;
-  Result<std::string> body = co_await exchange.read_body(service.settings.body_bytes_max);
+  const auto coding = content_coding_of(exchange);
+  if (!coding) co_return coding.error();
+  const std::size_t bytes_max = service.settings.body_bytes_max;
+  Result<std::string> body = co_await exchange.read_body(bytes_max);
   if (!body) co_return std::move(body).error();
-  const bool is_long = body->size() > kInlineBodyBytesMax;
-  auto work = [text = std::move(*body), make = std::move(make)]() -> R {
+  const bool is_long = body->size() > kInlineBodyBytesMax || *coding != http::ContentCoding::kNone;
+  auto work = [text = std::move(*body), coding = *coding, bytes_max, make = std::move(make)]() mutable -> R {
+    if (coding != http::ContentCoding::kNone) {
+      Result<std::string> decoded = http::decode_content(coding, text, bytes_max);
+      if (!decoded) return std::move(decoded).error();
+      text = std::move(*decoded);
+    }
     Result<Json> json = parse_json(text);
     if (!json) return std::move(json).error();
     return make(std::move(*json));
