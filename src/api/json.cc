@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <set>
 
 namespace drover::api {
 namespace {
@@ -23,6 +25,85 @@ const char* go_kind(const Json& value) {
   }
 }
 
+// Members that hold more of a request's own structures, or lists of such. Others are maps, schemas or a client's data,
+// whose keys mean what they are.
+constexpr std::string_view kStructures[] = {
+    "messages",       "content",         "tool_calls",  "tools",     "function", "tool_choice", "system",
+    "stream_options", "response_format", "json_schema", "reasoning", "thinking", "source",      "output_config"};
+// What a tool's parameters have by Ollama's type for them.
+constexpr std::string_view kSchemaFields[] = {"type",        "properties", "required", "items",
+                                              "description", "enum",       "anyOf"};
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
+  return result;
+}
+
+bool has_capitals(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+}
+
+// Gives each key with capitals the name that `name_of` says, unless that is empty or there is such a key. Of several
+// keys for one name the last one counts, as in Go.
+template <typename NameOf>
+void rename_keys(Json& object, const NameOf& name_of) {
+  auto& members = object.get_ref<Json::object_t&>();
+  const auto renames = [&](const auto& member) {
+    const std::string name = has_capitals(member.first) ? name_of(member.first) : std::string();
+    return !name.empty() && name != member.first;
+  };
+  if (std::none_of(members.begin(), members.end(), renames)) return;
+  std::set<std::string> taken;
+  for (const auto& member : members) taken.insert(member.first);
+  std::vector<std::string> names(members.size());
+  for (std::size_t i = members.size(); i-- > 0;) {
+    const std::string& own = members.data()[i].first;
+    std::string name = has_capitals(own) ? name_of(own) : std::string();
+    names[i] = name.empty() || !taken.insert(name).second ? own : std::move(name);
+  }
+  Json::object_t renamed;
+  renamed.reserve(members.size());
+  auto name = names.begin();
+  for (auto& member : members) renamed.emplace_back(std::move(*name++), std::move(member.second));
+  object = Json(std::move(renamed));
+}
+
+void fold_parameters(Json& schema) {
+  if (!schema.is_object()) return;
+  rename_keys(schema, [](std::string_view key) {
+    const std::string wanted = lower(key);
+    for (const std::string_view field : kSchemaFields) {
+      if (lower(field) == wanted) return std::string(field);
+    }
+    return std::string();
+  });
+  for (auto& [key, value] : schema.items()) {
+    if (key == "items") fold_parameters(value);
+    if (key != "properties" && key != "anyOf") continue;
+    for (Json& inner : value) fold_parameters(inner);
+  }
+}
+
+void fold_keys(Json& json) {
+  if (json.is_array()) {
+    for (Json& item : json) fold_keys(item);
+  }
+  if (!json.is_object()) return;
+  rename_keys(json, lower);
+  for (auto& [key, value] : json.items()) {
+    const bool list = value.is_array();
+    if (!list && !value.is_object()) continue;
+    if (std::find(std::begin(kStructures), std::end(kStructures), key) != std::end(kStructures)) {
+      fold_keys(value);
+    } else if (list && key == "input") {
+      fold_keys(value);
+    } else if (key == "parameters" || key == "input_schema") {
+      fold_parameters(value);
+    }
+  }
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
@@ -30,6 +111,7 @@ Result<Json> parse_json(std::string_view text) {
   Json json;
   if (auto fault = JsonReader(kBodyBounds).read(text, json)) return invalid(std::move(fault->message));
   if (!json.is_object()) return invalid(fmt::format("json: cannot unmarshal {} into a request object", go_kind(json)));
+  fold_keys(json);
   return json;
 }
 

@@ -19,7 +19,9 @@ using Json = nlohmann::ordered_json;
 // body are within it.
 inline constexpr JsonBounds kBodyBounds{.depth_max = 512, .keys_max = 16'384, .values_max = 2 << 20};
 
-// Reads an object within kBodyBounds. Any thread. Errors are kInvalidArgument, with Go's texts where clients may know
+// Reads an object within kBodyBounds. The keys of a request's own structures may be written in any case ("Model",
+// "MESSAGES"), as Go's decoder takes them, where there is none that is written right; those of options, schemas and
+// arguments are as they are. Any thread. Errors are kInvalidArgument, with Go's texts where clients may know
 // them: "missing request body", "unexpected EOF", "invalid character 'x' looking for beginning of value"; a bound is
 // named.
 Result<Json> parse_json(std::string_view text);

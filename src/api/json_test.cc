@@ -1,5 +1,6 @@
 #include "api/json.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "api/openai_request.h"
@@ -46,6 +47,43 @@ TEST(ParseJson, TakesWhatIsLargeAndHonest) {
   const std::string message = R"({"role":"user","content":"one two three"},)";
   EXPECT_EQ(error_of(R"({"messages":[)" + repeated(message, 99'999) + "{}]}"), "");
   EXPECT_EQ(error_of(R"({"input":[)" + repeated("[" + repeated("15496,", 999) + "1],", 1000) + "[]]}"), "");
+}
+
+std::string read(std::string_view text) {
+  const auto json = parse_json(text);
+  return json ? json->dump() : json.error().message;
+}
+
+TEST(ParseJson, TakesKeysInAnyCase) {
+  EXPECT_EQ(read(R"({"Model":"m","MESSAGES":[{"Role":"user","cOnTent":"x"}],"Stream":false})"),
+            R"({"model":"m","messages":[{"role":"user","content":"x"}],"stream":false})");
+  EXPECT_EQ(read(R"({"Model":"wrong","model":"right"})"), R"({"Model":"wrong","model":"right"})");
+  EXPECT_EQ(read(R"({"model":"right","Model":"wrong"})"), R"({"model":"right","Model":"wrong"})");
+  EXPECT_EQ(read(R"({"MODEL":"a","Model":"b"})"), R"({"MODEL":"a","model":"b"})");
+  EXPECT_EQ(read(R"({"Messages":[{"Content":[{"Type":"text","Text":"x"}],)"
+                 R"("Tool_Calls":[{"ID":"1","Function":{"Name":"f","Arguments":{"City":1}}}]}]})"),
+            R"({"messages":[{"content":[{"type":"text","text":"x"}],)"
+            R"("tool_calls":[{"id":"1","function":{"name":"f","arguments":{"City":1}}}]}]})");
+  EXPECT_EQ(
+      read(R"({"Tools":[{"Type":"function","Function":{"Name":"f","Parameters":{"Type":"object",)"
+           R"("Properties":{"City":{"Type":"string","Enum":["A"]}},"Required":["City"],"ANYOF":[{"Type":"x"}]}}}]})"),
+      R"({"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object",)"
+      R"("properties":{"City":{"type":"string","enum":["A"]}},"required":["City"],"anyOf":[{"type":"x"}]}}}]})");
+}
+
+TEST(ParseJson, KeysOfDataMeanWhatTheyAre) {
+  for (const char* text : {
+           R"({"options":{"Temperature":1},"format":{"Type":"object","properties":{"A":{}}}})",
+           R"({"messages":[{"content":[{"type":"tool_use","input":{"City":{"Name":1}}}]}]})",
+           R"({"files":{"Model.gguf":"sha256:1"},"input":"X","metadata":{"User":"x"}})",
+           R"({"tools":[{"input_schema":{"type":"object","properties":{"Type":{"type":"string"}}}}]})",
+       }) {
+    EXPECT_EQ(read(text), text);
+  }
+  // As many keys as there may be, each to be looked for among the others.
+  std::string many;
+  for (int i = 0; i < 16'000; ++i) many += fmt::format("\"K{}\":1,", i);
+  EXPECT_TRUE(parse_json("{" + many + "\"Model\":\"m\"}")->contains("model"));
 }
 
 // The arguments of a call are JSON in a string, which the depth of the body says nothing about.
