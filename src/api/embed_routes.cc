@@ -156,7 +156,8 @@ std::variant<Submission, RequestError> read_submission(Service& service, const h
   submission.target = embedding_target_of(*model, (*model)->name.display_shortest(), service.settings);
   const Json no_options = Json::object();
   if (auto error = read_options(face == Face::kOpenai ? no_options : body, **model, submission)) return *error;
-  if (auto queueing = read_queueing(exchange, submission); !queueing) return RequestError{queueing.error(), 0};
+  if (auto queueing = read_queueing(exchange, user_of(body), submission); !queueing)
+    return RequestError{queueing.error(), 0};
   ask.work.set_context_length(submission.work.context_length());
   submission.keep_alive = ask.keep_alive;
   submission.load_only = ask.inputs() == 0;
@@ -341,6 +342,7 @@ asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Face fa
     co_await exchange.send(200, kJsonType, std::move(text));
     co_return;
   }
+  identity.client = shown_client(submission.client);
   submission.identity = std::move(identity);
   auto ticket = service.driver.submit(std::move(submission));
   if (!ticket) {

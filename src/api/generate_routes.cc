@@ -172,8 +172,8 @@ class Answer {
 
 }  // namespace
 
-Result<void> read_queueing(const http::Exchange& exchange, Submission& into) {
-  into.client = client_of(exchange);
+Result<void> read_queueing(const http::Exchange& exchange, std::string_view user, Submission& into) {
+  into.client = client_of(exchange, user);
   const std::string_view priority = exchange.header("X-Priority");
   if (priority == "high") {
     into.priority = Priority::kHigh;
@@ -242,7 +242,9 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
       return *error;
     }
   }
-  if (auto queueing = read_queueing(exchange, asked.submission); !queueing) return RequestError{queueing.error(), 0};
+  if (auto queueing = read_queueing(exchange, request.user, asked.submission); !queueing) {
+    return RequestError{queueing.error(), 0};
+  }
   auto heartbeat = read_heartbeat(exchange, *request.form);
   if (!heartbeat) return RequestError{heartbeat.error(), 0};
   asked.heartbeat = *heartbeat;
@@ -263,7 +265,13 @@ Result<Translated> translate_ollama(Endpoint endpoint, Json body) {
 asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
   const TimePoint arrived = Clock::now();
   RequestIdentity identity = identify(exchange);
-  Result<Translated> translated = co_await read_body_as(service, exchange, dialect.translate);
+  auto translate = [how = dialect.translate](Json body) -> Result<Translated> {
+    std::string user = user_of(body);
+    Result<Translated> result = how(std::move(body));
+    if (result) result->user = std::move(user);
+    return result;
+  };
+  Result<Translated> translated = co_await read_body_as(service, exchange, std::move(translate));
   if (!translated) {
     service.driver.note_refused(std::move(identity), translated.error());
     co_await send_error(exchange, translated.error(), unread_status(exchange), std::nullopt, dialect.error_text);
@@ -292,6 +300,7 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
     co_return;
   }
   const Answer::Kind kind{asked.head.stream, asked.submission.work.render_only(), asked.heartbeat};
+  identity.client = shown_client(asked.submission.client);
   asked.submission.identity = std::move(identity);
   auto ticket = service.driver.submit(std::move(asked.submission));
   if (!ticket) {

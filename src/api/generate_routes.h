@@ -24,11 +24,12 @@ struct Translated {
   std::unique_ptr<AnswerForm> form;
   ThinkRule think_rule = ThinkRule::kRefuse;
   Warnings warnings{};  // those of the translation
+  std::string user{};   // whom the body names as its end user
 };
 
 struct Dialect {
   Endpoint endpoint;
-  // Takes the body of a request, which is an object. Any thread. Error: kInvalidArgument.
+  // Takes the body of a request, which is an object; less its user. Any thread. Error: kInvalidArgument.
   Result<Translated> (*translate)(Json body);
   ErrorText error_text;
 };

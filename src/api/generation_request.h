@@ -44,8 +44,8 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
 // Reads `options`, and the model's own where they say nothing: the sampling of `work` and the wishes for the load.
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into);
 
-// Reads the headers that say who asks and how to queue. Error: kInvalidArgument.
-Result<void> read_queueing(const http::Exchange& exchange, Submission& into);
+// Reads the headers that say who asks and how to queue; `user` is user_of() the body. Error: kInvalidArgument.
+Result<void> read_queueing(const http::Exchange& exchange, std::string_view user, Submission& into);
 
 // What a runner needs to load this model.
 ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,

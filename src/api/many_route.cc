@@ -26,8 +26,8 @@ constexpr std::string_view kChatPath = "/api/chat";
 constexpr std::size_t kPendingBytesMax = 256 << 10;
 
 // Headers of the one request that count for each of the many.
-constexpr std::string_view kSharedHeaders[] = {"Authorization", "x-api-key", "X-Client-Id", "X-Priority",
-                                               "X-Request-Timeout"};
+constexpr std::string_view kSharedHeaders[] = {"Authorization",       "x-api-key",  "X-Client-Id",
+                                               "X-OpenWebUI-User-Id", "X-Priority", "X-Request-Timeout"};
 
 class Part;
 

@@ -15,6 +15,7 @@ constexpr std::size_t kClientIdBytesMax = 256;
 constexpr std::size_t kHashDigitsShown = 8;
 constexpr std::string_view kKeyPrefix = "key ";
 constexpr std::string_view kIdPrefix = "id ";
+constexpr char kUserSeparator = '\n';  // of a key and its user: no header holds one
 
 bool is_printable(char c) {
   return c > ' ' && c < '\x7f';
@@ -49,24 +50,50 @@ RequestIdentity identify(http::Exchange& exchange) {
   return identity;
 }
 
-std::string client_of(const http::Exchange& exchange) {
+std::string client_of(const http::Exchange& exchange, std::string_view user) {
   constexpr std::string_view kBearer = "Bearer ";
   std::string_view key = exchange.header("Authorization");
   if (key.starts_with(kBearer)) key.remove_prefix(kBearer.size());
   if (key.empty()) key = exchange.header("x-api-key");
-  if (!key.empty()) return std::string(kKeyPrefix) + std::string(key);
   const std::string_view id = exchange.header("X-Client-Id");
+  if (const std::string_view named = exchange.header("X-OpenWebUI-User-Id"); !named.empty()) user = named;
+  if (!id.empty()) user = {};
+  user = user.substr(0, kUserBytesMax);
+  if (!key.empty()) {
+    std::string client = std::string(kKeyPrefix) + std::string(key);
+    if (!user.empty()) client.append(1, kUserSeparator).append(user);
+    return client;
+  }
   if (!id.empty()) return std::string(kIdPrefix) + std::string(id.substr(0, kClientIdBytesMax));
+  if (!user.empty()) return std::string(kIdPrefix) + std::string(user);
   return std::string(exchange.remote_address());
 }
 
-std::string shown_client(std::string_view client) {
-  if (client.starts_with(kKeyPrefix)) {
-    return "key:" + Digest::of(client.substr(kKeyPrefix.size())).hex().substr(0, kHashDigitsShown);
+std::string user_of(const Json& body) {
+  const auto text = [](const Json& object, const char* name) -> std::string_view {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string() ? found->get_ref<const std::string&>() : std::string_view();
+  };
+  std::string_view user = text(body, "user");
+  const auto metadata = body.find("metadata");
+  if (user.empty() && metadata != body.end() && metadata->is_object()) {
+    user = text(*metadata, "user_id");
+    user = user.substr(0, user.find("_session_"));
   }
+  return std::string(user.substr(0, kUserBytesMax));
+}
+
+std::string shown_client(std::string_view client) {
   const bool named = client.starts_with(kIdPrefix);
   std::string shown(named ? "id:" : "");
-  for (const char c : client.substr(named ? kIdPrefix.size() : 0)) shown += is_printable(c) ? c : '?';
+  std::string_view rest = client.substr(named ? kIdPrefix.size() : 0);
+  if (client.starts_with(kKeyPrefix)) {
+    const auto end = std::min(client.find(kUserSeparator), client.size());
+    const std::string_view key = client.substr(kKeyPrefix.size(), end - kKeyPrefix.size());
+    shown = "key:" + Digest::of(key).hex().substr(0, kHashDigitsShown) + (end < client.size() ? "/" : "");
+    rest = client.substr(std::min(end + 1, client.size()));
+  }
+  for (const char c : rest) shown += is_printable(c) ? c : '?';
   return shown;
 }
 

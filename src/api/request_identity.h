@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/json.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 
@@ -16,11 +17,18 @@ inline constexpr std::size_t kRequestIdBytesMax = 128;
 // be called first of all, so that refusals carry it too.
 RequestIdentity identify(http::Exchange& exchange);
 
-// Who is asked to share with others: "key …" with what Authorization or x-api-key says, else "id …" with X-Client-Id,
-// else the address. Not to be shown to anybody.
-std::string client_of(const http::Exchange& exchange);
+// Who is asked to share with others. A key (Authorization, x-api-key) comes first, then X-Client-Id, then `user`, then
+// the address. Who has a key and no X-Client-Id may speak for several users: each is a client of that key. Not to be
+// shown to anybody. `user` is what the body says, see user_of(); X-OpenWebUI-User-Id goes before it.
+std::string client_of(const http::Exchange& exchange, std::string_view user = {});
 
-// client_of() as logs and lists show it, in printable ASCII: "key:" and eight digits of its hash, "id:…", the address.
+// The end user whom a body names: `user` as in OpenAI's API, else `metadata.user_id` as in Anthropic's, less the
+// session that Claude Code appends. At most kUserBytesMax; empty: none.
+inline constexpr std::size_t kUserBytesMax = 256;
+std::string user_of(const Json& body);
+
+// client_of() as logs and lists show it, in printable ASCII: "key:" and eight digits of its hash, with "/" and its user
+// if it has one, "id:…", the address.
 std::string shown_client(std::string_view client);
 
 // The trace id of a W3C traceparent header; empty if it is none.

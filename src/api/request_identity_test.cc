@@ -19,6 +19,25 @@ TEST(ShownClient, NamesAreMadePrintable) {
   EXPECT_EQ(shown_client("2001:db8::1"), "2001:db8::1");
 }
 
+TEST(ShownClient, AKeyWithAUser) {
+  const std::string key = shown_client("key sk-secret");
+  EXPECT_EQ(shown_client("key sk-secret\nalice"), key + "/alice");
+  EXPECT_EQ(shown_client("key sk-secret\na b\n\xff"), key + "/a?b??");
+  EXPECT_EQ(shown_client("id alice\nbob"), "id:alice?bob");
+}
+
+TEST(UserOf, ReadsWhatBodiesSay) {
+  EXPECT_EQ(user_of({{"user", "alice"}}), "alice");
+  EXPECT_EQ(user_of({{"metadata", {{"user_id", "bob"}}}}), "bob");
+  EXPECT_EQ(user_of({{"user", "alice"}, {"metadata", {{"user_id", "bob"}}}}), "alice");
+  EXPECT_EQ(user_of({{"metadata", {{"user_id", "user_12_account__session_34"}}}}), "user_12_account_");
+  EXPECT_EQ(user_of({{"user", std::string(1000, 'x')}}).size(), kUserBytesMax);
+  for (const Json& none :
+       {Json::object(), Json{{"user", 5}}, Json{{"metadata", "x"}}, Json{{"metadata", {{"user_id", nullptr}}}}}) {
+    EXPECT_EQ(user_of(none), "") << none.dump();
+  }
+}
+
 TEST(Traceparent, ItsTraceId) {
   const std::string id = "4bf92f3577b34da6a3ce929d0e0e4736";
   EXPECT_EQ(trace_id_of("00-" + id + "-00f067aa0ba902b7-01"), id);

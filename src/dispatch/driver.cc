@@ -35,6 +35,14 @@ DispatcherConfig dispatcher_config(const Settings& settings) {
   return config;
 }
 
+// The share of a client, by the name that lists show; that of a key is one of each of its users too.
+double weight_of(const Settings& settings, const std::string& client) {
+  const auto& weights = settings.client_weights;
+  auto found = weights.find(client);
+  if (found == weights.end() && client.starts_with("key:")) found = weights.find(client.substr(0, client.find('/')));
+  return found == weights.end() ? 1 : found->second;
+}
+
 // What the operator allows one generation at most.
 void limit_generation(pb::Generate& work, const Settings& settings) {
   if (const int most = settings.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {
@@ -109,10 +117,7 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   arrival.request = RequestId{++last_request_};
   arrival.model = model.id;
   arrival.client = submission.client;
-  if (const auto weight = settings_.client_weights.find(submission.identity.client);
-      weight != settings_.client_weights.end()) {
-    arrival.client_weight = weight->second;
-  }
+  arrival.client_weight = weight_of(settings_, submission.identity.client);
   arrival.priority = submission.priority;
   arrival.needs.memory_bytes = target.estimate ? target.estimate(context_loaded) : 0;
   arrival.needs.context_length = target.context_length;
