@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "api/call_arguments.h"
 #include "api/schema_check.h"
 #include "base/go_duration.h"
 #include "store/parameters.h"
@@ -166,7 +167,8 @@ void add_message(pb::Chat& chat, std::string role, std::string content) {
   message.set_content(std::move(content));
 }
 
-void read_tool_calls(Fields& fields, SchemaBudget& budget, pb::Message& message) {
+void read_tool_calls(Fields& fields, SchemaBudget& budget, pb::Message& message, JsonReader& reader,
+                     Warnings& warnings) {
   const Json* calls = fields.array("tool_calls");
   if (calls == nullptr) return;
   for (const Json& call : *calls) {
@@ -179,19 +181,25 @@ void read_tool_calls(Fields& fields, SchemaBudget& budget, pb::Message& message)
     pb::ToolCall& into = *message.add_tool_calls();
     into.set_id(call_fields.text("id"));
     into.set_name(function_fields.text("name"));
-    const Json* arguments = function_fields.object("arguments");
-    if (arguments != nullptr) {
-      if (auto handed = check_handed(*arguments, budget); !handed) {
-        return fields.fail("tool call arguments: " + handed.error().message);
-      }
+    const Json* arguments = function_fields.any("arguments");
+    Json made;
+    if (arguments == nullptr || !arguments->is_object()) {
+      auto read = call_arguments(arguments, reader, warnings);
+      if (!read) return fields.fail(read.error().message);
+      made = std::move(*read);
+      arguments = &made;
     }
-    into.set_arguments_json(arguments != nullptr ? arguments->dump() : "{}");
+    if (auto handed = check_handed(*arguments, budget); !handed) {
+      return fields.fail("tool call arguments: " + handed.error().message);
+    }
+    into.set_arguments_json(arguments->dump());
     if (call_fields.error()) fields.fail(call_fields.error()->message);
     if (function_fields.error()) fields.fail(function_fields.error()->message);
   }
 }
 
-std::optional<RequestError> read_messages(const Json& list, SchemaBudget& budget, pb::Chat& chat) {
+std::optional<RequestError> read_messages(const Json& list, SchemaBudget& budget, Warnings& warnings, pb::Chat& chat) {
+  JsonReader arguments(kBodyBounds);
   if (list.size() > kMessagesMax) return bad(fmt::format("more than {} messages", kMessagesMax));
   for (const Json& item : list) {
     if (!item.is_object())
@@ -205,7 +213,7 @@ std::optional<RequestError> read_messages(const Json& list, SchemaBudget& budget
     message.set_thinking(fields.text("thinking"));
     message.set_tool_name(fields.text("tool_name"));
     message.set_tool_call_id(fields.text("tool_call_id"));
-    read_tool_calls(fields, budget, message);
+    read_tool_calls(fields, budget, message, arguments, warnings);
     const Json* images = fields.array("images");
     if (images != nullptr && !images->empty()) return bad("image input is not supported yet");
     if (fields.error()) return RequestError{*fields.error(), 0};
@@ -275,12 +283,13 @@ void set_template(const Model& model, pb::Chat& chat) {
 }
 
 std::optional<RequestError> read_chat(const Json& body, const Model& model, ThinkRule think_rule,
-                                      const Settings& settings, SchemaBudget& budget, Submission& into) {
+                                      const Settings& settings, SchemaBudget& budget, Submission& into,
+                                      Warnings& warnings) {
   Fields fields(body, "ChatRequest");
   pb::Chat& chat = *into.work.mutable_chat();
   pb::Chat own;
   if (const Json* messages = fields.array("messages")) {
-    if (auto error = read_messages(*messages, budget, own)) return error;
+    if (auto error = read_messages(*messages, budget, warnings, own)) return error;
   }
   const bool has_system = own.messages_size() > 0 && own.messages(0).role() == "system";
   if (!has_system && !model.system.empty()) add_message(chat, "system", model.system);
@@ -351,6 +360,12 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
   return std::nullopt;
 }
 
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const auto first = std::min(text.find_first_not_of(kBlanks), text.size());
+  return text.substr(first, text.find_last_not_of(kBlanks) + 1 - first);
+}
+
 }  // namespace
 
 Result<std::optional<Duration>> read_keep_alive(const Json* value) {
@@ -362,7 +377,8 @@ Result<std::optional<Duration>> read_keep_alive(const Json* value) {
         std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::min(seconds, 9e9))));
   }
   if (value->is_string()) {
-    const auto parsed = parse_go_duration(value->get<std::string>());
+    // Ollama wants a unit. Applications hand on what somebody typed, and all of them mean seconds.
+    const auto parsed = parse_seconds_or_go_duration(trimmed(value->get_ref<const std::string&>()));
     if (!parsed) return parsed.error();
     return std::optional<Duration>(parsed->count() < 0 ? Duration::min() : Duration(*parsed));
   }
@@ -389,7 +405,7 @@ Result<GenerationHead> read_head(Endpoint endpoint, const Json& body) {
 
 std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body, const Model& model,
                                             ThinkRule think_rule, const Settings& settings, Submission& into,
-                                            Warnings& /*warnings*/) {
+                                            Warnings& warnings) {
   if (!model.family_renderer.empty() && find_renderer(model.family_renderer) == nullptr) {
     return bad(fmt::format("model \"{}\" names the renderer \"{}\", which Drover does not have, and its file holds no "
                            "chat template; a model that is made from it with a TEMPLATE of its own can be used",
@@ -409,7 +425,7 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
   if (auto error = read_options(body, model, into)) return error;
   SchemaBudget budget;
   if (auto error = read_format(body, budget, into.work)) return error;
-  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, settings, budget, into)
+  return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, settings, budget, into, warnings)
                                      : read_generate(body, model, think_rule, settings, into);
 }
 

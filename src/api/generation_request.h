@@ -58,7 +58,7 @@ ModelTarget embedding_target_of(const std::shared_ptr<const Model>& model, const
 std::string embedding_key(const std::string& key);
 std::string generation_key(std::string key);
 
-// keep_alive: seconds, or a Go duration; negative: for ever. Error: Go's text.
+// keep_alive: seconds, also as a text, or a Go duration; negative: for ever. Error: Go's text.
 Result<std::optional<Duration>> read_keep_alive(const Json* value);
 
 }  // namespace drover::api

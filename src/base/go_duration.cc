@@ -68,7 +68,8 @@ Result<nanoseconds> parse_go_duration(std::string_view text) {
 Result<nanoseconds> parse_seconds_or_go_duration(std::string_view text) {
   double seconds = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
-  if (!text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) {
+  const bool whole = !text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+  if (whole && std::isfinite(seconds)) {  // "inf" and "nan" are numbers to from_chars
     return saturate(seconds * 1e9);
   }
   return parse_go_duration(text);
