@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/answer_parts.h"
 #include "api/json.h"
 
@@ -10,13 +12,23 @@ namespace {
 
 constexpr std::string_view kPing = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
-Json usage(std::uint32_t input_tokens, std::uint32_t output_tokens) {
-  return Json{{"input_tokens", input_tokens}, {"output_tokens", output_tokens}};
+// Of the prompt, what was found in the cache counts apart (Anthropic's reference of `usage`: the whole is the sum).
+Json usage(std::uint32_t prompt_tokens, std::uint32_t cached_tokens, std::uint32_t output_tokens) {
+  Json counts = Json::object();
+  counts["input_tokens"] = prompt_tokens - std::min(cached_tokens, prompt_tokens);
+  counts["cache_creation_input_tokens"] = 0;
+  counts["cache_read_input_tokens"] = cached_tokens;
+  counts["output_tokens"] = output_tokens;
+  return counts;
+}
+
+Json usage(const pb::Finished& finished) {
+  return usage(finished.prompt_tokens(), finished.cached_tokens(), finished.output_tokens());
 }
 
 Json error_object(const Error& error, int status) {
   const char* type = "api_error";
-  if (status == 400) type = "invalid_request_error";
+  if (status == 400 || status == 415) type = "invalid_request_error";
   if (status == 403) type = "permission_error";
   if (status == 404) type = "not_found_error";
   if (status == 413) type = "request_too_large";
@@ -35,9 +47,11 @@ class MessageForm final : public AnswerForm {
   bool event_stream() const override { return true; }
   void heartbeat(std::string& out) override { out += kPing; }
 
+  // How much of the prompt is in the cache is known when it is computed: message_delta, whose counts replace these,
+  // says it.
   void opening(std::string& out, std::uint32_t prompt_tokens) override {
     Json data = Json::object();
-    data["message"] = message(Json::array(), nullptr, usage(prompt_tokens, 0));
+    data["message"] = message(Json::array(), nullptr, usage(prompt_tokens, 0, 0));
     event(out, "message_start", std::move(data));
   }
 
@@ -51,7 +65,7 @@ class MessageForm final : public AnswerForm {
     close(out);
     Json data = Json::object();
     data["delta"] = Json{{"stop_reason", stop_reason(ending)}, {"stop_sequence", nullptr}};
-    data["usage"] = usage(ending.finished.prompt_tokens(), ending.finished.output_tokens());
+    data["usage"] = usage(ending.finished);
     event(out, "message_delta", std::move(data));
     event(out, "message_stop", Json::object());
   }
@@ -70,12 +84,11 @@ class MessageForm final : public AnswerForm {
       content.push_back(tool_use(call, Json::parse(arguments_text(call))));
     }
     calls_ = all.tool_calls_size();
-    const Json counts = usage(ending.finished.prompt_tokens(), ending.finished.output_tokens());
-    return to_text(message(std::move(content), stop_reason(ending), counts));
+    return to_text(message(std::move(content), stop_reason(ending), usage(ending.finished)));
   }
 
   std::string rendered(const pb::Started& started) override {
-    Json body = message(Json::array(), nullptr, usage(started.prompt_tokens(), 0));
+    Json body = message(Json::array(), nullptr, usage(started.prompt_tokens(), 0, 0));
     body["_debug_info"]["rendered_template"] = started.rendered_prompt();
     return to_text(body);
   }
@@ -113,8 +126,9 @@ class MessageForm final : public AnswerForm {
   }
 
   const char* stop_reason(const Ending& ending) const {
-    if (calls_ > 0) return "tool_use";
-    return ending.reason == "length" ? "max_tokens" : "end_turn";
+    // Whatever was called before: the client is to know that there was to be more.
+    if (ending.reason == "length") return "max_tokens";
+    return calls_ > 0 ? "tool_use" : "end_turn";
   }
 
   void start_block(std::string& out, Json block) {

@@ -2,110 +2,206 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <set>
 #include <unordered_map>
 
 #include "api/anthropic_answer.h"
+#include "api/call_arguments.h"
 
 namespace drover::api {
 namespace {
 
-Result<std::string> text_of_block(const Json& block, std::string_view where) {
-  if (!block.is_object()) return invalid(fmt::format("{}: a content block must be an object", where));
-  const std::string type = block.value("type", Json("")) == "text" ? "text" : "";
-  if (type.empty()) {
-    const bool image = block.value("type", Json("")) == "image";
-    if (image) return invalid("image input is not supported yet");
-    return invalid(fmt::format("{}: only text is supported", where));
-  }
-  Fields fields(block, "ContentBlock");
-  std::string text = fields.text("text");
-  if (fields.error()) return *fields.error();
-  return text;
+// Claude Code's first system block. It is addressed to Anthropic's billing and changes with each conversation, so that
+// no two of them would have a beginning of their prompt in common.
+constexpr std::string_view kBillingHeader = "x-anthropic-billing-header:";
+// Tools of these types are run by Anthropic's servers. Others that have a type are known to Anthropic's models, and run
+// by the client as any other.
+constexpr std::string_view kHostedTools[] = {"web_search_",      "web_fetch_",  "code_execution_",
+                                             "tool_search_tool", "mcp_toolset", "advisor_"};
+
+bool is_hosted(std::string_view type) {
+  return std::any_of(std::begin(kHostedTools), std::end(kHostedTools),
+                     [&](std::string_view prefix) { return type.starts_with(prefix); });
 }
 
-// A string, or blocks of text, which are put together as they are.
-Result<std::string> read_text(const Json* content, std::string_view where) {
-  if (content == nullptr) return std::string();
-  if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) return invalid(fmt::format("{} must be a string or a list of content blocks", where));
-  std::string text;
-  for (const Json& block : *content) {
-    auto part = text_of_block(block, where);
-    if (!part) return part;
-    text += *part;
-  }
-  return text;
+// A member that is a text; empty if it is none.
+std::string text_member(const Json& object, const char* name) {
+  const auto found = object.is_object() ? object.find(name) : object.end();
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
+
+void left_out(std::string_view type, Warnings& warnings) {
+  warnings.add(fmt::format("content blocks of the type \"{}\" are left out", type));
+}
+
+// Content where only text counts: of a system prompt, a result, a document. What is not text is left out.
+class TextReader {
+ public:
+  explicit TextReader(Warnings& warnings) : warnings_(warnings) {}
+
+  // A string, or blocks, which are put together as they are. Anything else is the server's own form of a result.
+  Result<std::string> read(const Json* content) {
+    if (content == nullptr) return std::string();
+    if (content->is_string()) return content->get<std::string>();
+    if (!content->is_array()) return of_result(*content);
+    std::string text;
+    for (const Json& block : *content) {
+      auto part = of_block(block);
+      if (!part) return part;
+      text += *part;
+    }
+    return text;
+  }
+
+  Result<std::string> of_block(const Json& block) {
+    const std::string type = text_member(block, "type");
+    if (type == "text") {
+      Fields fields(block, "ContentBlock");
+      std::string text = fields.text("text");
+      if (fields.error()) return *fields.error();
+      return text;
+    }
+    if (type == "document") return of_document(block);
+    if (type == "web_search_result") {
+      return fmt::format("- {}: {}\n", text_member(block, "title"), text_member(block, "url"));
+    }
+    if (type.ends_with("_error")) return of_result(block);
+    left_out(type, warnings_);
+    // A result that is nothing but an image would say that there was none.
+    return std::string(type == "image" ? "[an image, which is not shown to the model]" : "");
+  }
+
+  Result<std::string> of_document(const Json& block) {
+    const auto source = block.find("source");
+    const std::string type = source == block.end() ? "" : text_member(*source, "type");
+    std::string text;
+    if (type == "text") {
+      text = text_member(*source, "data");
+    } else if (type == "content" && source->contains("content")) {
+      auto read_content = read(&source->at("content"));
+      if (!read_content) return read_content;
+      text = std::move(*read_content);
+    } else {
+      warnings_.add(fmt::format("documents with a source of the type \"{}\" are left out", type));
+    }
+    if (!text.empty() && !text.ends_with('\n')) text += '\n';
+    return text;
+  }
+
+ private:
+  static std::string of_result(const Json& result) {
+    const std::string type = text_member(result, "type");
+    if (!type.ends_with("_error")) return to_text(result);
+    const std::string code = text_member(result, "error_code");
+    return code.empty() ? type : type + ": " + code;
+  }
+
+  Warnings& warnings_;
+};
 
 // One message of theirs may be several of ours: tool results are messages of their own.
 class MessageReader {
  public:
+  explicit MessageReader(Warnings& warnings) : warnings_(warnings), texts_(warnings) {}
+
   Result<void> read(const Json& message) {
     if (!message.is_object()) return invalid("a message must be an object");
     Fields fields(message, "MessageParam");
-    const std::string role = fields.text("role");
+    role_ = fields.text("role");
     const Json* content = fields.any("content");
     if (fields.error()) return *fields.error();
-    if (role != "user" && role != "assistant" && role != "system") {
-      return invalid(fmt::format("invalid message role: \"{}\"", role));
+    if (role_ != "user" && role_ != "assistant" && role_ != "system") {
+      return invalid(fmt::format("invalid message role: \"{}\"", role_));
     }
     if (content == nullptr) return invalid("message content is required");
-    own_ = Json::object();
-    own_["role"] = role;
-    own_["content"] = "";
-    text_.clear();
+    begin();
     if (content->is_string()) {
-      text_ = content->get<std::string>();
-    } else if (!content->is_array()) {
-      return invalid("message content must be a string or a list of content blocks");
-    } else {
-      for (const Json& block : *content) {
-        if (auto read = read_block(block); !read) return read;
-      }
+      own_["content"] = *content;
+      messages_.push_back(std::move(own_));
+      return {};
     }
-    own_["content"] = text_;
-    const bool said = !text_.empty() || own_.contains("tool_calls") || own_.contains("thinking");
-    if (said || content->is_string()) messages_.push_back(std::move(own_));
+    if (!content->is_array()) return invalid("message content must be a string or a list of content blocks");
+    for (const Json& block : *content) {
+      if (auto read = read_block(block); !read) return read;
+    }
+    finish();
+    return {};
+  }
+
+  // Text, or blocks of it.
+  Result<void> read_system(const Json* system) {
+    if (system == nullptr) return {};
+    std::string text;
+    if (system->is_array()) {
+      for (const Json& block : *system) {
+        auto part = texts_.of_block(block);
+        if (!part) return part.error();
+        if (&block != &system->front() || !part->starts_with(kBillingHeader)) text += *part;
+      }
+    } else if (system->is_string()) {
+      text = system->get<std::string>();
+    } else {
+      return invalid("system must be a string or a list of content blocks");
+    }
+    if (!text.empty()) messages_.push_back(Json{{"role", "system"}, {"content", std::move(text)}});
     return {};
   }
 
   Json take() { return std::move(messages_); }
-  void add_system(std::string text) { messages_.push_back(Json{{"role", "system"}, {"content", std::move(text)}}); }
 
  private:
+  void begin() {
+    own_ = Json::object();
+    own_["role"] = role_;
+    own_["content"] = "";
+    text_.clear();
+  }
+
+  void finish() {
+    const bool said = !text_.empty() || own_.contains("tool_calls") || own_.contains("thinking");
+    own_["content"] = std::move(text_);
+    if (said) messages_.push_back(std::move(own_));
+  }
+
   Result<void> read_block(const Json& block) {
     if (!block.is_object()) return invalid("a content block must be an object");
     Fields fields(block, "ContentBlock");
     const std::string type = fields.text("type");
-    if (type == "text") {
-      text_ += fields.text("text");
+    if (fields.error()) return *fields.error();
+    if (type == "text" || type == "document") {
+      auto text = texts_.of_block(block);
+      if (!text) return text.error();
+      text_ += *text;
     } else if (type == "thinking") {
-      own_["thinking"] = fields.text("thinking");
-    } else if (type == "tool_use") {
-      return read_tool_use(fields);
-    } else if (type == "tool_result") {
-      return read_tool_result(fields);
+      const std::string thinking = fields.text("thinking");
+      if (!thinking.empty()) own_["thinking"] = text_member(own_, "thinking") + thinking;
     } else if (type == "image") {
       return invalid("image input is not supported yet");
+    } else if (type.ends_with("tool_use")) {  // also those of servers: server_tool_use, mcp_tool_use
+      return read_tool_use(fields, type == "tool_use");
+    } else if (type.ends_with("tool_result")) {  // web_search_tool_result and its like
+      return read_tool_result(fields);
     } else if (type != "redacted_thinking") {
-      return invalid(fmt::format("content blocks of the type \"{}\" are not supported", type));
+      left_out(type, warnings_);
     }
     if (fields.error()) return *fields.error();
     return {};
   }
 
-  Result<void> read_tool_use(Fields& fields) {
+  Result<void> read_tool_use(Fields& fields, bool strict) {
     const std::string id = fields.text("id");
     const std::string name = fields.text("name");
-    const Json* input = fields.object("input");
     if (fields.error()) return *fields.error();
-    if (id.empty()) return invalid("tool_use block missing required 'id' field");
+    if (strict && id.empty()) return invalid("tool_use block missing required 'id' field");
     if (name.empty()) return invalid("tool_use block missing required 'name' field");
+    auto arguments = call_arguments(fields.any("input"), arguments_, warnings_);
+    if (!arguments) return arguments.error();
     names_[id] = name;
     Json call = Json::object();
     call["id"] = id;
     call["function"]["name"] = name;
-    call["function"]["arguments"] = input != nullptr ? *input : Json::object();
+    call["function"]["arguments"] = std::move(*arguments);
     own_["tool_calls"].push_back(std::move(call));
     return {};
   }
@@ -113,8 +209,13 @@ class MessageReader {
   Result<void> read_tool_result(Fields& fields) {
     const std::string id = fields.text("tool_use_id");
     if (fields.error()) return *fields.error();
-    auto text = read_text(fields.any("content"), "tool_result");
+    auto text = texts_.read(fields.any("content"));
     if (!text) return text.error();
+    // A server's result stands in the model's own message, between the call and what it says then.
+    if (role_ == "assistant") {
+      finish();
+      begin();
+    }
     Json message = Json::object();
     message["role"] = "tool";
     message["content"] = std::move(*text);
@@ -124,32 +225,47 @@ class MessageReader {
     return {};
   }
 
+  Warnings& warnings_;
+  TextReader texts_;
+  JsonReader arguments_{kBodyBounds};
   Json messages_ = Json::array();
+  std::string role_;
   Json own_;
   std::string text_;
   std::unordered_map<std::string, std::string> names_;  // of the tools, by the call's id
 };
 
-Result<Json> read_tools(const Json& tools) {
+struct Tools {
   Json native = Json::array();
-  for (const Json& tool : tools) {
+  std::set<std::string> left_out;  // names
+};
+
+Result<Tools> read_tools(const Json& list, Warnings& warnings) {
+  Tools tools;
+  for (const Json& tool : list) {
     if (!tool.is_object()) return invalid("a tool must be an object");
     Fields fields(tool, "Tool");
     const std::string type = fields.text("type");
-    // Others are run by, or known to, Anthropic's own servers alone.
-    if (!type.empty() && type != "custom") {
-      return invalid(fmt::format("tools of the type \"{}\" are not supported", type));
+    const std::string name = fields.text("name");
+    std::string description = fields.text("description");
+    const Json* schema = fields.object("input_schema");
+    if (fields.error()) return *fields.error();
+    if (is_hosted(type)) {
+      warnings.add(fmt::format("tools of the type \"{}\" are left out: only Anthropic's servers have them", type));
+      tools.left_out.insert(name);
+      continue;
+    }
+    if (!type.empty() && type != "custom" && description.empty()) {
+      description = fmt::format("Anthropic's tool \"{}\", as its documentation of {} describes it.", name, type);
     }
     Json entry = Json::object();
     entry["type"] = "function";
-    entry["function"]["name"] = fields.text("name");
-    entry["function"]["description"] = fields.text("description");
-    const Json* schema = fields.object("input_schema");
+    entry["function"]["name"] = name;
+    entry["function"]["description"] = std::move(description);
     entry["function"]["parameters"] = schema != nullptr ? *schema : Json::object();
-    if (fields.error()) return *fields.error();
-    native.push_back(std::move(entry));
+    tools.native.push_back(std::move(entry));
   }
-  return native;
+  return tools;
 }
 
 Result<Json> read_tool_choice(const Json& choice) {
@@ -166,13 +282,18 @@ Result<Json> read_tool_choice(const Json& choice) {
   return named;
 }
 
+std::string folded(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
 // Thinking and effort, as Ollama reads them: "adaptive" is left to the model's default, or to the effort.
 Result<void> read_output_config(Fields& fields, Json& native) {
   if (const Json* config = fields.object("output_config")) {
     Fields inner(*config, "OutputConfig");
-    const std::string effort = inner.text("effort");
+    const std::string effort = folded(inner.text("effort"));
     if (effort == "low" || effort == "medium" || effort == "high" || effort == "max") native["think"] = effort;
-    if (effort == "xhigh") native["think"] = "max";
+    if (effort == "xhigh" || effort == "ultra") native["think"] = "max";
     if (const Json* format = inner.object("format")) {
       Fields format_fields(*format, "OutputFormat");
       const Json* schema = format_fields.object("schema");
@@ -203,13 +324,11 @@ Json read_options(Fields& fields) {
   return options;
 }
 
-Result<Json> read_messages(Fields& fields) {
+Result<Json> read_messages(Fields& fields, Warnings& warnings) {
   const Json* messages = fields.array("messages");
   if (messages == nullptr || messages->empty()) return invalid("messages is required");
-  MessageReader reader;
-  auto system = read_text(fields.any("system"), "system");
-  if (!system) return system.error();
-  if (!system->empty()) reader.add_system(std::move(*system));
+  MessageReader reader(warnings);
+  if (auto system = reader.read_system(fields.any("system")); !system) return system.error();
   for (const Json& message : *messages) {
     if (auto read = reader.read(message); !read) return read.error();
   }
@@ -218,28 +337,34 @@ Result<Json> read_messages(Fields& fields) {
   return native;
 }
 
+// The tools, and which of them is to be called. A wish for one that was left out is none.
+Result<void> add_tools(const Json& list, const Json* choice, Json& native, Warnings& warnings) {
+  auto tools = read_tools(list, warnings);
+  if (!tools) return tools.error();
+  const bool any_left = !tools->native.empty();
+  if (any_left) native["tools"] = std::move(tools->native);
+  if (choice == nullptr) return {};
+  auto read = read_tool_choice(*choice);
+  if (!read) return read.error();
+  const bool chosen_left = tools->left_out.count(text_member(*choice, "name")) == 0;
+  if (any_left && chosen_left) native["tool_choice"] = std::move(*read);
+  return {};
+}
+
 // What a message and its count have in common.
-Result<Json> read_common(Fields& fields) {
+Result<Json> read_common(Fields& fields, Warnings& warnings) {
   Json native = Json::object();
   native["model"] = fields.text("model");
   native["options"] = read_options(fields);
   if (auto config = read_output_config(fields, native); !config) return config.error();
-  auto messages = read_messages(fields);
+  auto messages = read_messages(fields, warnings);
   const Json* tools = fields.array("tools");
   const Json* choice = fields.object("tool_choice");
   if (fields.error()) return *fields.error();
   if (!messages) return messages.error();
   native["messages"] = std::move(*messages);
-  if (tools != nullptr && !tools->empty()) {
-    auto read = read_tools(*tools);
-    if (!read) return read.error();
-    native["tools"] = std::move(*read);
-  }
-  if (choice != nullptr) {
-    auto read = read_tool_choice(*choice);
-    if (!read) return read.error();
-    native["tool_choice"] = std::move(*read);
-  }
+  const Json none = Json::array();
+  if (auto added = add_tools(tools != nullptr ? *tools : none, choice, native, warnings); !added) return added.error();
   return native;
 }
 
@@ -253,20 +378,22 @@ Result<Translated> translate_anthropic_message(Json body) {
   if (fields.error()) return *fields.error();
   if (model.empty()) return invalid("model is required");
   if (tokens_max <= 0) return invalid("max_tokens is required and must be positive");
-  auto native = read_common(fields);
+  Warnings warnings;
+  auto native = read_common(fields, warnings);
   if (!native) return native.error();
   (*native)["stream"] = stream;
-  return Translated{std::move(*native), make_anthropic_message_form(model), ThinkRule::kIgnore};
+  return Translated{std::move(*native), make_anthropic_message_form(model), ThinkRule::kIgnore, std::move(warnings)};
 }
 
 Result<Translated> translate_anthropic_count(Json body) {
   Fields fields(body, "CountTokensRequest");
-  auto native = read_common(fields);
+  Warnings warnings;
+  auto native = read_common(fields, warnings);
   if (!native) return native.error();
   (*native)["stream"] = false;
   (*native)["truncate"] = false;
   (*native)["_debug_render_only"] = true;
-  return Translated{std::move(*native), make_anthropic_count_form(), ThinkRule::kIgnore};
+  return Translated{std::move(*native), make_anthropic_count_form(), ThinkRule::kIgnore, std::move(warnings)};
 }
 
 }  // namespace drover::api
