@@ -19,6 +19,7 @@
 #include "engine/gbnf.h"
 #include "engine/go_prompt.h"
 #include "engine/llama_model.h"
+#include "engine/template_error.h"
 #include "json-schema-to-grammar.h"
 
 namespace drover {
@@ -584,7 +585,7 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
       render_jinja(used, !grammar->empty(), prompt);
     }
   } catch (const std::exception& error) {
-    return invalid(error.what());
+    return invalid(template_error(error.what()));
   }
   if (grammar->empty() || chat.tool_required()) return prompt;
   // Beside tools: a call, or JSON of the schema.
