@@ -28,6 +28,9 @@ const max_tokens = 200;
 const tools = cria_tools.map(({ name, description, schema }) => ({ name, description, input_schema: schema }));
 const say = (content) => [{ role: 'user', content }];
 const client_of = (server) => new Anthropic({ baseURL: server.url, apiKey: 'ollama', maxRetries: 0 });
+// All of a prompt: what was in the cache counts apart.
+const prompt_tokens = ({ usage }) =>
+  usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
 const blocks = (message, type) => message.content.filter((block) => block.type === type);
 
 describe('messages', () => {
@@ -59,7 +62,7 @@ describe('messages', () => {
     assert.deepEqual(types.slice(-3), ['content_block_stop', 'message_delta', 'message_stop']);
     assert.ok(types.filter((type) => type === 'content_block_delta').length > 3);
     const whole = await create({ messages: capital_question });
-    assert.equal(events[0].message.usage.input_tokens, whole.usage.input_tokens, 'the count stands at the start');
+    assert.equal(prompt_tokens(answer), prompt_tokens(whole));
     assert.equal(answer.usage.output_tokens, whole.usage.output_tokens);
   });
 
@@ -69,6 +72,8 @@ describe('messages', () => {
     const events = parse_events(answer.text);
     assert.ok(events.length > 5);
     for (const { event, data } of events) assert.equal(event, data.type);
+    const whole = await create({ messages: capital_question });
+    assert.equal(events[0].data.message.usage.input_tokens, prompt_tokens(whole), 'the count stands at the start');
   });
 
   test('system, blocks, limits', async () => {
@@ -149,11 +154,34 @@ describe('messages', () => {
       { messages: capital_question, system: 'Here is a list.\nAna: 417' },
       { messages: say(weather_question), tools },
     ]) {
-      assert.equal(await count(body), (await create(body)).usage.input_tokens);
+      assert.equal(await count(body), prompt_tokens(await create(body)));
     }
     assert.ok((await count({ messages: say(weather_question), tools })) > (await count({ messages: say(weather_question) })));
     const words = 5000; // more than the context holds
     assert.ok((await count({ messages: say('llama '.repeat(words)) })) > words);
+  });
+
+  test('what was in the cache counts apart, as Anthropic counts it', async () => {
+    const list = Array.from({ length: 60 }, (_, i) => `Line ${i}`).join('\n');
+    const messages = [...say(list), { role: 'assistant', content: 'Yes.' }, ...capital_question];
+    const first = await create({ messages });
+    const second = await create({ messages });
+    const third = await stream_of({ messages }).finalMessage();
+    assert.equal(prompt_tokens(first), prompt_tokens(second));
+    for (const { usage } of [second, third]) {
+      assert.ok(usage.cache_read_input_tokens > 60, JSON.stringify(usage));
+      assert.ok(usage.input_tokens >= 1 && usage.input_tokens < prompt_tokens(first) / 2, JSON.stringify(usage));
+      assert.equal(usage.cache_creation_input_tokens, 0);
+    }
+    assert.equal(prompt_tokens(third), prompt_tokens(first));
+    const events = parse_events((await server.post('/v1/messages', body_of({ messages, stream: true }))).text);
+    assert.deepEqual(events[0].data.message.usage, {
+      input_tokens: prompt_tokens(first),
+      cache_creation_input_tokens: 0,
+      cache_read_input_tokens: 0,
+      output_tokens: 0,
+    });
+    assert.deepEqual(events.find(({ event }) => event === 'message_delta').data.usage, third.usage);
   });
 
   test('abort in mid-stream frees the place', async () => {
@@ -166,6 +194,185 @@ describe('messages', () => {
     assert.ok(parts >= 5);
     await nobody_runs(server);
     assert.equal((await create({ model: 'endless', messages: say('Hello'), max_tokens: 2 })).usage.output_tokens, 2);
+  });
+});
+
+// What Claude Code sends, and what its conversations hold.
+describe('blocks and tools of Anthropic', () => {
+  const server = server_for_suite();
+  const list = 'Here is a list.\nAna: 417\nBen: 902';
+  const ben = 'What is the number of Ben?';
+  const ask = async (body) => {
+    const answer = await server.post('/v1/messages', { model, temperature, max_tokens, ...body });
+    assert.equal(answer.status, 200, answer.text);
+    return { warning: answer.headers['x-drover-warning'], ...answer.json };
+  };
+  const count = async (body) => (await server.ok('/v1/messages/count_tokens', { model, ...body })).input_tokens;
+  const text = (value) => ({ type: 'text', text: value });
+
+  test('unknown ones are left out, and named', async () => {
+    const odd = [
+      { type: 'tool_reference', tool_name: 'get_weather' },
+      { type: 'container_upload', file_id: 'file_1' },
+      { type: 'of_next_year', data: { deep: [1] } },
+    ];
+    const plain = await count({ system: list, messages: say(ben) });
+    for (const block of odd) {
+      const { content, warning } = await ask({ system: [text(list), block], messages: say([block, text(ben)]) });
+      assert.deepEqual(content, [text('Ben: 902')]);
+      assert.equal(warning, `content blocks of the type "${block.type}" are left out`);
+      assert.equal(await count({ system: [text(list), block], messages: say([block, text(ben)]) }), plain);
+    }
+    assert.match(server.stderr, /request [0-9a-f]{16}: content blocks of the type "of_next_year" are left out/);
+    const { warning } = await ask({ system: list, messages: say([...odd, ...odd, text(ben)]) });
+    assert.equal(warning.split('; ').length, odd.length, 'each once');
+  });
+
+  test('a result of which nothing is text', async () => {
+    const call = { type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 'Tokyo' } };
+    const history = (content) => [
+      ...say(weather_question),
+      { role: 'assistant', content: [call] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'toolu_1', content }] },
+    ];
+    const empty = await count({ messages: history(''), tools });
+    assert.equal(await count({ messages: history([{ type: 'tool_reference', tool_name: 'x' }]), tools }), empty);
+    assert.equal(await count({ messages: history(undefined), tools }), empty);
+    const answer = await ask({
+      messages: history([{ type: 'tool_reference', tool_name: 'x' }, text('21 degrees and sunny')]),
+      tools,
+    });
+    assert.equal(answer.content[0].text, 'The answer for Tokyo is: 21 degrees and sunny');
+    const image = [{ type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AAAA' } }];
+    const { warning } = await ask({ messages: history(image), tools });
+    assert.match(warning, /"image" are left out/);
+  });
+
+  test('documents that are text', async () => {
+    const document = (source) => ({ type: 'document', source });
+    for (const source of [
+      { type: 'text', media_type: 'text/plain', data: list },
+      { type: 'content', content: list },
+      { type: 'content', content: [text(list)] },
+    ]) {
+      const { content, warning } = await ask({ messages: say([document(source), text(ben)]) });
+      assert.deepEqual(content, [text('Ben: 902')], JSON.stringify(source));
+      assert.equal(warning, undefined);
+    }
+    const pdf = document({ type: 'base64', media_type: 'application/pdf', data: 'AAAA' });
+    const { warning } = await ask({ messages: say([pdf, text(ben)]) });
+    assert.equal(warning, 'documents with a source of the type "base64" are left out');
+  });
+
+  test('what a server did is a call and its result', async () => {
+    const search = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'get_weather', input: { city: 'Tokyo' } };
+    const answered = (content, type = 'web_search_tool_result') => [
+      ...say(weather_question),
+      { role: 'assistant', content: [search, { type, tool_use_id: 'srvtoolu_1', content }] },
+      ...say('So?'),
+    ];
+    const same = (content) => [
+      ...say(weather_question),
+      { role: 'assistant', content: [{ ...search, type: 'tool_use' }] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'srvtoolu_1', content }, text('So?')] },
+    ];
+    const page = (name) => ({ type: 'web_search_result', title: name, url: `http://${name}`, encrypted_content: 'zzz' });
+    for (const [content, read, type] of [
+      [[page('one'), page('two')], '- one: http://one\n- two: http://two\n'],
+      [{ type: 'web_search_tool_result_error', error_code: 'max_uses_exceeded' }, 'web_search_tool_result_error: max_uses_exceeded'],
+      ['sunny', 'sunny', 'mcp_tool_result'],
+      [{ type: 'code_execution_result', stdout: '7' }, '{"type":"code_execution_result","stdout":"7"}', 'code_execution_tool_result'],
+    ]) {
+      assert.equal(await count({ messages: answered(content, type), tools }), await count({ messages: same(read), tools }), read);
+      await ask({ messages: answered(content, type), tools });
+    }
+    // What the model says then stands behind the result.
+    const [call, result] = [search, { type: 'web_search_tool_result', tool_use_id: 'srvtoolu_1', content: 'sunny' }];
+    const whole = [...say('Hi'), { role: 'assistant', content: [call, result, text('It is sunny.')] }, ...say('So?')];
+    const apart = [
+      ...say('Hi'),
+      { role: 'assistant', content: [{ ...call, type: 'tool_use' }] },
+      { role: 'user', content: [{ ...result, type: 'tool_result' }] },
+      { role: 'assistant', content: 'It is sunny.' },
+      ...say('So?'),
+    ];
+    assert.equal(await count({ messages: whole, tools }), await count({ messages: apart, tools }));
+  });
+
+  test('tools with a type', async () => {
+    const bash = { type: 'bash_20250124', name: 'bash' };
+    const editor = { type: 'text_editor_20250728', name: 'str_replace_based_edit_tool', max_characters: 1000 };
+    const search = { type: 'web_search_20250305', name: 'web_search', max_uses: 8 };
+    const code = { type: 'code_execution_20250825', name: 'code_execution' };
+    const messages = say(weather_question);
+    const answer = await ask({ messages, tools: [bash, editor, ...tools] });
+    assert.deepEqual(blocks(answer, 'tool_use')[0].input, { city: 'Tokyo' });
+    assert.equal(answer.warning, undefined);
+    assert.ok((await count({ messages, tools: [bash, ...tools] })) > (await count({ messages, tools })));
+
+    const without = await ask({ messages, tools: [search, code, ...tools] });
+    assert.deepEqual(blocks(without, 'tool_use')[0].input, { city: 'Tokyo' });
+    assert.match(without.warning, /"web_search_20250305" are left out: .*; tools of the type "code_execution_20250825" are left out/);
+    assert.equal(await count({ messages, tools: [search, code, ...tools] }), await count({ messages, tools }));
+    // Claude Code's WebSearch: one tool, which has to be called.
+    for (const tool_choice of [undefined, { type: 'tool', name: 'web_search' }, { type: 'any' }]) {
+      const { content, warning } = await ask({ messages: capital_question, tools: [search], tool_choice });
+      assert.deepEqual(content, [text(capital_answer)]);
+      assert.match(warning, /web_search/);
+    }
+    const chosen = await ask({ messages, tools: [search, ...tools], tool_choice: { type: 'tool', name: 'get_weather' } });
+    assert.equal(chosen.stop_reason, 'tool_use');
+    const wrong = await server.post('/v1/messages', { model, max_tokens, messages, tools, tool_choice: { type: 'tool', name: 'x' } });
+    assert.equal(wrong.status, 400);
+  });
+
+  test("Claude Code's first system block keeps no prefix from being shared", async () => {
+    const billing = (id) => text(`x-anthropic-billing-header: cc_version=2.1.197.${id}; cc_entrypoint=sdk-cli;`);
+    const system = [text(list), { ...text('Be brief.'), cache_control: { type: 'ephemeral' } }];
+    const messages = say(ben);
+    assert.equal(await count({ system: [billing('73f'), ...system], messages }), await count({ system, messages }));
+    await ask({ system: [billing('73f'), ...system], messages });
+    const { usage } = await ask({ system: [billing('66a'), ...system], messages });
+    assert.ok(usage.input_tokens <= 2, JSON.stringify(usage));
+    const quoted = [...system, billing('73f')];
+    assert.ok((await count({ system: quoted, messages })) > (await count({ system, messages })), 'only the first one');
+  });
+
+  test('thinking of the history, and effort', async () => {
+    const thought = { type: 'thinking', thinking: 'Tokyo.', signature: '' };
+    const hidden = { type: 'redacted_thinking', data: 'zzz' };
+    const messages = [...say('Hi'), { role: 'assistant', content: [thought, hidden, text('Hello.')] }, ...capital_question];
+    const answer = await ask({ messages });
+    assert.equal(answer.warning, undefined);
+    assert.deepEqual(blocks(answer, 'text'), [text(capital_answer)]);
+    for (const effort of ['xhigh', 'MAX', 'ultra']) {
+      const body = { messages: capital_question, thinking: { type: 'adaptive' }, output_config: { effort } };
+      assert.equal(blocks(await ask(body), 'thinking').length, 1, effort);
+    }
+  });
+
+  test('a request as Claude Code sends it', async () => {
+    const body = {
+      model,
+      max_tokens: 32_000,
+      stream: true,
+      temperature: 0,
+      thinking: { type: 'disabled' },
+      metadata: { user_id: 'user_1_account__session_2' },
+      context_management: { edits: [{ type: 'clear_thinking_20251015', keep: 'all' }] },
+      system: [
+        text('x-anthropic-billing-header: cc_version=2.1.197.73f; cc_entrypoint=sdk-cli;'),
+        { ...text("You are Claude Code, Anthropic's official CLI for Claude."), cache_control: { type: 'ephemeral' } },
+      ],
+      tools: tools.map((tool) => ({ ...tool, cache_control: { type: 'ephemeral' }, defer_loading: true, strict: true })),
+      messages: say([text('<system-reminder>Nothing.</system-reminder>'), { ...text(weather_question), cache_control: { type: 'ephemeral' } }]),
+    };
+    const headers = { 'anthropic-version': '2023-06-01', 'anthropic-beta': 'claude-code-20250219', 'x-api-key': 'ollama' };
+    const answer = await server.send('POST', '/v1/messages?beta=true', body, headers);
+    assert.equal(answer.status, 200, answer.text);
+    const events = parse_events(answer.text);
+    assert.equal(events.at(-1).data.type, 'message_stop');
+    assert.ok(['tool_use', 'end_turn'].includes(events.at(-2).data.delta.stop_reason));
   });
 });
 
@@ -208,12 +415,13 @@ describe('errors', () => {
       [{ messages: [{ role: 'wizard', content: 'Hello' }] }, /invalid message role/],
       [{ messages: [{ role: 'user' }] }, /content is required/],
       [{ messages: say([{ type: 'image', source: { type: 'url', url: 'http://x/y.png' } }]) }, /image input is not supported/],
-      [{ messages: say([{ type: 'document', source: {} }]) }, /"document" are not supported/],
       [{ messages: say([{ type: 'tool_use', name: 'f', input: {} }]) }, /missing required 'id'/],
       [{ temperature: 'hot' }, /MessagesRequest\.temperature of type float64/],
       [{ stream: 'yes' }, /MessagesRequest\.stream of type bool/],
       [{ stop_sequences: 'x' }, /MessagesRequest\.stop_sequences of type array/],
-      [{ tools: [{ type: 'web_search_20250305', name: 'web_search' }] }, /"web_search_20250305" are not supported/],
+      [{ messages: say([{ type: 'text', text: 5 }]) }, /ContentBlock\.text of type string/],
+      [{ messages: say([{ type: 'tool_reference', tool_name: 'x' }]) }, /^messages is required$/],
+      [{ system: 5 }, /^system must be a string or a list of content blocks$/],
       [{ tools, tool_choice: { type: 'tool', name: 'dance' } }, /not among the tools/],
       [{ tools, tool_choice: { type: 'perhaps' } }, /invalid tool_choice/],
     ]) {

@@ -132,6 +132,14 @@ export function without_template(file) {
   return put_together({ pairs: pairs.filter((pair) => !pair.includes('tokenizer.chat_template')), tensors });
 }
 
+// The same model with another template, in Jinja, and a name of its own.
+export function with_template(file, template) {
+  const { pairs, tensors } = take_apart(file);
+  const others = pairs.filter((pair) => !pair.includes('tokenizer.chat_template') && !pair.includes('general.name'));
+  const own = [pair('general.name', string, 'templated'), pair('tokenizer.chat_template', string, template)];
+  return put_together({ pairs: [...others, ...own], tensors });
+}
+
 // The same model with words (not letters and what stands in <>) of `length` bytes: a few tokens are megabytes of answer.
 export function with_long_words(file, length) {
   const { pairs, tensors } = take_apart(file);
