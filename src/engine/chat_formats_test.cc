@@ -30,6 +30,8 @@ constexpr std::string_view kGemmaResults = "it shows results rightly only as `to
 constexpr Exception kExceptions[] = {
     {"fireworks-ai-llama-3-firefunction-v2.jinja", "*",
      "it wants the tools as text in `functions`, which nobody gives"},
+    {"Mistral-Small-3.2-24B-Instruct-2506.jinja", "a system at the end",
+     "none is taken between turns: moved everywhere"},
     {"google-gemma-4-31B-it-interleaved.jinja", "call and result", kGemmaResults},
     {"google-gemma-4-31B-it-interleaved.jinja", "two calls", kGemmaResults},
     {"google-gemma-4-31B-it-interleaved.jinja", "no ids", kGemmaResults},
@@ -66,6 +68,20 @@ const json& expected() {
 const nlohmann::ordered_json& data() {
   static const auto all = nlohmann::ordered_json::parse(read_file(DROVER_FORMATS "/conversations.json"));
   return all;
+}
+
+// The templates' names: all of them, or a few for a run under a sanitizer.
+const std::vector<std::string>& sources() {
+  static const std::vector<std::string> names = [] {
+    const std::size_t step = std::getenv("DROVER_TEST_SHORT") != nullptr ? 5 : 1;
+    std::vector<std::string> all;
+    std::size_t at = 0;
+    for (const auto& [name, of] : expected().items()) {
+      if (at++ % step == 0) all.push_back(name);
+    }
+    return all;
+  }();
+  return names;
 }
 
 // Null: it cannot be read.
@@ -199,6 +215,8 @@ bool may_be_empty(const RenderedPrompt& prompt) {
   return end.logit == 1.0f;
 }
 
+constexpr const char* kNoForm = "the model has no form for it";
+
 // What is wrong with what ours makes of a conversation; empty: nothing. {how} it counts otherwise.
 std::string check_prompt(const std::string& source, const json& conversation, const json& wanted, std::string& how) {
   how = "match";
@@ -208,7 +226,7 @@ std::string check_prompt(const std::string& source, const json& conversation, co
   const auto rendered = ours->render(chat, format_of(conversation));
   // The model has no way to say this: the server may say so, or find words for it.
   if (wanted.contains("error") || wanted.contains("lost")) {
-    how = "the model has no form for it";
+    how = kNoForm;
     if (!rendered) return rendered.error().message.find('\n') == std::string::npos ? "" : "refused with noise";
     if (says_everything(chat, rendered->text)) return {};
     if (wanted.contains("error")) return "lost: part of the messages";
@@ -224,6 +242,10 @@ std::string check_prompt(const std::string& source, const json& conversation, co
     return "the grammar does not hold the schema";
   }
   if (!chat.tool_required()) return {};
+  if (!expected()[source]["takes_tools"]) {
+    how = kNoForm;
+    return {};
+  }
   if (rendered->grammar.empty()) return "nothing requires a call";
   if (rendered->grammar_start.kind == GrammarStart::Kind::kOnTrigger) return "the call is required only once it began";
   return may_be_empty(*rendered) ? "the grammar that requires a call lets it be left out" : "";
@@ -240,7 +262,8 @@ TEST(ChatFormats, Prompts) {
   REQUIRE_EXPECTED();
   ASSERT_GT(expected().size(), 60u);
   std::map<std::string, std::map<std::string, int>> counts;
-  for (const auto& [source, wanted] : expected().items()) {
+  for (const std::string& source : sources()) {
+    const json& wanted = expected()[source];
     ASSERT_TRUE(wanted.contains("prompts")) << source << ": " << wanted;
     for (const json conversation : data()["conversations"]) {
       const std::string name = conversation["name"];
@@ -257,8 +280,7 @@ TEST(ChatFormats, Prompts) {
   }
   fmt::print("{:32} {:>8} {:>8} {:>10} {:>8}\n", "conversation", "match", "no form", "exception", "mismatch");
   for (auto& [name, of] : counts) {
-    fmt::print("{:32} {:8} {:8} {:10} {:8}\n", name, of["match"], of["the model has no form for it"], of["exception"],
-               of["mismatch"]);
+    fmt::print("{:32} {:8} {:8} {:10} {:8}\n", name, of["match"], of[kNoForm], of["exception"], of["mismatch"]);
   }
 }
 
@@ -283,21 +305,11 @@ std::string trimmed(std::string text) {
   return text;
 }
 
-// TODO: the plain call once finish() takes it.
-template <typename Parser>
-void finish(Parser& parser, bool cut_off, OutputPiece& out) {
-  if constexpr (requires { parser.finish(cut_off, out); }) {
-    parser.finish(cut_off, out);
-  } else {
-    parser.finish(out);
-  }
-}
-
 Answer take_apart(const OutputSyntax& syntax, std::string_view text, std::size_t piece, bool cut_off = false) {
   OutputParser parser(syntax, {});
   OutputPiece out;
   for (std::size_t at = 0; at < text.size(); at += piece) parser.push(text.substr(at, piece), out);
-  finish(parser, cut_off, out);
+  parser.finish(cut_off, out);
   Answer answer = {trimmed(out.content), trimmed(out.thinking), {}};
   for (const ParsedToolCall& call : out.tool_calls) {
     answer.calls.emplace_back(call.name, json::parse(call.arguments_json, nullptr, false));
@@ -312,7 +324,8 @@ const json kArguments = {{"city", "Roma"}, {"days", 35}};
 template <typename Check>
 void for_each_output(const Check& check) {
   const std::pair<const char*, json> modes[] = {{"off", false}, {"on", true}};
-  for (const auto& [source, wanted] : expected().items()) {
+  for (const std::string& source : sources()) {
+    const json& wanted = expected()[source];
     const ChatTemplate* ours = chat_template(source);
     if (ours == nullptr) continue;
     for (const auto& [mode, thinking] : modes) {
@@ -336,7 +349,7 @@ void for_each_output(const Check& check) {
 
 TEST(ChatFormats, Outputs) {
   REQUIRE_EXPECTED();
-  int compared = 0;
+  std::size_t compared = 0;
   for_each_output([&](const std::string& name, const OutputSyntax& syntax, const std::string& text,
                       const Answer& answer) {
     ++compared;
@@ -348,13 +361,13 @@ TEST(ChatFormats, Outputs) {
     }
   });
   fmt::print("{} outputs\n", compared);
-  EXPECT_GT(compared, 250);
+  EXPECT_GT(compared, 3 * sources().size());
 }
 
 // However an output is cut: a call whose arguments were not finished is never handed out.
 TEST(ChatFormats, CutCalls) {
   REQUIRE_EXPECTED();
-  int cuts = 0;
+  std::size_t cuts = 0;
   for_each_output(
       [&](const std::string& name, const OutputSyntax& syntax, const std::string& text, const Answer& answer) {
         const std::size_t begin = text.find("get_weather");
@@ -368,7 +381,7 @@ TEST(ChatFormats, CutCalls) {
         }
       });
   fmt::print("{} cuts\n", cuts);
-  EXPECT_GT(cuts, 1000);
+  EXPECT_GT(cuts, 100 * sources().size());
 }
 
 }  // namespace

@@ -139,7 +139,6 @@ const orders = [
   { merge: true, later: 'own' },
   { later: 'joined' },
   { merge: true, later: 'joined' },
-  { front: true },
   { front: true, later: 'own' },
   { front: true, later: 'joined' },
 ];
@@ -265,6 +264,8 @@ function taken(render, { messages, thinking = false, tools: with_tools }, knows)
     if (begun) answer.or = openings(render, form, options);
     for (const part of ['text', 'or']) {
       if (part in answer) answer[part] = [answer[part]].flat().map((t) => with_ids_numbered(t, form));
+      // What is said is no thought.
+      if (begun) answer[part] = answer[part].filter((t) => !in_thought.test(t.slice(0, -told(form.at(-1).content).length)));
     }
     if (!lost.length) return answer;
     if (!least || lost.length < least.lost.length) least = { ...answer, lost };
@@ -278,6 +279,8 @@ function with_ids_numbered(text, form) {
   const ids = form.flatMap((m) => (m.tool_calls ?? []).map(({ id }) => id));
   return ids.reduce((all, id, at) => all.replaceAll(id, `\u0001${at}\u0001`), text);
 }
+
+const in_thought = /(<[\w:]*think>|<\|START_THINKING\|>|<\|open\|>think<\|sep\|>|\[THINK\])\s*$/;
 
 // A begun answer: all up to the end of what was said.
 function continued(text, form) {
@@ -332,6 +335,10 @@ function output(render, answer, options, ending) {
     const same = common(before.text, after.text);
     let text = after.text.slice(same);
     const tail = before.text.slice(same);
+    if (in_thought.test(before.text) && !answer.reasoning_content && !text.includes('think')) {
+      error ??= 'the prompt begins a thought, and there is none';
+      continue;
+    }
     const closes = /(<\/think>|<channel\|>)\s*$/.test(tail);
     const thinks = answer.reasoning_content !== undefined;
     if (thinks && /<think>\s*$/.test(tail) && !text.includes(thought)) {
