@@ -20,6 +20,7 @@
 #include "engine/go_prompt.h"
 #include "engine/llama_model.h"
 #include "engine/template_error.h"
+#include "engine/thought_tags.h"
 #include "json-schema-to-grammar.h"
 
 namespace drover {
@@ -125,31 +126,6 @@ Result<std::string> grammar_for(const pb::Format& format) {
   }
 }
 
-namespace {
-
-struct ThoughtTags {
-  std::string start;
-  std::string end;
-};
-
-// The tags of a thought that the prompt's end opens, where llama.cpp finds none since the template shows no other:
-// "<think>", "[THINK]" and their like. Empty: it opens none.
-ThoughtTags opened_thought(const std::string& generation_prompt) {
-  const std::string end = trimmed(generation_prompt);
-  if (!end.ends_with('>') && !end.ends_with(']')) return {};
-  const auto open = end.rfind(end.back() == '>' ? '<' : '[');
-  if (open == std::string::npos || open + 2 >= end.size() || end[open + 1] == '/') return {};
-  const std::string tag = end.substr(open);
-  std::string word = tag;
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
-  const bool thought =
-      word.find("think") != word.npos || word.find("thought") != word.npos || word.find("reason") != word.npos;
-  if (!thought) return {};
-  return {tag, tag.substr(0, 1) + "/" + tag.substr(1)};
-}
-
-}  // namespace
-
 // One variant of a model's template, with what llama.cpp finds out about it by rendering it in many ways. That is done
 // once; what follows from it for a request depends on its tools and on thinking alone.
 struct TemplateVariant {
@@ -162,7 +138,7 @@ struct TemplateVariant {
     probe.enable_thinking = false;
     probe.extra_context = common_json::parse("{}");
     for (const auto& [name, value] : thinking_switches(false)) probe.extra_context[name] = common_json::parse(value);
-    const std::string end = common_chat_template_generation_prompt(jinja, probe);
+    const std::string end = common_chat_template_direct_apply(jinja, probe);
     wraps_content = analysis.content.mode != autoparser::content_mode::PLAIN;
     opens_thought = ends_with(trimmed(end), thinking_start()) || !opened_thought(end).start.empty();
     const bool trims = source.find("You have access to the following functions in JSONSchema format") != source.npos;
@@ -233,7 +209,8 @@ const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
         return std::nullopt;
       }
     });
-    if (!used.jinja.original_caps().supports_system_role) used.habits.system = false;
+    if (!used.jinja.original_caps().supports_system_role)
+      used.habits.system = used.habits.later_system = used.habits.last_system = false;
   });
   return used.habits;
 }
@@ -367,9 +344,9 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   if (tags) {
     prompt.syntax.thinking_start = params.thinking_start_tag;
     prompt.syntax.thinking_end = params.thinking_end_tags.front();
-    prompt.syntax.starts_in_thinking = ends_with(trimmed(params.generation_prompt), params.thinking_start_tag);
+    prompt.syntax.starts_in_thinking = ends_with(trimmed(params.prompt), params.thinking_start_tag);
   }
-  const ThoughtTags opened = opened_thought(params.generation_prompt);
+  const ThoughtTags opened = opened_thought(params.prompt);
   if (!opened.start.empty() && prompt.syntax.thinking_start.empty()) {
     if (!parser_needed) prompt.syntax.kind = OutputSyntax::Kind::kThinking;
     prompt.syntax.thinking_start = opened.start;
@@ -508,8 +485,7 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   const common_chat_params params = parts_->parameters(inputs, chat);
   prompt.text = params.prompt;
   // A thought that only the prompt's end shows is unknown to the parser.
-  const bool unknown_thought =
-      params.thinking_start_tag.empty() && !opened_thought(params.generation_prompt).start.empty();
+  const bool unknown_thought = params.thinking_start_tag.empty() && !opened_thought(params.prompt).start.empty();
   const bool parser_needed = tools || variant.specialized || (variant.wraps_content && !unknown_thought);
   read_syntax(parts_->model, params, parser_needed, prompt);
   if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
@@ -546,11 +522,15 @@ void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, 
     // Refused: as if it were not shown.
   }
   OutputSyntax& syntax = prompt.syntax;
+  const ThoughtTags tags = {syntax.thinking_start, syntax.thinking_end};
+  // A template may take the text for a thought that goes on.
+  if (continued && !thought && is_thought_open(tags, continued->substr(0, continued->size() - text.size())))
+    continued.reset();
   if (continued) {
     prompt.text = std::move(*continued);
   } else {
     if (thought && !syntax.starts_in_thinking) prompt.text += syntax.thinking_start;
-    if (!thought && syntax.starts_in_thinking) prompt.text += syntax.thinking_end;
+    if (!thought && syntax.starts_in_thinking) prompt.text += closing(tags, prompt.text);
     prompt.text += text;
   }
   syntax.begun = thought ? OutputSyntax::Begun::kThinking : OutputSyntax::Begun::kContent;

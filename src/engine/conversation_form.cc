@@ -269,6 +269,7 @@ bool has_calls(const pb::Chat& chat) {
 
 TemplateHabits find_habits(const RenderConversation& render) {
   TemplateHabits habits;
+  if (!shows_turns(render, {"user", "assistant", "user"})) return habits;  // it shows nothing: there is no telling
   habits.same_role =
       shows_turns(render, {"user", "user"}) && shows_turns(render, {"user", "assistant", "assistant", "user"});
   habits.answer_first = shows_turns(render, {"assistant", "user"});

@@ -115,9 +115,9 @@ TEST_P(PreparerTemplatesTest, AVeryLongConversationCostsWhatTheContextHolds) {
 TEST_F(PreparerTest, ATemplateThatShowsLittleKeepsAllMessages) {
   pb::Chat chat;
   chat.set_go_template("{{ range .Messages }}{{ slice .Content 0 1 }}{{ end }}");
-  for (int i = 0; i < 20; ++i)
+  for (int i = 0; i < 21; ++i)
     add(chat, i % 2 == 0 ? "user" : "assistant", std::string(1000, static_cast<char>('a' + i)));
-  EXPECT_EQ(prepare(chat, true).started().rendered_prompt(), "abcdefghijklmnopqrst");
+  EXPECT_EQ(prepare(chat, true).started().rendered_prompt(), "abcdefghijklmnopqrstu");
 }
 
 TEST_P(PreparerTemplatesTest, WhatIsTooLongByItselfIsShortened) {

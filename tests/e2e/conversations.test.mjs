@@ -60,8 +60,8 @@ describe('conversations', () => {
     const cria = await fs.readFile(cria_file);
     const own = take_apart(cria).pairs.map(String).find((pair) => pair.includes('tokenizer.chat_template'));
     assert.ok(own);
-    await create(server, 'always', with_template(cria, 'always', thinks_always));
-    await create(server, 'particular', with_template(cria, 'particular', particular));
+    await create(server, 'always', with_template(cria, thinks_always, 'always'));
+    await create(server, 'particular', with_template(cria, particular, 'particular'));
     await create(server, 'bare', without_template(cria));
     const derive = (model, fields) => server.ok('/api/create', { model, from: 'cria', stream: false, ...fields });
     await derive('rendered', { template: '{{ .Prompt }}', renderer: 'qwen3.5', parser: 'qwen3.5' });

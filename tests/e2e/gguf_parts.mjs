@@ -133,10 +133,10 @@ export function without_template(file) {
 }
 
 // The same model with another template, in Jinja, and a name of its own.
-export function with_template(file, template) {
+export function with_template(file, template, name = 'templated') {
   const { pairs, tensors } = take_apart(file);
   const others = pairs.filter((pair) => !pair.includes('tokenizer.chat_template') && !pair.includes('general.name'));
-  const own = [pair('general.name', string, 'templated'), pair('tokenizer.chat_template', string, template)];
+  const own = [pair('general.name', string, name), pair('tokenizer.chat_template', string, template)];
   return put_together({ pairs: [...others, ...own], tensors });
 }
 
@@ -158,13 +158,4 @@ export function with_long_words(file, length) {
   }
   pairs[at] = Buffer.concat([head, ...words]);
   return put_together({ pairs, tensors });
-}
-
-// The same model with another chat template, in jinja, and a name of its own.
-export function with_template(file, name, jinja) {
-  const { pairs, tensors } = take_apart(file);
-  const replaced = ['tokenizer.chat_template', 'general.name'].map((key) => Buffer.concat([text(key), u32(string)]));
-  const kept = pairs.filter((bytes) => !replaced.some((start) => bytes.subarray(0, start.length).equals(start)));
-  const added = [pair('tokenizer.chat_template', string, jinja), pair('general.name', string, name)];
-  return put_together({ pairs: [...kept, ...added], tensors });
 }

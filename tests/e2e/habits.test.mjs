@@ -175,6 +175,7 @@ describe('bodies', () => {
   });
 
   test('keep_alive as a text without a unit is seconds', async () => {
+    await server.ok('/api/generate', { model, keep_alive: 0 }); // what makes vectors stays for as long as it was told
     const lasts = async (keep_alive) => {
       const before = Date.now();
       await server.generate('Hello', { keep_alive });
