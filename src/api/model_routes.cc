@@ -227,7 +227,11 @@ asio::awaitable<void> blob_head(Service& service, http::Exchange& exchange) {
   const auto digest = Digest::parse(exchange.parameter("digest"));
   if (!digest) {
     co_await send_error(exchange, digest.error());
-  } else if (!service.store.blobs().has(*digest)) {
+    co_return;
+  }
+  const auto promise = [&] { return service.store.promise_blob(*digest); };
+  const bool there = co_await on_disk(service, promise);
+  if (!there) {
     const Error error = not_found(fmt::format("blob \"{}\" not found", exchange.parameter("digest")));
     co_await send_error(exchange, error);
   } else {
@@ -247,10 +251,9 @@ asio::awaitable<Result<void>> receive_blob(Service& service, http::Exchange& exc
     auto written = co_await on_disk(service, write);
     if (!written) co_return written;
   }
-  const auto finish = [&] { return writer->finish(digest); };
+  const auto finish = [&] { return service.store.finish_upload(*writer, digest); };
   auto finished = co_await on_disk(service, finish);
-  if (!finished) co_return finished.error();
-  co_return Result<void>();
+  co_return finished;
 }
 
 asio::awaitable<void> blob_post(Service& service, http::Exchange& exchange) {
@@ -259,7 +262,9 @@ asio::awaitable<void> blob_post(Service& service, http::Exchange& exchange) {
     co_await send_error(exchange, digest.error());
     co_return;
   }
-  if (service.store.blobs().has(*digest)) {
+  const auto promise = [&] { return service.store.promise_blob(*digest); };
+  const bool there = co_await on_disk(service, promise);
+  if (there) {
     co_await exchange.send(200, "", "");
     co_return;
   }

@@ -21,7 +21,9 @@
 #include "api/service.h"
 #include "base/settings.h"
 #include "cli/log.h"
+#include "cli/port_owner.h"
 #include "cli/service_manager.h"
+#include "cli/terminal.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "registry/registry.h"
@@ -80,16 +82,16 @@ void offer_builtin_model(ModelStore& store) {
 // The life of a server, in the order in which it happens.
 class ServerLife {
  public:
-  ServerLife(const Settings& settings, ModelStore& store, const std::string& executable, http::ServerLimits limits,
-             ServiceManager manager)
+  ServerLife(const Settings& settings, const std::string& executable, http::ServerLimits limits, ServiceManager manager)
       : settings_(settings),
         manager_(std::move(manager)),
+        store_(settings.models),
         io_(1),
         disk_(kDiskThreads),
         quantize_thread_(1),
         driver_(io_, settings, executable),
-        registry_(store, "drover/" DROVER_VERSION, std::chrono::ceil<std::chrono::seconds>(settings.registry_timeout)),
-        service_{settings_, store, driver_, disk_},
+        registry_(store_, "drover/" DROVER_VERSION, std::chrono::ceil<std::chrono::seconds>(settings.registry_timeout)),
+        service_{settings_, store_, driver_, disk_},
         quantizer_(executable),
         create_tools_{registry_, quantizer_, quantize_thread_},
         server_(io_, routes(), limits, api::make_guard(settings_)),
@@ -102,7 +104,12 @@ class ServerLife {
     const auto listening =
         host.scheme == "unix" ? server_.listen_unix(host.host) : server_.listen(host.host, host.port);
     if (!listening) {
-      fmt::print(stderr, "Error: {}\n", listening.error().message);
+      fmt::print(stderr, "Error: {}{}\n", listening.error().message, advice(listening.error().message));
+      return 1;
+    }
+    // A server that cannot listen has touched nothing.
+    if (const auto opened = open_store(); !opened) {
+      fmt::print(stderr, "Error: {}\n", opened.error().message);
       return 1;
     }
     url_ = HostAddress{settings_.host.scheme, settings_.host.host, server_.port()}.url();
@@ -132,6 +139,33 @@ class ServerLife {
     api::add_embed_routes(router, service_);
     api::add_ui_routes(router);
     return router;
+  }
+
+  // Who has a port that is in use, and what to do about it.
+  std::string advice(const std::string& error) const {
+    const HostAddress& host = settings_.host;
+    if (host.scheme == "unix" || !error.ends_with("address already in use")) return "";
+    const std::string owner = port_owner(host.port);
+    const int other = host.port < 65535 ? host.port + 1 : host.port - 1;
+    return fmt::format(" by {}: use that server, or end it, or take another port, as OLLAMA_HOST={} drover serve",
+                       owner.empty() ? "another process" : printable(owner),
+                       HostAddress{host.scheme, host.host, static_cast<std::uint16_t>(other)}.url());
+  }
+
+  Result<void> open_store() {
+    const auto access = store_.open();
+    if (!access) return access.error();
+    if (*access == FolderAccess::kReadOnly)
+      spdlog::info("the model folder cannot be written to: models stay as they are");
+    if (*access == FolderAccess::kGuest)
+      spdlog::info("another server uses the model folder: it is left to that to prune");
+    offer_builtin_model(store_);
+    if (*access != FolderAccess::kOwner || !settings_.prune) return {};
+    registry_.sweep();
+    const auto pruned = store_.prune();
+    if (!pruned) spdlog::warn("nothing is pruned: {}", pruned.error().message);
+    if (pruned && *pruned > 0) spdlog::info("removed {} unused blobs", *pruned);
+    return {};
   }
 
   void pin_models() {
@@ -216,6 +250,7 @@ class ServerLife {
 
   const Settings settings_;
   const ServiceManager manager_;
+  ModelStore store_;
   asio::io_context io_;
   asio::thread_pool disk_;
   asio::thread_pool quantize_thread_;
@@ -246,16 +281,7 @@ int serve(const std::string& executable, const std::vector<std::string>& engine)
   ::signal(SIGPIPE, SIG_IGN);
   ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
   const http::ServerLimits limits = server_limits(*settings, raise_descriptor_limit());
-  auto store = ModelStore::open(settings->models);
-  if (!store) {
-    fmt::print(stderr, "Error: {}\n", store.error().message);
-    return 1;
-  }
-  offer_builtin_model(**store);
-  if (settings->prune) {
-    if (const auto pruned = (*store)->prune(); pruned && *pruned > 0) spdlog::info("removed {} unused blobs", *pruned);
-  }
-  return ServerLife(*settings, **store, executable, limits, std::move(manager)).run();
+  return ServerLife(*settings, executable, limits, std::move(manager)).run();
 }
 
 }  // namespace drover::cli

@@ -19,15 +19,23 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPartialSuffix = "-partial";
+constexpr std::string_view kOwnPartialSuffix = "-drover-partial";
 constexpr std::string_view kLedgerSuffix = "-ledger";
 constexpr std::string_view kLedgerMagic = "drover-ledger 1 ";
 
-fs::path partial_path(const BlobStore& blobs, const Digest& digest) {
-  return blobs.folder() / (digest.file_name() + std::string(kPartialSuffix));
-}
-
 fs::path ledger_path(const BlobStore& blobs, const Digest& digest) {
   return blobs.folder() / (digest.file_name() + std::string(kLedgerSuffix));
+}
+
+fs::path partial_path(const BlobStore& blobs, const Digest& digest) {
+  const fs::path shared = blobs.folder() / (digest.file_name() + std::string(kPartialSuffix));
+  const fs::path own = blobs.folder() / (digest.file_name() + std::string(kOwnPartialSuffix));
+  const auto is_there = [](const fs::path& path) {
+    std::error_code error;
+    return fs::exists(fs::symlink_status(path, error));
+  };
+  const bool foreign = is_there(shared) && !is_there(ledger_path(blobs, digest));
+  return foreign || is_there(own) ? own : shared;
 }
 
 Result<void> write_all(int file, const fs::path& path, std::string_view bytes, std::optional<std::uint64_t> offset) {
@@ -88,13 +96,15 @@ std::vector<ByteRange> RangeSet::missing(std::uint64_t size, std::uint64_t bytes
 }
 
 PartialFile::PartialFile(const BlobStore& blobs, const Digest& digest, std::uint64_t size)
-    : blob_(blobs.path(digest)),
+    : blobs_(blobs),
+      digest_(digest),
       path_(partial_path(blobs, digest)),
       ledger_path_(ledger_path(blobs, digest)),
       size_(size) {}
 
 PartialFile::PartialFile(PartialFile&& other) noexcept
-    : blob_(std::move(other.blob_)),
+    : blobs_(other.blobs_),
+      digest_(other.digest_),
       path_(std::move(other.path_)),
       ledger_path_(std::move(other.ledger_path_)),
       size_(other.size_),
@@ -175,9 +185,11 @@ Result<void> PartialFile::record(ByteRange range) {
 
 Result<void> PartialFile::commit() {
   if (::fsync(file_) != 0) return file_error("write", path_, errno);
-  if (::rename(path_.c_str(), blob_.c_str()) != 0) return file_error("write", blob_, errno);
+  const fs::path blob = blobs_.path(digest_);
+  if (::rename(path_.c_str(), blob.c_str()) != 0) return file_error("write", blob, errno);
   ::unlink(ledger_path_.c_str());
-  return sync_folder(blob_.parent_path());
+  blobs_.note_unnamed(digest_);
+  return sync_folder(blobs_.folder());
 }
 
 void PartialFile::remove() {
@@ -200,11 +212,14 @@ void PartialFile::sweep(const BlobStore& blobs, std::chrono::seconds age) {
     const Result<Digest> digest = Digest::parse(std::string_view(name).substr(0, kDigestLength));
     if (!digest) continue;
     const std::string_view suffix = std::string_view(name).substr(kDigestLength);
-    // "-partial-3" is a ledger of Ollama's.
-    if (!suffix.starts_with(kPartialSuffix) && suffix != kLedgerSuffix) continue;
-    std::error_code stat_error;
-    const auto touched = entry->last_write_time(stat_error);
-    if (!stat_error && (now - touched >= age || blobs.has(*digest))) ::unlink(entry->path().c_str());
+    if (suffix != kLedgerSuffix && suffix != kOwnPartialSuffix) continue;
+    const fs::path partial = partial_path(blobs, *digest);
+    std::error_code partial_error;
+    const auto touched =
+        fs::last_write_time(fs::exists(partial, partial_error) ? partial : entry->path(), partial_error);
+    if (partial_error || (now - touched < age && !blobs.has(*digest))) continue;
+    ::unlink(partial.c_str());
+    ::unlink(entry->path().c_str());
   }
 }
 

@@ -3,6 +3,9 @@
 //   blobs/sha256-<hex>-partial   the content, as long as the blob will be
 //   blobs/sha256-<hex>-ledger    "drover-ledger 1 <size>", then one line "<begin> <end>" per range that was written
 //
+// Ollama calls its own file -partial too, and has ledgers -partial-<n>: a -partial without a -ledger is Ollama's and is
+// left alone; the content is then in sha256-<hex>-drover-partial.
+//
 // Lines are only ever appended, after the bytes that they speak of, so whatever ends the process leaves a ledger that
 // claims too little, never too much. If the machine itself stops, a ledger may claim what did not reach the disk: the
 // digest, which is computed from the file, finds that.
@@ -54,7 +57,7 @@ class PartialFile {
   static Result<PartialFile> open(const BlobStore& blobs, const Digest& digest, std::uint64_t size);
   // The bytes of `digest` that a file on disk holds already; 0 if there is none.
   static std::uint64_t bytes_on_disk(const BlobStore& blobs, const Digest& digest);
-  // Removes what nobody has written to for `age`, and what belongs to blobs that are there.
+  // Removes what no Drover has written to for `age`, and what belongs to blobs that are there.
   static void sweep(const BlobStore& blobs, std::chrono::seconds age = kPartialAgeMax);
 
   PartialFile(PartialFile&& other) noexcept;
@@ -80,7 +83,8 @@ class PartialFile {
   Result<void> open_files();
   void read_ledger();
 
-  std::filesystem::path blob_;
+  BlobStore blobs_;
+  Digest digest_;
   std::filesystem::path path_;
   std::filesystem::path ledger_path_;
   std::uint64_t size_;

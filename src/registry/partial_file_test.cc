@@ -88,6 +88,7 @@ TEST_F(PartialFileTest, ALedgerThatMakesNoSenseSaysNothing) {
 TEST_F(PartialFileTest, ALinkIsNotFollowed) {
   folder.write("elsewhere", "mine");
   std::filesystem::create_symlink(folder.path() / "elsewhere", folder.path() / partial);
+  folder.write(ledger, "x");
   EXPECT_FALSE(PartialFile::open(blobs, digest, content.size()).ok());
   EXPECT_EQ(folder.read("elsewhere"), "mine");
 }
@@ -102,13 +103,34 @@ TEST_F(PartialFileTest, Sweep) {
   PartialFile::sweep(blobs, std::chrono::seconds(0));
   EXPECT_FALSE(std::filesystem::exists(folder.path() / partial));
   EXPECT_FALSE(std::filesystem::exists(folder.path() / ledger));
-  EXPECT_FALSE(std::filesystem::exists(folder.path() / (digest.file_name() + "-partial-0")));
+  EXPECT_TRUE(std::filesystem::exists(folder.path() / (digest.file_name() + "-partial-0"))) << "it is Ollama's";
   EXPECT_TRUE(std::filesystem::exists(folder.path() / "notes-partial"));
   folder.write(digest.file_name(), content);
   folder.write(partial, content);
+  PartialFile::sweep(blobs, std::chrono::seconds(0));
+  EXPECT_TRUE(std::filesystem::exists(folder.path() / partial)) << "without a ledger it is Ollama's";
+  folder.write(ledger, "x");
   PartialFile::sweep(blobs);
   EXPECT_FALSE(std::filesystem::exists(folder.path() / partial)) << "the blob is there";
   EXPECT_TRUE(std::filesystem::exists(folder.path() / digest.file_name()));
+}
+
+// Ollama has begun with the same blob, under the same name.
+TEST_F(PartialFileTest, AnotherProgramsFileIsLeftAlone) {
+  folder.write(partial, "theirs");
+  folder.write(digest.file_name() + "-partial-0", "{}");
+  {
+    auto file = PartialFile::open(blobs, digest, content.size());
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE(file->write(0, content).ok());
+    ASSERT_TRUE(file->record({0, 4}).ok());
+  }
+  EXPECT_EQ(PartialFile::open(blobs, digest, content.size())->done().bytes(), 4u) << "it goes on with its own";
+  EXPECT_EQ(folder.read(partial), "theirs");
+  ASSERT_TRUE(PartialFile::open(blobs, digest, content.size())->commit().ok());
+  EXPECT_EQ(folder.read(digest.file_name()), content);
+  EXPECT_EQ(folder.read(partial), "theirs");
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / ledger));
 }
 
 }  // namespace

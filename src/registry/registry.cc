@@ -48,8 +48,10 @@ struct Registry::Job {
 };
 
 Registry::Registry(ModelStore& store, std::string user_agent, std::chrono::seconds stall_timeout)
-    : store_(store), user_agent_(std::move(user_agent)), stall_timeout_(stall_timeout) {
-  PartialFile::sweep(store.blobs());
+    : store_(store), user_agent_(std::move(user_agent)), stall_timeout_(stall_timeout) {}
+
+void Registry::sweep() const {
+  PartialFile::sweep(store_.blobs());
 }
 
 Registry::~Registry() {

@@ -89,6 +89,9 @@ class Registry {
   Registry(ModelStore& store, std::string user_agent, std::chrono::seconds stall_timeout);
   ~Registry();
 
+  // Removes what is left of pulls that nobody has gone on with.
+  void sweep() const;
+
   // Begin a job. Errors, at once: kQueueFull: too many jobs; kInvalidArgument: a host that is none; kUnavailable:
   // stopped.
   Result<Handle> pull(TransferRequest request, JobCallbacks callbacks);

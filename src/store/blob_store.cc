@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <vector>
+#include <system_error>
+
+#include "base/descriptor.h"
 
 namespace drover {
 namespace {
@@ -48,6 +50,7 @@ Result<Digest> BlobWriter::finish(const std::optional<Digest>& expected) {
     return digest;
   }
   if (Result<void> committed = file_.commit(path); !committed) return std::move(committed).error();
+  store.note_unnamed(digest);
   return digest;
 }
 
@@ -90,6 +93,30 @@ Result<Digest> BlobStore::put(std::string_view bytes) const {
 Result<void> BlobStore::remove(const Digest& digest) const {
   if (::unlink(path(digest).c_str()) != 0 && errno != ENOENT) return file_error("remove", path(digest), errno);
   return {};
+}
+
+void BlobStore::make_notes() const {
+  ::mkdir(notes().c_str(), 0755);
+}
+
+// A note comes after the blob: one without a blob could later be taken for a note about somebody else's.
+void BlobStore::note_unnamed(const Digest& digest) const {
+  const std::filesystem::path path = notes() / digest.file_name();
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+}
+
+void BlobStore::forget_unnamed(const Digest& digest) const {
+  ::unlink((notes() / digest.file_name()).c_str());
+}
+
+std::vector<Digest> BlobStore::unnamed() const {
+  std::vector<Digest> digests;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(notes(), error);
+  for (const std::filesystem::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    if (const Result<Digest> digest = Digest::parse(entry->path().filename().string())) digests.push_back(*digest);
+  }
+  return digests;
 }
 
 }  // namespace drover

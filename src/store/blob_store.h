@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "store/atomic_file.h"
@@ -23,8 +24,9 @@ class BlobWriter {
   Result<void> take_in();
   std::uint64_t bytes_written() const { return bytes_written_; }
 
-  // Makes the blob durable and visible, and returns its digest. With `expected`, anything else is refused:
-  // kInvalidArgument, `digest mismatch, expected "<a>", got "<b>"`. To be called once, at the end.
+  // Makes the blob durable and visible, notes that no manifest names it, and returns its digest. With `expected`,
+  // anything else is refused: kInvalidArgument, `digest mismatch, expected "<a>", got "<b>"`. To be called once, at the
+  // end.
   Result<Digest> finish(const std::optional<Digest>& expected = std::nullopt);
 
  private:
@@ -58,7 +60,17 @@ class BlobStore {
   // Removes a blob; no error if there is none.
   Result<void> remove(const Digest& digest) const;
 
+  // ---- .drover/written/sha256-<hex>, beside the blobs folder: blobs that no manifest names, and that are Drover's to
+  // prune, as it wrote them or took down the last model that named them. All others may be somebody else's. Where that
+  // folder is missing nothing is noted.
+  void make_notes() const;
+  void note_unnamed(const Digest& digest) const;
+  void forget_unnamed(const Digest& digest) const;
+  std::vector<Digest> unnamed() const;
+
  private:
+  std::filesystem::path notes() const { return folder_.parent_path() / ".drover" / "written"; }
+
   std::filesystem::path folder_;
 };
 

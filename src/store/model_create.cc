@@ -289,8 +289,19 @@ class ModelCreation {
     if (const Result<Digest> put = store_.blobs_.put(config); !put) return put.error();
     report("writing manifest");
     if (Result<void> written = store_.write_manifest(spec_.name, manifest.to_json(), pins_); !written) return written;
+    keep_promises();
     report("success");
     return {};
+  }
+
+  void keep_promises() {
+    std::set<Digest> given;
+    for (const auto* files : {&spec_.files, &spec_.adapters}) {
+      for (const auto& [path, text] : *files) {
+        if (const Result<Digest> digest = Digest::parse(text)) given.insert(*digest);
+      }
+    }
+    for (const Digest& digest : given) store_.pins_.keep_promise(digest);
   }
 
   void add_existing(Layer layer) { layers_.push_back(std::move(layer)); }

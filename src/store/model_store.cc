@@ -42,16 +42,22 @@ void collect_references(std::string_view text, const BlobStore& blobs, std::set<
 
 }  // namespace
 
-Result<std::unique_ptr<ModelStore>> ModelStore::open(const fs::path& root) {
-  const fs::path models = fs::absolute(root).lexically_normal();
-  for (const fs::path& folder : {models / "blobs", models / "manifests"}) {
+ModelStore::ModelStore(const fs::path& root)
+    : models_(fs::absolute(root).lexically_normal()),
+      blobs_(models_ / "blobs"),
+      manifests_(models_),
+      loader_(blobs_),
+      pins_(models_) {}
+
+Result<FolderAccess> ModelStore::open() {
+  for (const fs::path& folder : {models_ / "blobs", models_ / "manifests"}) {
     if (Result<void> made = make_folders(folder); !made) return std::move(made).error();
     AtomicFile::sweep(folder);
   }
-  return std::unique_ptr<ModelStore>(new ModelStore(models));
+  const FolderAccess access = pins_.open();
+  blobs_.make_notes();
+  return access;
 }
-
-ModelStore::ModelStore(const fs::path& models) : blobs_(models / "blobs"), manifests_(models), loader_(blobs_) {}
 
 std::vector<std::shared_ptr<const Model>> ModelStore::list() {
   std::vector<std::shared_ptr<const Model>> models;
@@ -149,6 +155,7 @@ Result<void> ModelStore::write_manifest(const ModelName& name, const std::string
   const Result<std::string> old = read_manifest(name);
   if (Result<void> written = manifests_.write(name, text); !written) return written;
   forget(name);
+  for (const Digest& digest : digests_in(text)) blobs_.forget_unnamed(digest);
   pins.release();
   if (old.ok()) remove_unreferenced(*old);
   return {};
@@ -173,36 +180,63 @@ Result<std::set<Digest>> ModelStore::referenced_blobs() const {
 void ModelStore::remove_unreferenced(const std::string& old_manifest) {
   std::set<Digest> candidates = {Digest::of(old_manifest)};  // The manifest may be a blob itself.
   collect_references(old_manifest, blobs_, candidates);
+  const BlobPins::Alone alone(pins_);
   const Result<std::set<Digest>> references = referenced_blobs();
   if (!references) {
     spdlog::warn("no blobs are deleted: {}", references.error().message);
     return;
   }
+  const auto remove = [this](const Digest& digest) {
+    if (Result<void> removed = blobs_.remove(digest); !removed) spdlog::warn("{}", removed.error().message);
+    blobs_.forget_unnamed(digest);
+  };
   for (const Digest& digest : candidates) {
-    if (references->contains(digest)) continue;
-    pins_.remove_unless_pinned(digest, [&] {
-      if (Result<void> removed = blobs_.remove(digest); !removed) spdlog::warn("{}", removed.error().message);
-    });
+    if (references->contains(digest) || !blobs_.has(digest)) continue;
+    const bool removed = alone && pins_.remove_unless_needed(digest, [&] { remove(digest); });
+    // Whoever needs it names it soon, or else it is pruned.
+    if (!removed) blobs_.note_unnamed(digest);
   }
 }
 
 Result<std::size_t> ModelStore::prune(std::chrono::seconds age) {
   const std::lock_guard lock(write_mutex_);
+  pins_.sweep_promises();
+  const BlobPins::Alone alone(pins_);
+  if (!alone) return std::size_t{0};
   const Result<std::set<Digest>> references = referenced_blobs();
   if (!references) return references.error();
   std::size_t count = 0;
-  std::error_code error;
   const auto now = fs::file_time_type::clock::now();
-  for (fs::directory_iterator entry(blobs_.folder(), error), end; !error && entry != end; entry.increment(error)) {
-    const Result<Digest> digest = Digest::parse(entry->path().filename().string());
-    if (!digest || references->contains(*digest)) continue;
-    pins_.remove_unless_pinned(*digest, [&] {
-      std::error_code stat_error;
-      const auto touched = entry->last_write_time(stat_error);
-      if (!stat_error && now - touched >= age && blobs_.remove(*digest).ok()) ++count;
+  for (const Digest& digest : blobs_.unnamed()) {
+    if (references->contains(digest) || !blobs_.has(digest)) {
+      blobs_.forget_unnamed(digest);
+      continue;
+    }
+    pins_.remove_unless_needed(digest, [&] {
+      std::error_code error;
+      const auto touched = fs::last_write_time(blobs_.path(digest), error);
+      if (error || now - touched < age || !blobs_.remove(digest).ok()) return;
+      blobs_.forget_unnamed(digest);
+      ++count;
     });
   }
   return count;
+}
+
+bool ModelStore::promise_blob(const Digest& digest) {
+  BlobPins::Holder pins(pins_);
+  pins.pin(digest);
+  if (!blobs_.has(digest)) return false;
+  pins_.promise(digest);
+  return true;
+}
+
+Result<void> ModelStore::finish_upload(BlobWriter& writer, const Digest& digest) {
+  BlobPins::Holder pins(pins_);
+  pins.pin(digest);
+  if (const Result<Digest> finished = writer.finish(digest); !finished) return finished.error();
+  pins_.promise(digest);
+  return {};
 }
 
 }  // namespace drover

@@ -28,7 +28,6 @@
 namespace drover {
 
 inline constexpr std::size_t kCreateFilesMax = 1024;
-inline constexpr std::chrono::seconds kUnreferencedBlobAge = std::chrono::hours(1);
 
 // How to make a model: from another one, or else from files that were uploaded as blobs.
 struct CreateSpec {
@@ -74,12 +73,15 @@ using Quantizer = std::function<Result<void>(const QuantizeWork& work, const std
 // Any thread may call any function at any time. Everything that is written becomes visible whole or not at all, also
 // if the machine stops: temporary file, fsync, rename, fsync of the folder. All functions block on the disk; find() of
 // a model that has not changed since the last time costs one stat.
-// Two processes that both delete and create models in one folder at the same time are not guarded from each other.
+// Several processes may use one folder (see BlobPins).
 // Errors of all that write: kNoSpace when the disk is full, kInternal for other refusals of the file system.
 class ModelStore {
  public:
-  // Makes the folders that are missing and sweeps temporary files that dead writers left behind.
-  static Result<std::unique_ptr<ModelStore>> open(const std::filesystem::path& root);
+  // Touches nothing yet.
+  explicit ModelStore(const std::filesystem::path& root);
+  // Makes the folders that are missing and sweeps temporary files that dead writers left behind. To be called once,
+  // before everything else.
+  Result<FolderAccess> open();
 
   // All models, the last modified first. One that cannot be read is left out, with a line in the log.
   std::vector<std::shared_ptr<const Model>> list();
@@ -102,6 +104,13 @@ class ModelStore {
   // Makes `name` from the bytes of a GGUF file, unless it exists with just these. For the built-in model.
   Result<void> import_gguf(const ModelName& name, std::string_view bytes);
 
+  // ---- blobs that clients send
+  // True if there is such a blob. Then it stays, for kUnnamedBlobAge or until a model is created from it, whatever is
+  // deleted meanwhile: the client has been told so.
+  bool promise_blob(const Digest& digest);
+  // BlobWriter::finish, and the same promise.
+  Result<void> finish_upload(BlobWriter& writer, const Digest& digest);
+
   // ---- for models that come from elsewhere, and go there
   // What is pinned with it is not deleted for as long as it lives. It must not outlive the store.
   BlobPins::Holder hold_blobs() { return BlobPins::Holder(pins_); }
@@ -113,9 +122,10 @@ class ModelStore {
   // has seen to it that the manifest is one and that its blobs are there.
   Result<void> write_manifest(const ModelName& name, const std::string& text, BlobPins::Holder& pins);
 
-  // Removes blobs that no manifest refers to, nobody is using for a new model, and that have not been touched for
-  // `age`. Returns how many. Error: a manifest cannot be read now, and nothing was removed.
-  Result<std::size_t> prune(std::chrono::seconds age = kUnreferencedBlobAge);
+  // Removes blobs that Drover itself has noted as unnamed, that still no manifest refers to, nobody is using for a new
+  // model, and that have not been touched for `age`. Returns how many. Error: a manifest cannot be read now, and
+  // nothing was removed.
+  Result<std::size_t> prune(std::chrono::seconds age = kUnnamedBlobAge);
 
  private:
   friend class ModelCreation;
@@ -125,15 +135,15 @@ class ModelStore {
     std::shared_ptr<const Model> model;
   };
 
-  explicit ModelStore(const std::filesystem::path& models);
   std::shared_ptr<const Model> find_cached(const std::string& key);
   Result<std::string> read_manifest(const ModelName& name) const;
   // What all manifests refer to. Error: one cannot be read now, so nothing is known to be unreferenced.
   Result<std::set<Digest>> referenced_blobs() const;
-  // Deletes what only this manifest, which is no longer in place, referred to.
+  // Deletes what only this manifest, which is no longer in place, referred to; notes what is still needed.
   void remove_unreferenced(const std::string& old_manifest);
   void forget(const ModelName& name);
 
+  std::filesystem::path models_;
   BlobStore blobs_;
   ManifestFolder manifests_;
   ModelLoader loader_;

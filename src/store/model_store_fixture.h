@@ -23,9 +23,9 @@ class ModelStoreTest : public testing::Test {
  protected:
   void SetUp() override { open(); }
   void open() {
-    Result<std::unique_ptr<ModelStore>> store = ModelStore::open(folder_.path());
-    ASSERT_TRUE(store.ok()) << store.error().message;
-    store_ = std::move(*store);
+    store_ = std::make_unique<ModelStore>(folder_.path());
+    const Result<FolderAccess> opened = store_->open();
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
   }
 
   Digest put(std::string_view bytes) { return *store_->blobs().put(bytes); }

@@ -193,13 +193,74 @@ TEST_F(ModelStoreTest, CopiesAndRemoves) {
   EXPECT_TRUE(fs::is_directory(folder_.path() / "manifests"));
 }
 
-TEST_F(ModelStoreTest, PrunesWhatNothingRefersTo) {
+TEST_F(ModelStoreTest, PrunesWhatItWroteAndNothingRefersTo) {
   import("a");
   const Digest orphan = put("orphan");
+  const Digest foreign = Digest::of("written by Ollama");
+  folder_.write("blobs/" + foreign.file_name(), "written by Ollama");
+  put("written by Ollama");  // it is there, so it stays what it is
   EXPECT_EQ(*store_->prune(), 0u) << "it is too young";
   EXPECT_EQ(*store_->prune(std::chrono::seconds(0)), 1u);
   EXPECT_FALSE(store_->blobs().has(orphan));
+  EXPECT_TRUE(store_->blobs().has(foreign));
   EXPECT_NE(find("a"), nullptr);
+  EXPECT_TRUE(store_->blobs().unnamed().empty());
+  // What a manifest has named is not Drover's to prune any more: whoever deletes that manifest decides.
+  fs::remove_all(folder_.path() / "manifests/registry.ollama.ai");
+  EXPECT_EQ(*store_->prune(std::chrono::seconds(0)), 0u);
+}
+
+// Clients send a blob, or hear that it is there, and create a model from it later.
+TEST_F(ModelStoreTest, ABlobThatClientsWereToldOfStays) {
+  import("a");
+  const Digest weights = find("a")->model_digest;
+  EXPECT_FALSE(store_->promise_blob(Digest::of("x")));
+  ASSERT_TRUE(store_->promise_blob(weights));
+  ASSERT_TRUE(store_->promise_blob(weights));
+  ASSERT_TRUE(store_->remove(name_of("a")).ok());
+  EXPECT_TRUE(store_->blobs().has(weights));
+  CreateSpec spec(name_of("b"));
+  spec.files = {{"b.gguf", weights.to_string()}};
+  ASSERT_TRUE(create(spec).ok());
+  ASSERT_TRUE(store_->remove(name_of("b")).ok());
+  EXPECT_TRUE(store_->blobs().has(weights)) << "the other one who was told so";
+  ASSERT_TRUE(create(spec).ok());
+  ASSERT_TRUE(store_->remove(name_of("b")).ok());
+  EXPECT_FALSE(store_->blobs().has(weights));
+}
+
+TEST_F(ModelStoreTest, APromiseIsOverAfterADay) {
+  import("a");
+  const Digest weights = find("a")->model_digest;
+  ASSERT_TRUE(store_->promise_blob(weights));
+  const fs::path promise = folder_.path() / ".drover/promised" / weights.file_name();
+  fs::last_write_time(promise, fs::last_write_time(promise) - kUnnamedBlobAge - std::chrono::minutes(1));
+  ASSERT_TRUE(store_->remove(name_of("a")).ok());
+  EXPECT_FALSE(store_->blobs().has(weights));
+}
+
+// Locks of open files guard against each other within one process too: this is what two servers do.
+TEST_F(ModelStoreTest, TwoStoresDeleteNothingOfEachOther) {
+  import("a");
+  const Digest weights = find("a")->model_digest;
+  ModelStore guest(folder_.path());
+  ASSERT_EQ(*guest.open(), FolderAccess::kGuest);
+  {
+    BlobPins::Holder pins = guest.hold_blobs();  // the guest pulls a model with the same weights
+    pins.pin(weights);
+    ASSERT_TRUE(store_->remove(name_of("a")).ok());
+    EXPECT_TRUE(store_->blobs().has(weights));
+    EXPECT_EQ(*store_->prune(std::chrono::seconds(0)), 0u);
+  }
+  EXPECT_EQ(*store_->prune(std::chrono::seconds(0)), 2u) << "nobody has named them";
+  EXPECT_FALSE(store_->blobs().has(weights));
+  // A promise of the one holds for the other.
+  import("a");
+  ASSERT_TRUE(guest.promise_blob(weights));
+  ASSERT_TRUE(store_->remove(name_of("a")).ok());
+  EXPECT_TRUE(store_->blobs().has(weights));
+  store_.reset();
+  EXPECT_EQ(*ModelStore(folder_.path()).open(), FolderAccess::kOwner) << "the first one has gone";
 }
 
 // ---- what strangers leave

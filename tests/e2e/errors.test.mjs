@@ -259,7 +259,8 @@ describe('a start that is wrong', () => {
 
   test('the port is in use', async (t) => {
     const server = await server_for_test(t);
-    await start(server, {}, /address already in use/);
+    const owner = `address already in use by drover \\(process ${server.process.pid}\\): .*OLLAMA_HOST=http://127\\.0\\.0\\.1:`;
+    await start(server, {}, new RegExp(owner));
     assert.equal((await server.get('/')).status, 200);
   });
 

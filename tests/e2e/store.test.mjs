@@ -1,11 +1,13 @@
 // The models folder: Ollama's layout, and nothing outside of it.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { cria, renamed } from './gguf.mjs';
-import { server_for_suite, server_for_test, sha256 } from './harness.mjs';
+import { run_program, server_for_suite, server_for_test, sha256, short, wait_until } from './harness.mjs';
+import { model_of, stand_in } from './registry.mjs';
 
 const manifest_path = (server, name, tag = 'latest') =>
   path.join(server.models, 'manifests/registry.ollama.ai/library', name, tag);
@@ -77,7 +79,7 @@ describe('layout', () => {
   test('nothing but models and blobs lies around', async () => {
     for (const file of files_below(server.models)) {
       const name = path.relative(server.models, file);
-      assert.match(name, /^(manifests\/[^/]+\/[^/]+\/[^/]+\/[^/]+|blobs\/sha256-[0-9a-f]{64})$/);
+      assert.match(name, /^(manifests\/[^/]+\/[^/]+\/[^/]+\/[^/]+|blobs\/sha256-[0-9a-f]{64}|\.drover\/lock)$/);
     }
   });
 });
@@ -174,6 +176,183 @@ describe('a folder from elsewhere', () => {
       tags.text,
     );
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
+  });
+});
+
+describe('several programs in one folder', () => {
+  const hour = 3600;
+  const place = (server, bytes) => blob_path(server, `sha256:${sha256(bytes)}`);
+  const age = (file, hours) => {
+    const when = Date.now() / 1000 - hours * hour;
+    fs.utimesSync(file, when, when);
+  };
+  // A blob, or part of one, as another program left it long ago.
+  const leave = (file, bytes) => {
+    fs.writeFileSync(file, bytes);
+    age(file, 1000);
+    return file;
+  };
+  const restart = async (t, server) => {
+    server.process.kill('SIGTERM');
+    await server.end();
+    return server_for_test(t, { models: server.models });
+  };
+
+  test('a start prunes what Drover wrote and no model names, and nothing else', async (t) => {
+    const server = await server_for_test(t);
+    await server.upload(Buffer.from('young'));
+    await server.upload(Buffer.from('old'));
+    age(place(server, 'old'), 25);
+    age(path.join(server.models, '.drover/promised', path.basename(place(server, 'old'))), 25);
+    const theirs = [
+      leave(place(server, 'theirs'), 'theirs'),
+      leave(`${place(server, 'pulled')}-partial`, 'pull'),
+      leave(`${place(server, 'pulled')}-partial-0`, '{}'),
+      leave(`${place(server, 'there')}-partial`, 'there'),
+      leave(place(server, 'there'), 'there'),
+    ];
+    leave(`${place(server, 'own')}-partial`, 'o');
+    leave(`${place(server, 'own')}-ledger`, 'drover-ledger 1 3\n');
+    const second = await restart(t, server);
+    for (const file of theirs) assert.ok(fs.existsSync(file), `${file} is not Drover's`);
+    assert.ok(fs.existsSync(place(second, 'young')), 'it is too young');
+    assert.ok(!fs.existsSync(place(second, 'old')));
+    assert.deepEqual(blobs(second).filter((name) => name.startsWith(path.basename(place(second, 'own')))), []);
+    assert.match(second.stderr, /removed 1 unused blobs/);
+    // What another program names and then forgets is that program's.
+    const manifest = manifest_path(second, 'named');
+    fs.mkdirSync(path.dirname(manifest), { recursive: true });
+    fs.writeFileSync(manifest, JSON.stringify({ layers: [{ digest: `sha256:${sha256('young')}` }] }));
+    age(place(second, 'young'), 1000);
+    const third = await restart(t, second);
+    fs.rmSync(manifest);
+    const fourth = await restart(t, third);
+    assert.ok(fs.existsSync(place(fourth, 'young')));
+  });
+
+  test('OLLAMA_NOPRUNE keeps everything', async (t) => {
+    const server = await server_for_test(t);
+    await server.upload(Buffer.from('old'));
+    age(place(server, 'old'), 1000);
+    age(path.join(server.models, '.drover/promised', path.basename(place(server, 'old'))), 1000);
+    server.process.kill('SIGTERM');
+    await server.end();
+    const second = await server_for_test(t, { models: server.models, env: { OLLAMA_NOPRUNE: '1' } });
+    assert.ok(fs.existsSync(place(second, 'old')));
+  });
+
+  test('a server whose port is taken touches nothing', async (t) => {
+    const server = await server_for_test(t);
+    const models = path.join(server.folder, 'others');
+    fs.mkdirSync(path.join(models, 'blobs'), { recursive: true });
+    leave(path.join(models, 'blobs', '.drover-write-abcdef'), 'half');
+    const before = files_below(server.folder).sort();
+    for (const folder of [models, path.join(server.folder, 'new'), server.models]) {
+      const { code, stderr } = await server.cli(['serve'], { env: { OLLAMA_MODELS: folder } });
+      assert.equal(code, 1);
+      assert.match(stderr, /address already in use/);
+    }
+    assert.deepEqual(files_below(server.folder).sort(), before);
+    assert.ok(!fs.existsSync(path.join(server.folder, 'new')));
+  });
+
+  test('a second server serves and writes, and leaves the pruning to the first', async (t) => {
+    const first = await server_for_test(t);
+    await first.upload(Buffer.from('old'));
+    age(place(first, 'old'), 1000);
+    age(path.join(first.models, '.drover/promised', path.basename(place(first, 'old'))), 1000);
+    const second = await server_for_test(t, { models: first.models });
+    assert.match(second.stderr, /another server uses the model folder/);
+    assert.ok(fs.existsSync(place(first, 'old')));
+    await second.create('mine', renamed('Mine'));
+    assert.equal((await first.generate('Count to 3', { model: 'mine' })).response, '1, 2, 3');
+    assert.equal((await second.send('DELETE', '/api/delete', { model: 'mine' })).status, 200);
+    assert.ok(!fs.existsSync(place(first, renamed('Mine'))), 'nobody is making a model');
+    assert.equal((await first.post('/api/show', { model: 'mine' })).status, 404);
+  });
+
+  // The pull has found a blob of its model here, and waits for the rest of it.
+  test('what one server deletes is not taken from a pull of another', async (t) => {
+    const weights = renamed('Both');
+    const model = model_of(weights, randomBytes(1 << 20));
+    const held = [];
+    let hold = true;
+    const registry = await stand_in(t, model, {
+      answer: (request, response) => {
+        if (!hold || !request.url.includes(model.manifest.layers[1].digest)) return false;
+        held.push(response);
+        return true;
+      },
+    });
+    const first = await server_for_test(t);
+    const second = await server_for_test(t, { models: first.models });
+    await first.create('one', weights);
+    const pull = second.post('/api/pull', { model: `${registry.host}/library/both`, insecure: true, stream: false });
+    await wait_until(() => held.length > 0, 'the pull waits for its registry');
+    assert.equal((await first.send('DELETE', '/api/delete', { model: 'one' })).status, 200);
+    assert.ok(fs.existsSync(place(first, weights)), 'the pull needs it');
+    hold = false;
+    for (const response of held) response.writeHead(503).end();
+    assert.equal((await pull).status, 200);
+    assert.ok(fs.existsSync(place(first, weights)));
+    // It belongs to the new model alone.
+    assert.equal((await second.send('DELETE', '/api/delete', { model: `${registry.host}/library/both` })).status, 200);
+    assert.ok(!fs.existsSync(place(first, weights)));
+  });
+
+  test('a folder that cannot be written to is served as it is', async (t) => {
+    const probe = await run_program('unshare', ['-rm', 'true']);
+    if (probe.code !== 0) return t.skip('this machine lets no test mount a folder');
+    const first = await server_for_test(t);
+    await first.ok('/api/copy', { source: 'cria', destination: 'kept' });
+    const models = path.join(first.folder, 'copy');
+    fs.cpSync(path.join(first.models, 'manifests'), path.join(models, 'manifests'), { recursive: true });
+    fs.cpSync(path.join(first.models, 'blobs'), path.join(models, 'blobs'), { recursive: true });
+    const mount = `mount --bind '${models}' '${models}' && mount -o remount,ro,bind '${models}' && exec "$0" "$@"`;
+    const server = await server_for_test(t, { models, wrapper: ['unshare', '-rm', 'bash', '-c', mount] });
+    assert.match(server.stderr, /the model folder cannot be written to/);
+    assert.equal((await server.generate('Count to 3', { model: 'kept' })).response, '1, 2, 3');
+    const refused = await server.post('/api/copy', { source: 'cria', destination: 'x' });
+    assert.equal(refused.status, 500);
+    assert.match(refused.json.error, /Read-only file system/);
+    assert.equal((await server.send('DELETE', '/api/delete', { model: 'kept' })).status, 500);
+    assert.equal((await server.generate('Count to 3', { model: 'kept' })).response, '1, 2, 3');
+  });
+});
+
+describe('an upload that was acknowledged', () => {
+  // Two clients have the same file; one is done with its model before the other begins.
+  for (const method of ['POST', 'HEAD']) {
+    test(`stays until its model is made: ${method}`, async (t) => {
+      const server = await server_for_test(t);
+      const bytes = renamed('Twoo');
+      const digest = await server.upload(bytes);
+      await server.ok('/api/create', { model: 'one', files: { 'm.gguf': digest }, stream: false });
+      const again = await server.send(method, `/api/blobs/${digest}`, method === 'POST' ? bytes : undefined);
+      assert.equal(again.status, 200);
+      assert.equal((await server.send('DELETE', '/api/delete', { model: 'one' })).status, 200);
+      await server.ok('/api/create', { model: 'two', files: { 'm.gguf': digest }, stream: false });
+      assert.equal((await server.generate('Count to 3', { model: 'two' })).response, '1, 2, 3');
+      assert.equal((await server.send('DELETE', '/api/delete', { model: 'two' })).status, 200);
+      assert.ok(!fs.existsSync(blob_path(server, digest)), 'nobody is left who was told of it');
+    });
+  }
+
+  test('of eight clients that use one file at once', async (t) => {
+    const server = await server_for_test(t);
+    const bytes = renamed('Many');
+    const client = async (number) => {
+      for (let round = 0; round < (short ? 3 : 12); round++) {
+        const digest = `sha256:${sha256(bytes)}`;
+        const sent = await server.send('POST', `/api/blobs/${digest}`, bytes);
+        assert.ok([200, 201].includes(sent.status), sent.text);
+        const model = `client${number}`;
+        await server.ok('/api/create', { model, files: { 'm.gguf': digest }, stream: false });
+        assert.equal((await server.send('DELETE', '/api/delete', { model })).status, 200);
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, (_, number) => client(number)));
+    assert.ok(!fs.existsSync(blob_path(server, `sha256:${sha256(bytes)}`)));
   });
 });
 
