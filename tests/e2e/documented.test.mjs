@@ -3,11 +3,13 @@
 // What the answers mean is tested elsewhere. Here it is that a client written after that page finds all that it says,
 // and nothing that it does not know but what docs/api.md names.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { capital_question, json_question, json_schema, tools as cria_tools, weather_question } from './faces.mjs';
 import { renamed } from './gguf.mjs';
-import { instant, server_for_suite, sha256, Stream } from './harness.mjs';
+import { instant, root, server_for_suite, sha256, Stream } from './harness.mjs';
 import { docker_registry } from './registry.mjs';
 
 // ---- types: a check each; an object of them is a type too
@@ -345,4 +347,25 @@ describe('the documented request', () => {
   });
 
   test('version', async () => check((await server.get('/api/version')).json, { version: word, drover: word }));
+});
+
+describe('the documents', () => {
+  const files = (folder, ending) =>
+    fs
+      .readdirSync(path.join(root, folder), { recursive: true })
+      .filter((name) => name.endsWith(ending) && !name.endsWith('_test.cc'))
+      .map((name) => fs.readFileSync(path.join(root, folder, name), 'utf8'));
+  const documents = [fs.readFileSync(path.join(root, 'README.md'), 'utf8'), ...files('docs', '.md')].join('\n');
+
+  test('name every setting that the program reads', () => {
+    const read = files('src', '.cc').flatMap((text) => [...text.matchAll(/"((?:OLLAMA|DROVER)_[A-Z_]+)"/g)]);
+    const settings = [...new Set(read.map(([, name]) => name))];
+    assert.ok(settings.length > 25, `${settings}`);
+    const missing = settings.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents));
+    assert.deepEqual(missing, []);
+  });
+
+  test('end no process by its name', () => {
+    assert.doesNotMatch(documents, /\b(pkill|killall)\b(?! -9 -P)/);
+  });
 });
