@@ -1,5 +1,6 @@
 // drover: parses the command line, runs the command, returns its exit code.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
@@ -9,7 +10,9 @@
 
 #include "cli/commands.h"
 #include "cli/log.h"
+#include "cli/menu.h"
 #include "cli/serve.h"
+#include "cli/terminal.h"
 #include "engine/engine_library.h"
 #include "engine/quantize.h"
 #include "runner/runner.h"
@@ -22,7 +25,11 @@ std::string own_executable() {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Serves large language models to many at once, as Ollama does for one.");
+  CLI::App app(
+      "Serves large language models over Ollama's API, to many at once.\n\n"
+      "  drover serve         starts the server\n"
+      "  drover run cria      talks to the model that is built in\n"
+      "  drover run llama3.2  fetches a larger one, and talks to it\n");
   app.name("drover");
   int exit_code = 0;
   bool version = false;
@@ -64,6 +71,11 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty()) {
+      fmt::print(stderr, "Error: there is no command \"{}\"; drover --help lists them\n",
+                 drover::cli::printable(argv[1]));
+      return 1;
+    }
     fmt::print(stderr, "Error: {}\n", error.what());
     return 1;
   }
@@ -71,7 +83,19 @@ int run(int argc, char** argv) {
     drover::cli::print_version(DROVER_VERSION);
     return 0;
   }
-  if (app.get_subcommands().empty()) fmt::print("{}", app.help());
+  if (!app.get_subcommands().empty()) return exit_code;
+  const bool ask = drover::cli::is_terminal(STDIN_FILENO) && drover::cli::is_terminal(STDOUT_FILENO);
+  switch (ask ? drover::cli::run_menu(exit_code) : drover::cli::MenuChoice::kHelp) {
+    case drover::cli::MenuChoice::kDone:
+      break;
+    case drover::cli::MenuChoice::kServe:
+      ::execl(own_executable().c_str(), argv[0], "serve", static_cast<char*>(nullptr));
+      fmt::print(stderr, "Error: the server cannot be started\n");
+      return 1;
+    case drover::cli::MenuChoice::kHelp:
+      fmt::print("{}", app.help());
+      break;
+  }
   return exit_code;
 }
 

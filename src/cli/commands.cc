@@ -18,6 +18,7 @@
 #include "cli/bench.h"
 #include "cli/create.h"
 #include "cli/format.h"
+#include "cli/launch.h"
 #include "cli/output.h"
 #include "cli/run.h"
 #include "cli/show.h"
@@ -242,10 +243,42 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_flag("--think", arguments->think,
                     "Enable thinking mode: true/false or high/medium/low for supported models");
   command->add_flag("--hidethinking", arguments->hide_thinking, "Hide thinking output (if provided)");
+  command->add_option("--dimensions", arguments->dimensions, "Numbers in the vector of a model that embeds")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("INT");
+  command->add_flag(
+      "--truncate", arguments->truncate,
+      "For a model that embeds: cut a text that is too long, as is the default (--truncate=false: refuse)");
   command->footer(kRunFooter);
   command->callback([arguments, prompt, &exit_code] {
     arguments->prompt = prompt->results();  // As they were typed: CLI11 has its own idea of what "{}" means.
     exit_code = run_command([&](ApiClient& client) { return run_model(client, *arguments); });
+  });
+}
+
+struct LaunchArguments {
+  std::string program;
+  std::string model;
+  std::vector<std::string> others;
+};
+
+void add_launch(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("launch", "Say how Codex, Claude Code and others are started with this server");
+  auto arguments = std::make_shared<LaunchArguments>();
+  command->add_option("PROGRAM", arguments->program, "Name of the program; without it, the list")->type_name("");
+  command->add_option("--model", arguments->model, "Name of the model")->type_name("MODEL");
+  command->add_option("ARGUMENTS", arguments->others, "What is meant for the program; left out here")->type_name("");
+  command->allow_extras();
+  command->footer(kHostFooter);
+  command->callback([arguments, &exit_code] {
+    exit_code = run_command([&](ApiClient& client) -> Result<int> {
+      const auto url = server_url("");
+      if (!url.ok()) return url.error();
+      const auto text = launch_text(client, *url, arguments->program, arguments->model);
+      if (!text.ok()) return text.error();
+      print(*text);
+      return 0;
+    });
   });
 }
 
@@ -350,6 +383,7 @@ void add_client_commands(CLI::App& app, int& exit_code) {
   add_remove(app, exit_code);
   add_top(app, exit_code);
   add_bench(app, exit_code);
+  add_launch(app, exit_code);
 }
 
 void print_version(const std::string& own_version) {

@@ -11,6 +11,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "cli/external_editor.h"
 #include "cli/history_file.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -148,6 +149,8 @@ class LineEditor::Editor {
     bind(L"^C", L"drover-interrupt");
     bind(L"^D", L"drover-end");
     bind(L"^Z", L"drover-suspend");
+    el_wset(edit_, EL_ADDFN, L"drover-editor", L"Edit the line in an editor", &Editor::on_editor);
+    bind(L"^G", L"drover-editor");
     bind(L"^W", L"ed-delete-prev-word");
     bind(L"^U", L"vi-kill-line-prev");
     bind(L"^R", L"em-inc-search-prev");
@@ -183,6 +186,30 @@ class LineEditor::Editor {
     raise(SIGTSTP);
     print(kPasteOn);
     el_wset(edit, EL_PREP_TERM, 1);
+    return CC_REDISPLAY;
+  }
+
+  // What comes back is taken as a paste is: its newlines are text.
+  static unsigned char on_editor(EditLine* edit, wint_t) {
+    Editor& self = of(edit);
+    const LineInfoW* line = el_wline(edit);
+    const std::string before = to_utf8({line->buffer, static_cast<std::size_t>(line->lastchar - line->buffer)});
+    el_wset(edit, EL_PREP_TERM, 0);
+    print(kPasteOff);
+    const Result<std::string> edited = edit_text(before);
+    print(kPasteOn);
+    el_wset(edit, EL_PREP_TERM, 1);
+    if (!edited.ok()) {
+      print("\n");
+      print_error(edited.error());
+      return CC_REDISPLAY;
+    }
+    line = el_wline(edit);
+    el_cursor(edit, static_cast<int>(line->lastchar - line->cursor));
+    el_wdeletestr(edit, static_cast<int>(line->lastchar - line->buffer));
+    std::deque<Key> keys;
+    for (const wchar_t code : to_wide(printable(*edited))) keys.push_back({code, true});
+    self.keys_.insert(self.keys_.begin(), keys.begin(), keys.end());
     return CC_REDISPLAY;
   }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -10,9 +12,11 @@
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/format.h"
+#include "cli/images.h"
 #include "cli/output.h"
 #include "cli/repl_help.h"
 #include "cli/show.h"
+#include "cli/word_wrap.h"
 
 namespace drover::cli {
 namespace {
@@ -188,12 +192,14 @@ class Repl {
     Session next = session_;
     next.model = words[1];
     next.messages = Json::array();
+    next.system.clear();  // the model has its own
     print(fmt::format("Loading model '{}'\n", next.model));
     const auto shown = client_.post("/api/show", {{"model", next.model}});
     if (shown.ok()) next.learn(*shown);
     const Result<void> loaded = shown.ok() ? load_model(client_, next.request(), &guard_) : Result<void>(shown.error());
     if (loaded.ok()) {
       session_ = std::move(next);
+      print_model_messages(session_);
     } else if (loaded.error().code == ErrorCode::kNotFound) {
       print(fmt::format("Couldn't find model '{}'\n", words[1]));
     } else if (loaded.error().code != ErrorCode::kCanceled) {
@@ -215,6 +221,7 @@ class Repl {
 
   void send(const std::string& text) {
     if (text.empty()) return;
+    if (!session_.vision_supported) std::fputs(unseen_image_note(text, session_.model).c_str(), stderr);
     session_.messages.push_back({{"role", "user"}, {"content", text}});
     Json body = session_.request();
     body["messages"] = session_.messages;
@@ -223,7 +230,8 @@ class Repl {
       session_.messages.erase(session_.messages.size() - 1);  // So that the message may be sent once more.
       return print_error(answer.error());
     }
-    print("\n\n");
+    const bool silent = answer->content.empty() && (answer->thinking.empty() || session_.hide_thinking);
+    print(answer->interrupted && silent ? "(stopped)\n\n" : "\n\n");
     // What came of an answer that was stopped stays in the conversation: the user has read it.
     if (!answer->interrupted || !answer->content.empty()) {
       Json message = {{"role", "assistant"}, {"content", answer->content}};
@@ -246,6 +254,16 @@ class Repl {
 };
 
 }  // namespace
+
+void print_model_messages(const Session& session) {
+  const int columns = session.word_wrap ? terminal_size(STDOUT_FILENO).value_or(TerminalSize{0, 0}).columns : 0;
+  for (const Json& message : session.model_messages) {
+    const std::string role = text_field(message, "role");
+    const std::string content = text_field(message, "content");
+    if (role == "user") print(fmt::format(">>> {}\n", printable(content)));
+    if (role == "assistant") print(WordWrap().feed(content, columns) + "\n\n");
+  }
+}
 
 void run_repl(ApiClient& client, LineEditor& editor, Session session) {
   Repl(client, editor, std::move(session)).run();

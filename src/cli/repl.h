@@ -11,4 +11,7 @@ namespace drover::cli {
 // Returns when the user leaves. What goes wrong with one message is said, and the conversation goes on.
 void run_repl(ApiClient& client, LineEditor& editor, Session session);
 
+// Shows the conversation that the model itself begins with.
+void print_model_messages(const Session& session);
+
 }  // namespace drover::cli

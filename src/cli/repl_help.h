@@ -55,6 +55,7 @@ inline constexpr std::string_view kShortcutHelp = R"(Available keyboard shortcut
   Ctrl + u            Delete the sentence before the cursor
   Ctrl + w            Delete the word before the cursor
   Ctrl + r            Search the history
+  Ctrl + g            Edit the line in $OLLAMA_EDITOR, $VISUAL or $EDITOR
 
   Ctrl + l            Clear the screen
   Ctrl + c            Stop the model from responding

@@ -11,12 +11,13 @@
 #include <utility>
 
 #include "cli/answer.h"
+#include "cli/format.h"
+#include "cli/images.h"
 #include "cli/line_editor.h"
 #include "cli/output.h"
 #include "cli/repl.h"
 #include "cli/session.h"
 #include "cli/transfer.h"
-#include "cli/word_wrap.h"
 
 namespace drover::cli {
 namespace {
@@ -82,6 +83,7 @@ Result<std::string> prompt_of(const RunArguments& arguments) {
 Result<int> run_once(ApiClient& client, const Session& session, const std::string& prompt) {
   Json body = session.request();
   body["prompt"] = prompt;
+  if (!session.vision_supported) std::fputs(unseen_image_note(prompt, session.model).c_str(), stderr);
   InterruptGuard guard;
   const auto answer = stream_answer(client, "/api/generate", body, session, guard);
   if (!answer.ok()) return answer.error();
@@ -91,15 +93,29 @@ Result<int> run_once(ApiClient& client, const Session& session, const std::strin
   return 0;
 }
 
-// The messages that the model's Modelfile begins the conversation with.
-void print_messages(const Json& messages, const Session& session) {
-  const int columns = session.word_wrap ? terminal_size(STDOUT_FILENO).value_or(TerminalSize{0, 0}).columns : 0;
-  for (const Json& message : messages) {
-    const std::string role = text_field(message, "role");
-    const std::string content = text_field(message, "content");
-    if (role == "user") print(fmt::format(">>> {}\n", printable(content)));
-    if (role == "assistant") print(WordWrap().feed(content, columns) + "\n\n");
+// A text's vector, as a line of JSON.
+Result<int> embed_once(ApiClient& client, const RunArguments& arguments, const Session& session,
+                       const std::string& text) {
+  if (text.empty()) {
+    return invalid(
+        fmt::format("{0} makes vectors of texts, and there is no text: drover run {0} \"your text\"", session.model));
   }
+  Json body = {{"model", session.model}, {"input", text}};
+  if (!session.keep_alive.is_null()) body["keep_alive"] = session.keep_alive;
+  if (!session.options.empty()) body["options"] = session.options;
+  if (arguments.dimensions > 0) body["dimensions"] = arguments.dimensions;
+  if (arguments.truncate == "true" || arguments.truncate == "false") {
+    body["truncate"] = arguments.truncate == "true";
+  } else if (!arguments.truncate.empty()) {
+    return invalid(
+        fmt::format("invalid value for --truncate: {} (must be true or false)", in_quotes(arguments.truncate)));
+  }
+  const auto answer = client.post("/api/embed", body);
+  if (!answer.ok()) return answer.error();
+  const Json& vectors = array_field(*answer, "embeddings");
+  if (vectors.empty()) return internal("the server has answered without a vector");
+  print(vectors.front().dump() + "\n");
+  return 0;
 }
 
 // As Ollama's, so that both share it. OLLAMA_NOHISTORY: any value but a false one.
@@ -126,13 +142,14 @@ Result<int> run_model(ApiClient& client, const RunArguments& arguments) {
   session->learn(*shown);
 
   const bool interactive = arguments.prompt.empty() && is_terminal(STDIN_FILENO) && is_terminal(STDOUT_FILENO);
-  if (!interactive) {
-    const auto prompt = prompt_of(arguments);
+  if (!interactive || session->embeds_only) {
+    const auto prompt = interactive ? Result<std::string>(std::string()) : prompt_of(arguments);
     if (!prompt.ok()) return prompt.error();
+    if (session->embeds_only) return embed_once(client, arguments, *session, *prompt);
     return run_once(client, *session, *prompt);
   }
   if (auto loaded = load_model(client, session->request()); !loaded.ok()) return loaded.error();
-  print_messages(array_field(*shown, "messages"), *session);
+  print_model_messages(*session);
   session->history = history_wanted();
   LineEditor editor(history_file());
   editor.remember(session->history);

@@ -21,6 +21,9 @@ struct RunArguments {
   bool no_word_wrap = false;
   bool hide_thinking = false;
   bool insecure = false;  // for a pull
+  // For models that embed.
+  int dimensions = 0;    // 0: all
+  std::string truncate;  // true or false; "" if it was not given
 };
 
 // Interactive if there is no prompt and both standard input and output are terminals. Returns the exit code: 0, or 130

@@ -65,8 +65,17 @@ std::string set_think(const std::vector<std::string>& words, Session& session) {
 
 void Session::learn(const Json& shown) {
   const Json& capabilities = array_field(shown, "capabilities");
-  thinking_supported = std::find(capabilities.begin(), capabilities.end(), "thinking") != capabilities.end();
+  const auto can = [&](std::string_view what) {
+    return std::find(capabilities.begin(), capabilities.end(), what) != capabilities.end();
+  };
+  thinking_supported = can("thinking");
+  vision_supported = can("vision");
+  embeds_only = can("embedding") && !can("completion");
   parent_model = text_field(object_field(shown, "details"), "parent_model");
+  model_messages = array_field(shown, "messages");
+  // What the model adds to its parent of its own would be lost if a new one were made from the parent.
+  const bool has_own = !text_field(shown, "system").empty() || !text_field(shown, "parameters").empty();
+  if (has_own || !model_messages.empty()) parent_model.clear();
   if (think_chosen) return;
   think = nullptr;
   if (thinking_supported) think = true;
@@ -98,7 +107,10 @@ Json Session::create_request(const std::string& name) const {
   Json body = {{"model", name}, {"from", named ? parent_model : model}};
   if (!system.empty()) body["system"] = system;
   if (!options.empty()) body["parameters"] = options;
-  if (!messages.empty()) body["messages"] = messages;
+  if (messages.empty()) return body;
+  // The new model's messages take the place of those of the model it is made from.
+  body["messages"] = model_messages;
+  body["messages"].insert(body["messages"].end(), messages.begin(), messages.end());
   return body;
 }
 

@@ -14,8 +14,11 @@ struct Session {
   std::string model;
   std::string parent_model;  // what the model was made from, if it is known
   bool thinking_supported = false;
+  bool vision_supported = false;
+  bool embeds_only = false;  // gives vectors, and no text
 
-  Json messages = Json::array();
+  Json model_messages = Json::array();  // the conversation that the model itself begins with; the server adds it
+  Json messages = Json::array();        // what came after it
   std::string system;
   Json options = Json::object();
   Json format;      // "json" or a schema
@@ -28,8 +31,8 @@ struct Session {
   bool hide_thinking = false;
   bool history = true;
 
-  // Takes over what /api/show says about `model`: capabilities and origin. Thinking is on for a model that can,
-  // unless the user has chosen.
+  // Takes over what /api/show says about `model`: capabilities, messages and origin. Thinking is on for a model that
+  // can, unless the user has chosen.
   void learn(const Json& shown);
   // Makes `text` the system message, from here on in the conversation.
   void set_system(const std::string& text);

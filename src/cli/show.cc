@@ -194,7 +194,10 @@ std::string format_parameters(const Json& shown, const Session& session) {
   if (session.options.empty()) return text;
   text += "User defined parameters:\n";
   for (const auto& [name, value] : session.options.items()) {
-    text += fmt::format("  {:<30} {}\n", name, value.is_string() ? value.get<std::string>() : to_text(value));
+    text += fmt::format("  {:<30} {}\n", name,
+                        value.is_number()   ? number_text(value)
+                        : value.is_string() ? value.get<std::string>()
+                                            : to_text(value));
   }
   return text + "\n";
 }

@@ -4,8 +4,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 
+import { bert } from './bert.mjs';
 import { renamed } from './gguf.mjs';
-import { drover, run_program, server_for_suite, server_for_test, wait_until } from './harness.mjs';
+import { drover, free_port, run_program, server_for_suite, server_for_test, wait_until } from './harness.mjs';
+
+const endless_list = { type: 'array', items: { type: 'integer' }, minItems: 1000 };
 
 const rows = (stdout) =>
   stdout
@@ -230,33 +233,87 @@ describe('run', () => {
   });
 });
 
+describe('run with a model that embeds', () => {
+  const server = server_for_suite({}, (server) => server.create('bert', bert()));
+  const vector = async (args, options) => {
+    const { stdout, stderr } = await succeeds(server, ['run', 'bert', ...args], options);
+    assert.equal(stderr, '');
+    assert.match(stdout, /^\[[^\n]*\]\n$/);
+    return JSON.parse(stdout);
+  };
+  const embed = async (input, more) => (await server.ok('/api/embed', { model: 'bert', input, ...more })).embeddings[0];
+
+  test('prints the vector', async () => {
+    assert.deepEqual(await vector(['hello', 'world']), await embed('hello world'));
+    assert.deepEqual(await vector([], { input: 'from a pipe' }), await embed('from a pipe'));
+    assert.deepEqual(await vector(['b'], { input: 'a' }), await embed('a b'));
+  });
+
+  test('--dimensions and --truncate', async () => {
+    assert.deepEqual(await vector(['hello', '--dimensions', '8']), await embed('hello', { dimensions: 8 }));
+    const long = 'a '.repeat(400);
+    assert.deepEqual(await vector([long]), await embed(long));
+    assert.deepEqual(await vector([long, '--truncate']), await embed(long));
+    await fails(server, ['run', 'bert', long, '--truncate=false'], /context length/);
+    await fails(server, ['run', 'bert', 'x', '--dimensions', '-1'], /dimensions/);
+    await fails(server, ['run', 'bert', 'x', '--truncate=2'], /invalid value for --truncate: "2"/);
+  });
+
+  test('needs a text', async () => {
+    await fails(server, ['run', 'bert'], /drover run bert "your text"/);
+  });
+});
+
+describe('run with an image that nobody sees', () => {
+  const server = server_for_suite();
+  const stderr_of = async (prompt, options) =>
+    (await succeeds(server, ['run', '--think=false', 'cria', prompt], options)).stderr;
+
+  test('says so in one line, and answers', async () => {
+    const image = path.join(server.folder, 'a photo.jpeg');
+    fs.writeFileSync(image, 'x');
+    for (const [prompt, shown] of [
+      ['what is this? ./photo.png', './photo.png'],
+      ['/tmp/x.JPG', '/tmp/x.JPG'],
+      ['What is in ../pictures/x.webp, please?', '../pictures/x.webp'],
+      [`Look: '${image}'`, image],
+      [`Look: ${image.replaceAll(' ', '\\ ')}`, image],
+    ])
+      assert.equal(await stderr_of(prompt), `Note: images are not supported by cria; "${shown}" goes to it as text\n`);
+    for (const prompt of ['Hello', 'photo.png', '<img src="/img/logo.png">', 'https://example.com/x.png', './notes.pngx'])
+      assert.equal(await stderr_of(prompt), '', prompt);
+  });
+});
+
+// A terminal in which the program runs with these arguments.
+let terminals = 0;
+async function terminal(t, server, args, env = {}) {
+  const socket = `${path.basename(server.folder)}-${terminals++}`;
+  const tmux = async (...words) => {
+    const { code, stdout, stderr } = await run_program('tmux', ['-L', socket, ...words], {
+      env: { ...server.environment, TERM: 'xterm', LC_ALL: 'C.UTF-8', ...env },
+    });
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const command = `'${drover}' ${args}; echo "ended with $?"; sleep 7200`;
+  await tmux('new-session', '-d', '-x', '100', '-y', '50', command);
+  t.after(() => tmux('kill-server'));
+  return {
+    tmux,
+    shows: (text) => wait_until(async () => text.test(await tmux('capture-pane', '-p')), `the screen shows ${text}`),
+    type: (text) => tmux('send-keys', '-l', text),
+    enter: () => tmux('send-keys', 'Enter'),
+  };
+}
+
 describe('a conversation in a terminal', () => {
   const server = server_for_suite({}, (server) =>
     server.ok('/api/create', { model: 'sure', from: 'cria', parameters: { temperature: 0 }, stream: false }),
   );
 
   test('turns, several lines, settings, the end', async (t) => {
-    const tmux = async (...args) => {
-      const { code, stdout, stderr } = await run_program('tmux', ['-L', path.basename(server.folder), ...args], {
-        env: { ...server.environment, TERM: 'xterm', LC_ALL: 'C.UTF-8' },
-      });
-      assert.equal(code, 0, stderr);
-      return stdout;
-    };
-    await tmux(
-      'new-session',
-      '-d',
-      '-x',
-      '100',
-      '-y',
-      '50',
-      `'${drover}' run --think=false sure; echo "ended with $?"; sleep 7200`,
-    );
-    t.after(() => tmux('kill-server'));
-    const shows = (text) =>
-      wait_until(async () => text.test(await tmux('capture-pane', '-p')), `the screen shows ${text}`);
-    const type = (text) => tmux('send-keys', '-l', text);
-    const enter = () => tmux('send-keys', 'Enter');
+    const { tmux, shows, type, enter } = await terminal(t, server, 'run --think=false sure');
 
     await shows(/^>>> /m);
     await type('My name is Eva.');
@@ -284,5 +341,153 @@ describe('a conversation in a terminal', () => {
     await enter();
     await shows(/^ended with 0$/m);
     assert.ok(fs.readFileSync(path.join(server.folder, '.ollama/history'), 'utf8').includes('My name is Eva.'));
+  });
+
+  test('Ctrl-G has the line changed in an editor', async (t) => {
+    const seen = path.join(server.folder, 'seen');
+    const editor = path.join(server.folder, 'editor');
+    // It notes what it is given, and puts two lines in its place.
+    fs.writeFileSync(
+      editor,
+      `#!/bin/sh\n[ "$1" = ok ] || exit 3\nstat -c %a "$2" >${seen}\necho "$2" >>${seen}\ncat "$2" >>${seen}\n` +
+        `printf 'Here is a list.\\nAna: 417\\nWhat is the number of Ana?\\n' >"$2"\n`,
+    );
+    fs.chmodSync(editor, 0o755);
+    const env = { OLLAMA_EDITOR: `${editor} ok`, EDITOR: 'false' };
+    const { tmux, shows, type, enter } = await terminal(t, server, 'run --think=false sure', env);
+    await shows(/^>>> /m);
+    await type('What is the');
+    await tmux('send-keys', 'C-g');
+    await shows(/What is the number of Ana\?$/m);
+    await enter();
+    await shows(/^Ana: 417$/m);
+    await shows(/^>>> Send a message/m);
+    const [mode, file, text] = fs.readFileSync(seen, 'utf8').split('\n');
+    assert.deepEqual([mode, text], ['600', 'What is the']);
+    assert.ok(!fs.existsSync(file), 'nothing of it stays');
+  });
+
+  test('an editor that fails costs nothing', async (t) => {
+    const { tmux, shows, type, enter } = await terminal(t, server, 'run --think=false sure', { VISUAL: 'false' });
+    await shows(/^>>> /m);
+    await type('Count to 4');
+    await tmux('send-keys', 'C-g');
+    await shows(/Error: the editor "false" has failed/);
+    await enter();
+    await shows(/^1, 2, 3, 4$/m);
+  });
+
+  test('/load takes the conversation, /save keeps it', async (t) => {
+    const { shows, type, enter } = await terminal(t, server, 'run --think=false sure');
+    const say = async (text) => {
+      await type(text);
+      await enter();
+    };
+    await shows(/^>>> /m);
+    await say('My name is Eva.');
+    await shows(/^Hello, Eva!/m);
+    await say('What is the capital of France?');
+    await shows(/^The capital of France is Paris\./m);
+    await say('/save talk');
+    await shows(/^Created new model 'talk'/m);
+    await say('/load sure');
+    await shows(/^Loading model 'sure'/m);
+    await say('/set parameter temperature 0');
+    await say('/show parameters');
+    await shows(/^  temperature +0$[^]*User defined parameters:\n  temperature +0$/m);
+    await say('/load talk');
+    await shows(/^Loading model 'talk'\n>>> My name is Eva\.\nHello, Eva![^]*>>> What is the capital of France\?\nThe capital/m);
+    await say('What is my name?');
+    await shows(/^Your name is Eva\./m);
+    await say('/save longer');
+    await shows(/^Created new model 'longer'/m);
+    const { messages } = await server.ok('/api/show', { model: 'longer' });
+    assert.deepEqual(
+      messages.map(({ role }) => role),
+      ['user', 'assistant', 'user', 'assistant', 'user', 'assistant'],
+    );
+    assert.equal(messages[0].content, 'My name is Eva.');
+  });
+
+  test('an answer that is stopped before it begins says so; an image is named', async (t) => {
+    const { tmux, shows, type, enter } = await terminal(t, server, 'run --think=false sure');
+    await shows(/^>>> /m);
+    const running = server.stream('Write numbers.', { format: endless_list });
+    await running.more(1);
+    await type('Count to 4');
+    await enter();
+    await wait_until(async () => (await server.get('/api/queue')).json.waiting === 1, 'the question waits');
+    await tmux('send-keys', 'C-c');
+    await shows(/^\(stopped\)$/m);
+    running.close();
+    await type('What is in ./photo.png?');
+    await enter();
+    await shows(/^Note: images are not supported by sure; "\.\/photo\.png" goes to it as text$/m);
+    await shows(/^>>> Send a message/m);
+  });
+});
+
+describe('drover alone', () => {
+  test('on a terminal: a menu', async (t) => {
+    const server = await server_for_test(t);
+    const { tmux, shows, type, enter } = await terminal(t, server, '');
+    await shows(/^Drover at http[^]*^  1 +run cria:latest +\(6\.1 MB\)$[^]*^  p +pull[^]*^  h +help[^]*^  q +quit$/m);
+    assert.doesNotMatch(await tmux('capture-pane', '-p'), /start a server/);
+    await type('7');
+    await enter();
+    await shows(/^There is no "7" in the menu\.$/m);
+    await type('p');
+    await enter();
+    await shows(/^Name of the model/m);
+    await type('127.0.0.1:1/library/nobody');
+    await enter();
+    await shows(/^Error: pull model manifest/m);
+    await enter();
+    await shows(/^>>> Send a message/m);
+    await type('/bye');
+    await enter();
+    await shows(/^ended with 0$/m);
+  });
+
+  test('on a terminal, without a server: it can be started', async (t) => {
+    const server = await server_for_test(t);
+    const port = await free_port();
+    const { tmux, shows, type, enter } = await terminal(t, server, '', { OLLAMA_HOST: `127.0.0.1:${port}` });
+    await shows(/^No server answers at http[^]*^  s +start a server/m);
+    await type('s');
+    await enter();
+    await shows(new RegExp(`listening on http://127\\.0\\.0\\.1:${port}`));
+    await tmux('send-keys', 'C-c');
+    await shows(/^ended with 0$/m);
+  });
+
+  test('elsewhere: help, whose first lines are an example', async (t) => {
+    const server = await server_for_test(t);
+    const { stdout } = await succeeds(server, []);
+    assert.match(stdout.split('\n').slice(0, 6).join('\n'), /^ +drover run cria /m);
+    for (const command of ['serve', 'run', 'pull', 'launch']) assert.match(stdout, new RegExp(`^ +${command}\\b`, 'm'));
+    await fails(server, ['friend', 'me'], /there is no command "friend"/);
+  });
+
+  test('launch says what to do', async (t) => {
+    const server = await server_for_test(t);
+    const url = server.url.replaceAll('.', '\\.');
+    for (const [program, text] of [
+      ['claude', new RegExp(`ANTHROPIC_BASE_URL=${url} [^]*claude --model cria:latest$`, 'm')],
+      ['codex', new RegExp(`CODEX_OSS_BASE_URL=${url}/v1 codex --oss --model cria:latest$`, 'm')],
+      ['opencode', new RegExp(`"baseURL":"${url}/v1"[^]*opencode --model drover/cria:latest$`, 'm')],
+      ['qwen', new RegExp(`OPENAI_BASE_URL=${url}/v1 .*OPENAI_MODEL=cria:latest qwen$`, 'm')],
+      ['cn', new RegExp(`apiBase: ${url}$`, 'm')],
+    ]) {
+      const { stdout } = await succeeds(server, ['launch', program]);
+      assert.match(stdout, text);
+      assert.match(stdout, /docs\/integrations\.md/);
+    }
+    const { stdout } = await succeeds(server, ['launch', 'codex', '--model', 'other:1b', '--', '--search']);
+    assert.match(stdout, /codex --oss --model other:1b$/m);
+    await fails(server, ['launch', 'nothing'], /"nothing" is not known here; known are claude, codex, opencode/);
+    assert.match((await succeeds(server, ['launch'])).stdout, /claude, codex, opencode, qwen, continue/);
+    const nowhere = { OLLAMA_HOST: '127.0.0.1:1' };
+    assert.match((await succeeds(server, ['launch', 'codex'], { env: nowhere })).stdout, /--model MODEL$/m);
   });
 });
