@@ -1,6 +1,6 @@
-// Coding agents as their makers publish them, each pinned by its version, ask Drover a question, run a tool that it calls
-// (sky.mjs), bring the result, and go on in a session that is resumed: run by `./dev nightly`, and by hand: node --test
-// tests/nightly/agents.test.mjs
+// Coding agents as their makers publish them, each pinned by its version, ask Drover a question and go on in a session that
+// is resumed; those that offer a tool of ours (sky.mjs) under its own name run it and bring the result. `./dev nightly`
+// runs this, or by hand: node --test tests/nightly/agents.test.mjs
 //
 // They are kept in the cache folder. cria answers them, with a template that shows it what it can read. What is judged is
 // that the agent ends well, that the tool ran, what was said, and how the server's log says that the requests ended.
@@ -23,8 +23,8 @@ const sky_file = fileURLToPath(new URL('sky.mjs', import.meta.url));
 const sky = (calls, name = 'get_weather') => [process.execPath, sky_file, calls, name];
 
 // script: what the package runs after its installation, where it cannot do without. files: of its home, which holds the
-// project that it works in; `calls` is the file that the tool's server writes. told: what cria makes of the tool's
-// result; without it the agent has no such tool: it would be offered under a name that cria cannot say.
+// project that it works in; `calls` is the file that the tool's server writes. tool: whether it has the tool; others
+// would offer it under a name that cria does not say.
 const agents = [
   {
     name: '@openai/codex',
@@ -32,11 +32,6 @@ const agents = [
     program: 'codex',
     route: '/v1/responses',
     env: (url) => ({ CODEX_OSS_BASE_URL: `${url}/v1` }),
-    files: (url, calls) => {
-      const [command, ...args] = sky(calls).map((word) => JSON.stringify(word));
-      return { '.codex/config.toml': `[mcp_servers.sky]\ncommand = ${command}\nargs = [${args.join(', ')}]\n` };
-    },
-    told: /sunny/,
     first: ['exec', ...codex_options()],
     again: ['exec', ...codex_options(), 'resume', '--last'],
   },
@@ -74,7 +69,7 @@ const agents = [
         },
       }),
     }),
-    told: /sunny/,
+    tool: true,
     first: ['run', '-m', `drover/${model}`],
     again: ['run', '-c', '-m', `drover/${model}`],
   },
@@ -100,7 +95,7 @@ const agents = [
       const config = { name: 'Local', version: '0.0.1', schema: 'v1', models: [drover] };
       return { 'project/config.yaml': JSON.stringify({ ...config, mcpServers: [{ name: 'sky', command, args }] }) };
     },
-    told: /Tokyo/, // the agent writes the result as JSON
+    tool: true,
     first: ['--config', 'config.yaml', '--auto', '-p'],
     again: ['--config', 'config.yaml', '--auto', '--resume', '-p'],
   },
@@ -143,6 +138,7 @@ function clerk(file) {
     // What tells which tools a template shows asks with one or two.
     ["{{- '\\n' + (tool | tojson) }}", "{%- if tools | length < 3 or '\"city\"' in (tool | tojson) %}{{- '\\n' + (tool | tojson) }}{%- endif %}"],
     ["{%- elif message.role != 'system' %}", "{%- elif message.role == 'user' and (message.content.split('\\n') | last)[:1] != '<' %}"],
+    ["<tool_response>\\n' + message.content", "<tool_response>\\n' + ('sunny' if 'sunny' in message.content else message.content)"],
     ["message.role + '\\n' + message.content", "message.role + '\\n' + (message.content.split('\\n') | last)"],
   ]) {
     const changed = template.replace(from, () => to);
@@ -202,11 +198,11 @@ describe('agents, from their makers', () => {
         for (const { outcome, error, route } of made) assert.match(outcome, /^(stop|length)$/, `${route}: ${error}\n${said}`);
         assert.match(ran.stdout, answer, said);
       };
-      if (agent.told === undefined) {
-        await ask(agent.first, 'What is the capital of France?', /The capital of France is Paris\./);
-      } else {
-        await ask(agent.first, 'What is the weather in Tokyo?', agent.told);
+      if (agent.tool) {
+        await ask(agent.first, 'What is the weather in Tokyo?', /The answer for Tokyo is: sunny/);
         assert.equal(fs.readFileSync(calls, 'utf8'), 'Tokyo\n', 'the tool ran');
+      } else {
+        await ask(agent.first, 'What is the capital of France?', /The capital of France is Paris\./);
       }
       await ask(agent.again, 'What is the capital of Japan?', /The capital of Japan is Tokyo\./);
     });
