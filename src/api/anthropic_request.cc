@@ -263,6 +263,8 @@ Result<Tools> read_tools(const Json& list, Warnings& warnings) {
     entry["function"]["name"] = name;
     entry["function"]["description"] = std::move(description);
     entry["function"]["parameters"] = schema != nullptr ? *schema : Json::object();
+    if (fields.flag("strict").value_or(false)) entry["function"]["strict"] = true;
+    if (fields.error()) return *fields.error();
     tools.native.push_back(std::move(entry));
   }
   return tools;

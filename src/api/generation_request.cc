@@ -8,6 +8,7 @@
 #include "api/call_arguments.h"
 #include "api/schema_check.h"
 #include "base/go_duration.h"
+#include "schema/schema_rewrite.h"
 #include "store/parameters.h"
 #include "store/renderers.h"
 
@@ -87,13 +88,41 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
 
 namespace {
 
-std::optional<RequestError> read_format(const Json& body, SchemaBudget& budget, pb::Generate& work) {
+// The runner rewrites the schemas again, in the same way, before it makes grammars of them: here it is found out what
+// is not kept, and whether what comes of it is still within the bounds.
+std::optional<RequestError> rewrite_format(const Json& schema, bool strict, Warnings& warnings) {
+  schema::SchemaRewriter rewriter;
+  const auto rewritten = rewriter.rewrite(schema, "format", strict);
+  if (!rewritten) return bad("invalid format: " + rewritten.error().message);
+  SchemaBudget budget;
+  if (auto checked = check_schema(*rewritten, budget); !checked) {
+    return bad("invalid format: " + checked.error().message);
+  }
+  for (const std::string& warning : rewriter.warnings()) warnings.add(warning);
+  return std::nullopt;
+}
+
+std::optional<RequestError> rewrite_tools(const Json& tools, Warnings& warnings) {
+  schema::SchemaRewriter rewriter;
+  const auto rewritten = rewriter.rewrite_tools(tools);
+  if (!rewritten) return bad(rewritten.error().message);
+  SchemaBudget budget;
+  if (auto checked = check_tools(*rewritten, budget); !checked) return bad(checked.error().message);
+  for (const std::string& warning : rewriter.warnings()) warnings.add(warning);
+  return std::nullopt;
+}
+
+// `format_strict` is what OpenAI's `strict` becomes: a schema that cannot be kept is refused.
+std::optional<RequestError> read_format(const Json& body, SchemaBudget& budget, pb::Generate& work,
+                                        Warnings& warnings) {
   const auto found = body.find("format");
   if (found == body.end() || found->is_null() || *found == "") return std::nullopt;
   if (*found == "json") {
     work.mutable_format()->set_kind(pb::Format::JSON);
   } else if (found->is_object()) {
     if (auto checked = check_schema(*found, budget); !checked) return bad("invalid format: " + checked.error().message);
+    const auto strict = body.find("format_strict");
+    if (auto error = rewrite_format(*found, strict != body.end() && *strict == true, warnings)) return error;
     work.mutable_format()->set_kind(pb::Format::JSON_SCHEMA);
     work.mutable_format()->set_schema_json(found->dump());
   } else {
@@ -247,9 +276,10 @@ Json tools_named(const Json& tools, const Json& name) {
 
 // `tool_choice`, as OpenAI has it: "auto", "none", "required", or {"type":"function","function":{"name":…}}.
 std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, SchemaBudget& budget,
-                                       pb::Chat& chat) {
+                                       pb::Chat& chat, Warnings& warnings) {
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
   if (auto checked = check_tools(tools, budget); !checked) return bad(checked.error().message);
+  if (auto error = rewrite_tools(tools, warnings)) return error;
   const auto choice = body.find("tool_choice");
   if (choice != body.end() && *choice == "none") return std::nullopt;
   if (choice == body.end() || choice->is_null() || *choice == "auto" || *choice == "required") {
@@ -296,7 +326,7 @@ std::optional<RequestError> read_chat(const Json& body, const Model& model, Thin
   add_model_messages(model, chat);
   chat.mutable_messages()->MergeFrom(own.messages());
   if (const Json* tools = fields.array("tools"); tools != nullptr && !tools->empty()) {
-    if (auto error = read_tools(body, *tools, model, budget, chat)) return error;
+    if (auto error = read_tools(body, *tools, model, budget, chat, warnings)) return error;
   }
   if (fields.error()) return RequestError{*fields.error(), 0};
   if (auto error = read_think(body, model, think_rule, settings.default_think, chat)) return error;
@@ -424,7 +454,7 @@ std::optional<RequestError> read_generation(Endpoint endpoint, const Json& body,
   if (fields.error()) return RequestError{*fields.error(), 0};
   if (auto error = read_options(body, model, into)) return error;
   SchemaBudget budget;
-  if (auto error = read_format(body, budget, into.work)) return error;
+  if (auto error = read_format(body, budget, into.work, warnings)) return error;
   return endpoint == Endpoint::kChat ? read_chat(body, model, think_rule, settings, budget, into, warnings)
                                      : read_generate(body, model, think_rule, settings, into);
 }

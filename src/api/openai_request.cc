@@ -173,6 +173,13 @@ Result<Json> read_openai_format(const Json& format) {
   return *schema;
 }
 
+bool is_strict_format(const Json& format) {
+  const auto nested = format.find("json_schema");
+  const Json& holder = nested != format.end() && nested->is_object() ? *nested : format;
+  const auto strict = holder.find("strict");
+  return strict != holder.end() && *strict == true;
+}
+
 Result<std::string> read_openai_content(const Json& content) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) {
@@ -225,6 +232,7 @@ Result<Translated> translate_openai_chat(Json body) {
     auto read = read_openai_format(*format);
     if (!read) return read.error();
     native["format"] = std::move(*read);
+    if (is_strict_format(*format)) native["format_strict"] = true;
   }
   Calls calls;
   Json& list = native["messages"] = Json::array();

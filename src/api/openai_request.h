@@ -29,6 +29,8 @@ Result<Json> think_of_effort(const std::string& effort);
 // {"type":"json_schema", …} and its like as a native `format`; null: text. `schema` is in `format` or, with chat, one
 // level deeper.
 Result<Json> read_openai_format(const Json& format);
+// Whether `strict` stands beside its schema: then all of the schema has to be kept.
+bool is_strict_format(const Json& format);
 // Content that is a string, or a list of parts of which all must be text.
 Result<std::string> read_openai_content(const Json& content);
 // A function's arguments, which are JSON in a string, as an object. All arguments of a request go through one reader.

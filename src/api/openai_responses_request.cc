@@ -130,6 +130,7 @@ Result<Json> read_tools(const Json& tools) {
     entry["function"]["description"] = fields.text("description");
     const Json* parameters = fields.object("parameters");
     entry["function"]["parameters"] = parameters != nullptr ? *parameters : Json::object();
+    if (fields.flag("strict").value_or(false)) entry["function"]["strict"] = true;
     if (fields.error()) return *fields.error();
     native.push_back(std::move(entry));
   }
@@ -188,6 +189,7 @@ Result<void> read_nested(Fields& fields, Json& native) {
       auto read = read_openai_format(*format);
       if (!read) return read.error();
       native["format"] = std::move(*read);
+      if (is_strict_format(*format)) native["format_strict"] = true;
     }
     if (inner.error()) return *inner.error();
   }

@@ -18,10 +18,12 @@
 #include "engine/conversation_form.h"
 #include "engine/gbnf.h"
 #include "engine/go_prompt.h"
+#include "engine/kept_tools.h"
 #include "engine/llama_model.h"
 #include "engine/template_error.h"
 #include "engine/thought_tags.h"
 #include "json-schema-to-grammar.h"
+#include "schema/schema_rewrite.h"
 
 namespace drover {
 namespace {
@@ -67,7 +69,10 @@ Result<std::string> grammar_of(const std::string& schema) {
   }
   std::string grammar;
   try {
-    grammar = json_schema_to_grammar(common_json::parse(schema));
+    schema::SchemaRewriter rewriter;
+    const auto kept = rewriter.rewrite(schema::Json::parse(schema), "format", false);
+    if (!kept) return invalid("invalid format: " + kept.error().message);
+    grammar = rewriter.complete(json_schema_to_grammar(common_json::parse(kept->dump())));
   } catch (const std::exception& error) {
     return invalid(std::string("invalid format: ") + error.what());
   }
@@ -165,6 +170,7 @@ struct ChatTemplate::Parts {
   common_chat_templates_inputs inputs_of(const pb::Chat& chat) const;
   const TemplateHabits& habits(bool tools) const;
   common_chat_params parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat);
+  common_chat_params apply(const common_chat_templates_inputs& inputs, const pb::Chat& chat) const;
   std::shared_ptr<const common_chat_params> syntax(const common_chat_templates_inputs& inputs, const pb::Chat& chat,
                                                    const std::string& generation_prompt);
 
@@ -215,16 +221,39 @@ const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
   return used.habits;
 }
 
+// What llama.cpp makes of the inputs, with the grammar of the tools as they are kept, and the prompt of the tools as
+// they were sent.
+common_chat_params ChatTemplate::Parts::apply(const common_chat_templates_inputs& inputs, const pb::Chat& chat) const {
+  const auto kept = inputs.tools.empty() ? nullptr : kept_tools(chat.tools_json());
+  if (kept == nullptr || kept->same) return common_chat_templates_apply(templates.get(), inputs);
+  common_chat_templates_inputs bound = inputs;
+  bound.tools = kept->tools;
+  common_chat_params params = common_chat_templates_apply(templates.get(), bound);
+  params.grammar = kept->rewriter.complete(params.grammar);
+  // Plain content needs no parser, and so no grammar that llama.cpp could refuse to make.
+  common_chat_templates_inputs as_sent = inputs;
+  for (const bool plainly : {false, true}) {
+    as_sent.force_pure_content = plainly;
+    try {
+      params.prompt = common_chat_templates_apply(templates.get(), as_sent).prompt;
+      break;
+    } catch (const std::exception&) {
+      continue;
+    }
+  }
+  return params;
+}
+
 // What llama.cpp would make of the inputs, without analysing the template again.
 common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat) {
-  if (variant(!inputs.tools.empty()).specialized) return common_chat_templates_apply(templates.get(), inputs);
+  if (variant(!inputs.tools.empty()).specialized) return apply(inputs, chat);
   common_chat_templates_inputs plainly = inputs;
   plainly.force_pure_content = true;
   common_chat_params rendered = common_chat_templates_apply(templates.get(), plainly);
   const auto known = syntax(inputs, chat, rendered.generation_prompt);
   // The parser reads the generation prompt too; where that follows from the messages, it must be made for them.
   if (known->generation_prompt != rendered.generation_prompt) {
-    return common_chat_templates_apply(templates.get(), inputs);
+    return apply(inputs, chat);
   }
   common_chat_params params = *known;
   params.prompt = std::move(rendered.prompt);
@@ -242,7 +271,8 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   const TemplateVariant& used = variant(!inputs.tools.empty());
   autoparser::generation_params params;
   params.messages = common_json::parse(TemplateVariant::kHello);
-  params.tools = common_chat_tools_to_json_oaicompat(inputs.tools);
+  const auto kept = inputs.tools.empty() ? nullptr : kept_tools(chat.tools_json());
+  params.tools = common_chat_tools_to_json_oaicompat(kept != nullptr ? kept->tools : inputs.tools);
   params.tool_choice = inputs.tool_choice;
   params.parallel_tool_calls = inputs.parallel_tool_calls;
   params.reasoning_format = inputs.reasoning_format;
@@ -252,6 +282,7 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   for (const auto& [name, value] : inputs.chat_template_kwargs) params.extra_context[name] = common_json::parse(value);
   auto made = std::make_shared<common_chat_params>(
       autoparser::peg_generator::generate_parser(used.jinja, params, used.analysis));
+  if (kept != nullptr) made->grammar = kept->rewriter.complete(made->grammar);
   ++parsers_made;
   made->supports_thinking = used.analysis.reasoning.mode != autoparser::reasoning_mode::NONE;
   if (made->supports_thinking) {
@@ -418,25 +449,6 @@ void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_
 }  // namespace
 
 namespace {
-
-// Whether every template takes the conversation as it is: questions and answers in turn.
-bool is_in_turn(const pb::Chat& chat) {
-  bool question = true;
-  for (const pb::Message& message : chat.messages()) {
-    if (message.role() != (question ? "user" : "assistant") || message.tool_calls_size() > 0) return false;
-    if (!message.thinking().empty()) return false;
-    question = !question;
-  }
-  return true;
-}
-
-// An answer that the client has begun and the model is to continue; null if there is none.
-const pb::Message* begun_answer(const pb::Chat& chat) {
-  if (chat.messages_size() < 2) return nullptr;
-  const pb::Message& last = chat.messages(chat.messages_size() - 1);
-  if (last.role() != "assistant" || last.tool_calls_size() > 0) return nullptr;
-  return last.content().empty() && last.thinking().empty() ? nullptr : &last;
-}
 
 // `whole` up to the last place where it holds `text`, and without what follows it; nothing if it does not hold it.
 std::optional<std::string> cut_after(const std::string& whole, const std::string& text) {

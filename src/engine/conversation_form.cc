@@ -293,6 +293,23 @@ TemplateHabits find_habits(const RenderConversation& render) {
   return habits;
 }
 
+bool is_in_turn(const pb::Chat& chat) {
+  bool question = true;
+  for (const pb::Message& message : chat.messages()) {
+    if (message.role() != (question ? "user" : "assistant") || message.tool_calls_size() > 0) return false;
+    if (!message.thinking().empty()) return false;
+    question = !question;
+  }
+  return true;
+}
+
+const pb::Message* begun_answer(const pb::Chat& chat) {
+  if (chat.messages_size() < 2) return nullptr;
+  const pb::Message& last = chat.messages(chat.messages_size() - 1);
+  if (last.role() != "assistant" || last.tool_calls_size() > 0) return nullptr;
+  return last.content().empty() && last.thinking().empty() ? nullptr : &last;
+}
+
 void reshape(const TemplateHabits& habits, pb::Chat& chat) {
   for (pb::Message& message : *chat.mutable_messages()) {
     if (message.role() == "developer") message.set_role("system");

@@ -30,6 +30,12 @@ using RenderConversation = std::function<std::optional<std::string>(const pb::Ch
 
 TemplateHabits find_habits(const RenderConversation& render);
 
+// Whether every template takes the conversation as it is: questions and answers in turn, and nothing but text.
+bool is_in_turn(const pb::Chat& chat);
+
+// An answer that the client has begun and the model is to continue; null if there is none.
+const pb::Message* begun_answer(const pb::Chat& chat);
+
 // Brings `chat` into the form that such a template takes, where it is not. No text is lost: it goes to the message
 // before or behind it, or becomes a question. Calls without an id get one, results the id and the name of their call.
 void reshape(const TemplateHabits& habits, pb::Chat& chat);

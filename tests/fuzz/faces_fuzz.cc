@@ -39,8 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!api::read_head(route.endpoint, translated->body)) continue;
     Submission submission;
     api::Warnings& warnings = translated->warnings;
-    const auto error =
-        api::read_generation(route.endpoint, translated->body, model, translated->think_rule, submission, warnings);
+    const auto error = api::read_generation(route.endpoint, translated->body, model, translated->think_rule, Settings(),
+                                            submission, warnings);
     if (error) continue;
     std::string frame;
     expect(submission.work.SerializeToString(&frame), "what is read can be sent to a runner");

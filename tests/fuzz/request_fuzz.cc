@@ -25,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!head) continue;
     Submission submission;
     api::Warnings warnings;
-    const auto error = api::read_generation(endpoint, *body, model, api::ThinkRule::kRefuse, submission, warnings);
+    const auto error =
+        api::read_generation(endpoint, *body, model, api::ThinkRule::kRefuse, Settings(), submission, warnings);
     if (error) continue;
     std::string frame;
     expect(submission.work.SerializeToString(&frame), "what is read can be sent to a runner");
