@@ -39,7 +39,7 @@ struct ModelTarget {
   std::vector<std::string> shard_paths;  // the other files of a model that is split
   std::vector<std::string> adapter_paths;
   std::string family_template;  // of the engine's, for a model whose file has none; part of the key
-  int trained_context = 0;                                    // tokens; 0: unknown
+  int trained_context = 0;      // tokens; 0: unknown
   std::function<std::uint64_t(int context_length)> estimate;  // memory in bytes for a context of so many tokens
   // Wishes for the load; they are heeded when this request is the one that loads the model.
   int context_length = 0;  // 0: the server's default
