@@ -231,7 +231,8 @@ std::variant<Asked, RequestError> read_request(Service& service, const http::Exc
   if (!name) return RequestError{name.error(), 0};
   const auto model = service.store.find(*name);
   if (!model && model.error().code == ErrorCode::kNotFound) return RequestError{model_not_found(head->model), 0};
-  if (!model) return RequestError{model.error(), 500};  // what is broken is on our disk, not in the request
+  // What is broken is on our disk, not in the request.
+  if (!model) return RequestError{internal(model.error().message), 500};
   Asked asked;
   asked.submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
   // A model of any kind can be unloaded.
@@ -262,16 +263,22 @@ Result<Translated> translate_ollama(Endpoint endpoint, Json body) {
   return Translated{std::move(body), std::move(form), ThinkRule::kRefuse};
 }
 
-asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
-  const TimePoint arrived = Clock::now();
-  RequestIdentity identity = identify(exchange);
+asio::awaitable<Result<Translated>> read_translated(Service& service, http::Exchange& exchange,
+                                                    const Dialect& dialect) {
+  if (dialect.read) co_return co_await dialect.read(exchange);
   auto translate = [how = dialect.translate](Json body) -> Result<Translated> {
     std::string user = user_of(body);
     Result<Translated> result = how(std::move(body));
     if (result) result->user = std::move(user);
     return result;
   };
-  Result<Translated> translated = co_await read_body_as(service, exchange, std::move(translate));
+  co_return co_await read_body_as(service, exchange, std::move(translate));
+}
+
+asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchange, Dialect dialect) {
+  const TimePoint arrived = Clock::now();
+  RequestIdentity identity = identify(exchange);
+  Result<Translated> translated = co_await read_translated(service, exchange, dialect);
   if (!translated) {
     service.driver.note_refused(std::move(identity), translated.error());
     co_await send_error(exchange, translated.error(), unread_status(exchange), std::nullopt, dialect.error_text);
@@ -282,7 +289,9 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   translated->body = nullptr;  // a request that waits should not hold its text twice
   if (const auto* error = std::get_if<RequestError>(&request)) {
     service.driver.note_refused(std::move(identity), error->error);
-    co_await send_error(exchange, error->error, error->status, std::nullopt, dialect.error_text);
+    // Where Ollama calls a client's mistake its own, its clients expect that; those of other dialects do not.
+    const int status = dialect.error_text == ollama_error_text ? error->status : 0;
+    co_await send_error(exchange, error->error, status, std::nullopt, dialect.error_text);
     co_return;
   }
   Asked& asked = std::get<Asked>(request);

@@ -2,6 +2,7 @@
 // its model, submit it, and send its events in the dialect's form. I/O thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -32,6 +33,8 @@ struct Dialect {
   // Takes the body of a request, which is an object; less its user. Any thread. Error: kInvalidArgument.
   Result<Translated> (*translate)(Json body);
   ErrorText error_text;
+  // In the place of `translate`, for one that needs more than the body. I/O thread.
+  std::function<asio::awaitable<Result<Translated>>(http::Exchange& exchange)> read{};
 };
 
 // A POST route whose requests are handled so, from the body to the last byte.

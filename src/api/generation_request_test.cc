@@ -27,8 +27,8 @@ struct Read {
 
 Read read(Endpoint endpoint, const Json& body, const Model& model = some_model()) {
   Read read;
-  if (auto error = read_generation(endpoint, body, model, ThinkRule::kIgnore, Settings(), read.submission,
-                                   read.warnings)) {
+  if (auto error =
+          read_generation(endpoint, body, model, ThinkRule::kIgnore, Settings(), read.submission, read.warnings)) {
     read.error = error->error.message;
     read.status = error->status;
   }

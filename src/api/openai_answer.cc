@@ -12,6 +12,18 @@ namespace {
 
 constexpr std::string_view kHeartbeatComment = ": waiting\n\n";
 constexpr std::string_view kStreamEnd = "data: [DONE]\n\n";
+constexpr std::string_view kNoResponse = "Previous response with id '";
+constexpr std::string_view kNoItem = "Item with id '";
+constexpr std::size_t kIdBytesShown = 128;
+
+// The text in a JSON string; of one that was cut short, what there is.
+std::string unquoted(const std::string& text) {
+  const std::size_t begin = text.find('"');
+  if (begin == std::string::npos) return text;
+  Json json;
+  if (!JsonReader(kBodyBounds).read(text, json) && json.is_string()) return json.get<std::string>();
+  return text.substr(begin + 1);
+}
 
 void append_usage(std::string& out, const pb::Finished& finished) {
   fmt::format_to(std::back_inserter(out),
@@ -24,11 +36,11 @@ void append_usage(std::string& out, const pb::Finished& finished) {
 // What chat and completions have in common; the parts of a choice differ.
 class OpenaiForm : public AnswerForm {
  public:
-  OpenaiForm(const OpenaiAsk& ask, std::string_view id_prefix, std::string_view object, std::string_view chunk_object)
-      : ask_(ask) {
+  OpenaiForm(OpenaiAsk ask, std::string_view id_prefix, std::string_view object, std::string_view chunk_object)
+      : ask_(std::move(ask)) {
     const auto opening = [&](std::string_view kind) {
       return fmt::format(R"({{"id":"{}","object":"{}","created":{},"model":{},"system_fingerprint":"fp_ollama")", id_,
-                         kind, unix_seconds(), to_text(Json(ask.model)));
+                         kind, unix_seconds(), to_text(Json(ask_.model)));
     };
     id_ = new_id(id_prefix);
     whole_opening_ = opening(object);
@@ -39,6 +51,20 @@ class OpenaiForm : public AnswerForm {
   void heartbeat(std::string& out) override { out += kHeartbeatComment; }
 
   void part(std::string& out, const pb::Chunk& chunk) override {
+    const bool thoughts = !chunk.thinking().empty() && !ask_.hide_reasoning;
+    const bool more = thoughts || !chunk.tool_calls().empty() || !chunk.logprobs().empty();
+    if (ask_.unquote) {
+      quoted_ += chunk.content();  // a choice, or a word of it: it is whole at the end
+      if (!more) return;
+      pb::Chunk rest = chunk;
+      rest.clear_content();
+      append_chunk(out, rest);
+    } else if (more || !chunk.content().empty()) {
+      append_chunk(out, chunk);
+    }
+  }
+
+  void append_chunk(std::string& out, const pb::Chunk& chunk) {
     out += chunk_opening_;
     out += R"(,"choices":[{"index":0,)";
     append_part(out, chunk);
@@ -46,6 +72,11 @@ class OpenaiForm : public AnswerForm {
   }
 
   void ending(std::string& out, const Ending& ending) override {
+    if (ask_.unquote) {
+      pb::Chunk chunk;
+      chunk.set_content(unquoted(quoted_));
+      append_chunk(out, chunk);
+    }
     out += chunk_opening_;
     out += R"(,"choices":[{"index":0,)";
     append_part(out, pb::Chunk());
@@ -67,7 +98,13 @@ class OpenaiForm : public AnswerForm {
   std::string whole(const pb::Chunk& all, const Ending& ending) override {
     std::string out = whole_opening_;
     out += R"(,"choices":[{"index":0,)";
-    append_whole(out, all);
+    if (ask_.unquote) {
+      pb::Chunk unquoted_all = all;
+      unquoted_all.set_content(unquoted(all.content()));
+      append_whole(out, unquoted_all);
+    } else {
+      append_whole(out, all);
+    }
     fmt::format_to(std::back_inserter(out), R"(,"finish_reason":"{}"}}])", finish_reason(ending));
     append_usage(out, ending.finished);
     out += '}';
@@ -92,11 +129,13 @@ class OpenaiForm : public AnswerForm {
  private:
   std::string id_;
   std::string whole_opening_, chunk_opening_;
+  std::string quoted_;  // with ask_.unquote: all that came of a stream
 };
 
 class ChatForm final : public OpenaiForm {
  public:
-  explicit ChatForm(const OpenaiAsk& ask) : OpenaiForm(ask, "chatcmpl-", "chat.completion", "chat.completion.chunk") {}
+  explicit ChatForm(OpenaiAsk ask)
+      : OpenaiForm(std::move(ask), "chatcmpl-", "chat.completion", "chat.completion.chunk") {}
 
  private:
   void append_part(std::string& out, const pb::Chunk& chunk) override {
@@ -112,7 +151,7 @@ class ChatForm final : public OpenaiForm {
   void append_message(std::string& out, const pb::Chunk& chunk, bool indexed) {
     out += R"({"role":"assistant","content":)";
     append_json_string(out, chunk.content());
-    if (!chunk.thinking().empty()) {
+    if (!chunk.thinking().empty() && !ask_.hide_reasoning) {
       out += ",\"reasoning\":";
       append_json_string(out, chunk.thinking());
     }
@@ -134,17 +173,19 @@ class ChatForm final : public OpenaiForm {
       ++calls_;
       out += "\"id\":";
       append_json_string(out, call.id());
-      out += R"(,"type":"function","function":{"name":)";
-      append_json_string(out, call.name());
-      out += ",\"arguments\":";
-      append_json_string(out, arguments_text(call));
+      const OpenaiTool tool = ask_.tools.tool_of(call.name());
+      out += tool.custom ? R"(,"type":"custom","custom":{"name":)" : R"(,"type":"function","function":{"name":)";
+      append_json_string(out, tool.name);
+      out += tool.custom ? ",\"input\":" : ",\"arguments\":";
+      append_json_string(out, tool.custom ? custom_input(call) : arguments_text(call));
       out += "}}";
     }
     out += ']';
   }
 
   std::string_view finish_reason(const Ending& ending) const override {
-    return calls_ > 0 ? "tool_calls" : ending.reason;
+    // What was cut short is not whole, whatever calls came before.
+    return calls_ > 0 && ending.reason != "length" ? "tool_calls" : ending.reason;
   }
 
   int calls_ = 0;  // tool calls so far: their index goes on from one chunk to the next
@@ -152,7 +193,7 @@ class ChatForm final : public OpenaiForm {
 
 class CompletionForm final : public OpenaiForm {
  public:
-  explicit CompletionForm(const OpenaiAsk& ask) : OpenaiForm(ask, "cmpl-", "text_completion", "text_completion") {}
+  explicit CompletionForm(OpenaiAsk ask) : OpenaiForm(std::move(ask), "cmpl-", "text_completion", "text_completion") {}
 
  private:
   void append_part(std::string& out, const pb::Chunk& chunk) override {
@@ -204,8 +245,20 @@ std::int64_t unix_seconds() {
 const char* openai_error_code(const Error& error, int status) {
   // Programs shorten a conversation when they see this code; the text is the same in all dialects.
   if (error.message.rfind("the prompt is longer than the context length", 0) == 0) return "context_length_exceeded";
+  if (error.message.starts_with(kNoResponse)) return "previous_response_not_found";
   if (status == 404) return "model_not_found";
   return nullptr;
+}
+
+Error previous_response_not_found(std::string_view id) {
+  return invalid(fmt::format("{}{}' not found.", kNoResponse, id.substr(0, kIdBytesShown)));
+}
+
+Error item_not_found(std::string_view id) {
+  return invalid(
+      fmt::format("{}{}' not found. Items are kept for a while, and not if `store` is false: send the item "
+                  "itself.",
+                  kNoItem, id.substr(0, kIdBytesShown)));
 }
 
 std::string openai_error_text(const Error& error, int status) {
@@ -215,16 +268,18 @@ std::string openai_error_text(const Error& error, int status) {
   inner["message"] = error.message;
   inner["type"] = error_type(status);
   inner["param"] = nullptr;
+  if (error.message.starts_with(kNoResponse)) inner["param"] = "previous_response_id";
+  if (error.message.starts_with(kNoItem)) inner["param"] = "input";
   inner["code"] = code != nullptr ? Json(code) : Json(nullptr);
   return to_text(body);
 }
 
-std::unique_ptr<AnswerForm> make_openai_chat_form(const OpenaiAsk& ask) {
-  return std::make_unique<ChatForm>(ask);
+std::unique_ptr<AnswerForm> make_openai_chat_form(OpenaiAsk ask) {
+  return std::make_unique<ChatForm>(std::move(ask));
 }
 
-std::unique_ptr<AnswerForm> make_openai_completion_form(const OpenaiAsk& ask) {
-  return std::make_unique<CompletionForm>(ask);
+std::unique_ptr<AnswerForm> make_openai_completion_form(OpenaiAsk ask) {
+  return std::make_unique<CompletionForm>(std::move(ask));
 }
 
 }  // namespace drover::api

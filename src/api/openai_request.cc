@@ -6,14 +6,31 @@
 #include <unordered_map>
 
 #include "api/openai_answer.h"
+#include "api/openai_tools.h"
+#include "store/parameters.h"
 
 namespace drover::api {
 namespace {
 
 constexpr std::int64_t kCompletionLogprobsMax = 20;
 
+// Fields that mean natively what they mean here.
+constexpr const char* kNative[] = {"keep_alive", "truncate", "shift", "_debug_render_only"};
+
+// What is read of a body, beside the names of options.
+constexpr std::string_view kChatFields =
+    " model user messages stream stream_options max_tokens max_completion_tokens n_predict n best_of echo"
+    " logprobs top_logprobs response_format json_schema guided_json guided_choice structured_outputs tools"
+    " tool_choice reasoning reasoning_effort think include_reasoning chat_template_kwargs"
+    " repetition_penalty options keep_alive truncate shift _debug_render_only ";
+constexpr std::string_view kCompletionFields =
+    " model user prompt suffix stream stream_options max_tokens n_predict n best_of echo logprobs"
+    " response_format json_schema guided_json guided_choice structured_outputs repetition_penalty options"
+    " keep_alive truncate shift _debug_render_only ";
+
 // What the calls of the conversation so far have in common.
 struct Calls {
+  Warnings& warnings;
   std::unordered_map<std::string, std::string> names;  // of the tools, by the call's id
   JsonReader arguments{kBodyBounds};
 };
@@ -40,15 +57,22 @@ Result<Json> read_calls(const Json& calls, Calls& known) {
   for (const Json& call : calls) {
     if (!call.is_object()) return invalid("invalid tool call");
     Fields fields(call, "ToolCall");
-    const Json* function = fields.object("function");
-    if (function == nullptr) return fields.error() ? *fields.error() : invalid("invalid tool call");
-    Fields function_fields(*function, "ToolCall.function");
     Json entry = Json::object();
     entry["id"] = fields.text("id");
-    entry["function"]["name"] = function_fields.text("name");
-    auto arguments = read_openai_arguments(function_fields, known.arguments);
-    if (!arguments) return arguments.error();
-    entry["function"]["arguments"] = std::move(*arguments);
+    if (const Json* custom = fields.object("custom")) {
+      Fields custom_fields(*custom, "ToolCall.custom");
+      entry["function"]["name"] = custom_fields.text("name");
+      entry["function"]["arguments"] = custom_arguments(custom_fields.text("input"));
+      if (custom_fields.error()) return *custom_fields.error();
+    } else {
+      const Json* function = fields.object("function");
+      if (function == nullptr) return fields.error() ? *fields.error() : invalid("invalid tool call");
+      Fields function_fields(*function, "ToolCall.function");
+      entry["function"]["name"] = function_fields.text("name");
+      auto arguments = read_openai_arguments(function_fields, known.arguments, known.warnings);
+      if (!arguments) return arguments.error();
+      entry["function"]["arguments"] = std::move(*arguments);
+    }
     if (fields.error()) return *fields.error();
     known.names[entry["id"].get<std::string>()] = entry["function"]["name"].get<std::string>();
     native.push_back(std::move(entry));
@@ -107,30 +131,174 @@ Result<std::string> read_prompt(Fields& fields) {
   return prompt->front().get<std::string>();
 }
 
-bool wants_usage(Fields& fields) {
+bool wants_usage(Fields& fields, Warnings& warnings) {
   const Json* options = fields.object("stream_options");
   if (options == nullptr) return false;
   Fields inner(*options, "StreamOptions");
   const bool wanted = inner.flag("include_usage").value_or(false);
+  if (inner.flag("continuous_usage_stats").value_or(false)) warnings.add("continuous_usage_stats is ignored");
   if (inner.error()) fields.fail(inner.error()->message);
   return wanted;
 }
 
-Result<Json> read_think(Fields& fields) {
-  std::string effort = fields.text("reasoning_effort");
-  if (const Json* reasoning = fields.object("reasoning")) {
-    Fields inner(*reasoning, "Reasoning");
-    effort = inner.text("effort");
-    if (inner.error()) fields.fail(inner.error()->message);
+// The wish to think, and whether the answer shows the thoughts.
+struct Thinking {
+  Json wish;  // as natively; null: none
+  ThinkRule rule = ThinkRule::kRefuse;
+  bool shown = true;
+};
+
+// reasoning.enabled and .exclude are OpenRouter's.
+void read_reasoning(const Json& reasoning, std::string& effort, Thinking& thinking, Fields& fields,
+                    Warnings& warnings) {
+  Fields inner(reasoning, "Reasoning");
+  if (std::string inner_effort = inner.text("effort"); !inner_effort.empty()) effort = std::move(inner_effort);
+  if (const auto enabled = inner.flag("enabled")) thinking.wish = *enabled;
+  if (inner.flag("exclude").value_or(false)) thinking.shown = false;
+  if (inner.any("max_tokens") != nullptr) warnings.add("reasoning.max_tokens is ignored");
+  if (inner.error()) fields.fail(inner.error()->message);
+}
+
+// vLLM's and llama-server's way to hand variables to the template. A model without a switch ignores it, as there.
+void read_template_arguments(const Json& arguments, std::string& effort, Thinking& thinking, Warnings& warnings) {
+  for (const auto& [name, value] : arguments.items()) {
+    const bool is_switch = name == "enable_thinking" || name == "thinking";
+    if (is_switch && value.is_boolean()) {
+      thinking.wish = value;
+      thinking.rule = ThinkRule::kIgnore;
+    } else if (name == "reasoning_effort" && value.is_string()) {
+      effort = value.get<std::string>();
+    } else if (!value.is_null()) {
+      warnings.add(fmt::format("chat_template_kwargs.{} is ignored", name));
+    }
   }
-  return think_of_effort(effort);
+}
+
+// What is said in OpenAI's own words counts before what is said in others'.
+Result<Thinking> read_thinking(Fields& fields, Warnings& warnings) {
+  Thinking thinking;
+  std::string effort;
+  if (const Json* arguments = fields.object("chat_template_kwargs")) {
+    read_template_arguments(*arguments, effort, thinking, warnings);
+  }
+  if (const Json* think = fields.any("think")) {
+    thinking.wish = *think;
+    thinking.rule = ThinkRule::kRefuse;
+  }
+  if (std::string given = fields.text("reasoning_effort"); !given.empty()) effort = std::move(given);
+  if (const Json* reasoning = fields.object("reasoning")) {
+    read_reasoning(*reasoning, effort, thinking, fields, warnings);
+  }
+  if (!fields.flag("include_reasoning").value_or(true)) thinking.shown = false;
+  if (fields.error()) return *fields.error();
+  if (effort.empty()) return thinking;
+  auto level = think_of_effort(effort);
+  if (!level) return level.error();
+  thinking.wish = std::move(*level);
+  thinking.rule = ThinkRule::kRefuse;
+  return thinking;
+}
+
+// What is to be kept to in the answer: `format` as natively, and whether the answer is the text in the JSON string that
+// comes out.
+struct Constraint {
+  Json format;
+  bool unquote = false;
+  bool strict = false;  // all of the schema has to be kept
+};
+
+Result<Json> read_guided_schema(const Json& given, const char* name) {
+  if (given.is_object()) return given;
+  Json schema;
+  if (given.is_string() && !JsonReader(kBodyBounds).read(given.get_ref<const std::string&>(), schema) &&
+      schema.is_object()) {
+    return schema;
+  }
+  return invalid(fmt::format("{} must be a JSON schema, which is an object", name));
+}
+
+Result<Json> read_guided_choice(const Json& given, const char* name) {
+  const auto is_text = [](const Json& choice) { return choice.is_string(); };
+  if (!given.is_array() || given.empty() || !std::all_of(given.begin(), given.end(), is_text)) {
+    return invalid(fmt::format("{} must be a list of texts", name));
+  }
+  Json schema = Json::object();
+  schema["enum"] = given;
+  return schema;
+}
+
+// vLLM's `structured_outputs`, and the names for the same that it and llama-server have at the top level. Others than
+// these (grammars, regular expressions) are named in warnings.
+Result<Constraint> read_constraint(Fields& fields, Warnings& warnings) {
+  Constraint constraint;
+  int given = 0;
+  std::optional<Error> error;
+  const auto take = [&](const Json* value, const char* name, auto read) {
+    if (value == nullptr || error) return;
+    Result<Json> format = read(*value, name);
+    if (!format) {
+      error = format.error();
+    } else if (!format->is_null()) {
+      constraint.format = std::move(*format);
+      ++given;
+    }
+  };
+  const auto choice = [&](const Json* value, const char* name) {
+    take(value, name, read_guided_choice);
+    if (value != nullptr) constraint.unquote = true;
+  };
+  take(fields.object("response_format"), "response_format", [&constraint](const Json& format, const char*) {
+    constraint.strict = is_strict_format(format);
+    return read_openai_format(format);
+  });
+  take(fields.any("json_schema"), "json_schema", read_guided_schema);
+  take(fields.any("guided_json"), "guided_json", read_guided_schema);
+  choice(fields.any("guided_choice"), "guided_choice");
+  if (const Json* outputs = fields.object("structured_outputs")) {
+    Fields inner(*outputs, "StructuredOutputs");
+    take(inner.any("json"), "structured_outputs.json", read_guided_schema);
+    choice(inner.any("choice"), "structured_outputs.choice");
+    if (inner.flag("json_object").value_or(false)) {
+      constraint.format = "json";
+      ++given;
+    }
+    if (inner.error()) return *inner.error();
+    for (const auto& [name, value] : outputs->items()) {
+      const bool heeded = name == "json" || name == "choice" || name == "json_object";
+      if (!heeded && !value.is_null()) warnings.add(fmt::format("structured_outputs.{} is ignored", name));
+    }
+  }
+  if (error) return *error;
+  if (fields.error()) return *fields.error();
+  if (given > 1)
+    return invalid(
+        "only one of response_format, json_schema, guided_json, guided_choice and structured_outputs can be kept");
+  return constraint;
+}
+
+// Whether a field's value is one that asks for nothing.
+bool is_idle(std::string_view name, const Json& value) {
+  // These are on by default.
+  for (const std::string_view on : {"parallel_tool_calls", "skip_special_tokens", "spaces_between_special_tokens",
+                                    "add_generation_prompt", "cache_prompt"}) {
+    if (name == on) return value.is_null() || value == true;
+  }
+  if (value.is_number()) return value == 0;
+  if (value.is_string()) return value == "";
+  return value.is_null() || value == false || (value.is_structured() && value.empty());
 }
 
 }  // namespace
 
-Json read_openai_options(Fields& fields, const char* tokens_max_name) {
+Json read_openai_options(const Json& body, Fields& fields, const char* tokens_max_name) {
   const Json* given = fields.object("options");
   Json options = given != nullptr ? *given : Json::object();
+  // vLLM's name, and llama-server's
+  if (const Json* value = fields.any("repetition_penalty")) options["repeat_penalty"] = *value;
+  if (const Json* value = fields.any("n_predict")) options["num_predict"] = *value;
+  for (const auto& [name, value] : body.items()) {
+    if (name != "stop" && !value.is_null() && find_parameter(name)) options[name] = value;
+  }
   options["temperature"] = fields.number("temperature").value_or(kOpenaiTemperature);
   options["top_p"] = fields.number("top_p").value_or(kOpenaiTopP);
   if (const auto most = fields.integer(tokens_max_name)) options["num_predict"] = *most;
@@ -142,6 +310,14 @@ Json read_openai_options(Fields& fields, const char* tokens_max_name) {
   return options;
 }
 
+void name_ignored(const Json& body, std::string_view heeded, Warnings& warnings) {
+  for (const auto& [name, value] : body.items()) {
+    if (is_idle(name, value) || find_parameter(name)) continue;
+    if (heeded.find(fmt::format(" {} ", name)) == std::string_view::npos)
+      warnings.add(fmt::format("{} is ignored", name));
+  }
+}
+
 void take_over(const Json& body, const char* name, Json& native) {
   const auto found = body.find(name);
   if (found != body.end() && !found->is_null()) native[name] = *found;
@@ -151,7 +327,7 @@ Result<Json> think_of_effort(const std::string& effort) {
   if (effort.empty()) return Json(nullptr);
   if (effort == "none") return Json(false);
   if (effort == "minimal") return Json("low");
-  if (effort == "xhigh") return Json("max");
+  if (effort == "xhigh" || effort == "ultra") return Json("max");
   if (effort == "low" || effort == "medium" || effort == "high" || effort == "max") return Json(effort);
   return invalid(fmt::format(
       "invalid reasoning value: '{}' (must be \"high\", \"medium\", \"low\", \"max\", or \"none\")", effort));
@@ -195,22 +371,26 @@ Result<std::string> read_openai_content(const Json& content) {
   return text;
 }
 
-Result<Json> read_openai_arguments(Fields& function, JsonReader& reader) {
+Result<Json> read_openai_arguments(Fields& function, JsonReader& reader, Warnings& warnings) {
   const std::string text = function.text("arguments");
   if (function.error()) return *function.error();
   Json arguments = Json::object();
   if (text.empty()) return arguments;
   const auto fault = reader.read(text, arguments);
   if (fault && fault->kind != JsonFault::Kind::kSyntax) return invalid("tool call arguments: " + fault->message);
-  if (fault || !arguments.is_object()) return invalid("invalid tool call arguments");
-  return arguments;
+  if (!fault && arguments.is_object()) return arguments;
+  warnings.add("a tool call of the conversation has arguments that are no JSON object");
+  Json kept = Json::object();
+  kept["arguments"] = text;
+  return kept;
 }
 
 Result<Translated> translate_openai_chat(Json body) {
   Fields fields(body, "ChatCompletionRequest");
+  Warnings warnings;
   OpenaiAsk ask;
   ask.model = fields.text("model");
-  ask.include_usage = wants_usage(fields);
+  ask.include_usage = wants_usage(fields, warnings);
   const Json* messages = fields.array("messages");
   if (messages == nullptr || messages->empty()) fields.fail("[] is too short - 'messages'");
   refuse_missing(fields);
@@ -219,44 +399,51 @@ Result<Translated> translate_openai_chat(Json body) {
   native["model"] = ask.model;
   native["stream"] = fields.flag("stream").value_or(false);
   const bool completion_tokens = fields.any("max_completion_tokens") != nullptr;
-  native["options"] = read_openai_options(fields, completion_tokens ? "max_completion_tokens" : "max_tokens");
+  native["options"] = read_openai_options(body, fields, completion_tokens ? "max_completion_tokens" : "max_tokens");
   native["logprobs"] = ask.logprobs = fields.flag("logprobs").value_or(false);
   if (const auto top = fields.integer("top_logprobs")) native["top_logprobs"] = *top;
-  const Json* format = fields.object("response_format");
-  if (const Json* tools = fields.array("tools")) native["tools"] = *tools;
-  auto think = read_think(fields);
-  if (fields.error()) return *fields.error();
-  if (!think) return think.error();
-  native["think"] = std::move(*think);
-  if (format != nullptr) {
-    auto read = read_openai_format(*format);
-    if (!read) return read.error();
-    native["format"] = std::move(*read);
-    if (is_strict_format(*format)) native["format_strict"] = true;
+  const Json* tools = fields.array("tools");
+  auto thinking = read_thinking(fields, warnings);
+  if (!thinking) return thinking.error();
+  native["think"] = std::move(thinking->wish);
+  ask.hide_reasoning = !thinking->shown;
+  auto constraint = read_constraint(fields, warnings);
+  if (!constraint) return constraint.error();
+  native["format"] = std::move(constraint->format);
+  native["format_strict"] = constraint->strict;
+  ask.unquote = constraint->unquote;
+  if (tools != nullptr) {
+    if (auto read = ask.tools.read(*tools, warnings); !read) return read.error();
+    if (const Json* choice = fields.any("tool_choice")) {
+      auto chosen = ask.tools.choose(*choice);
+      if (!chosen) return chosen.error();
+      native["tool_choice"] = std::move(*chosen);
+    }
+    native["tools"] = ask.tools.take_functions();
   }
-  Calls calls;
+  Calls calls{warnings, {}};
   Json& list = native["messages"] = Json::array();
   for (const Json& message : *messages) {
     auto read = read_message(message, calls);
     if (!read) return read.error();
     list.push_back(std::move(*read));
   }
-  for (const char* name : {"tool_choice", "keep_alive", "truncate", "shift", "_debug_render_only"}) {
-    take_over(body, name, native);
-  }
-  return Translated{std::move(native), make_openai_chat_form(ask), ThinkRule::kRefuse};
+  for (const char* name : kNative) take_over(body, name, native);
+  name_ignored(body, kChatFields, warnings);
+  return Translated{std::move(native), make_openai_chat_form(std::move(ask)), thinking->rule, std::move(warnings)};
 }
 
 Result<Translated> translate_openai_completion(Json body) {
   Fields fields(body, "CompletionRequest");
+  Warnings warnings;
   OpenaiAsk ask;
   ask.model = fields.text("model");
-  ask.include_usage = wants_usage(fields);
+  ask.include_usage = wants_usage(fields, warnings);
   refuse_missing(fields);
   Json native = Json::object();
   native["model"] = ask.model;
   native["stream"] = fields.flag("stream").value_or(false);
-  native["options"] = read_openai_options(fields, "max_tokens");
+  native["options"] = read_openai_options(body, fields, "max_tokens");
   native["suffix"] = fields.text("suffix");
   if (const auto top = fields.integer("logprobs")) {
     if (*top < 0 || *top > kCompletionLogprobsMax) fields.fail("logprobs must be between 0 and 20");
@@ -267,8 +454,14 @@ Result<Translated> translate_openai_completion(Json body) {
   if (fields.error()) return *fields.error();
   if (!prompt) return prompt.error();
   native["prompt"] = std::move(*prompt);
-  for (const char* name : {"keep_alive", "truncate", "shift", "_debug_render_only"}) take_over(body, name, native);
-  return Translated{std::move(native), make_openai_completion_form(ask), ThinkRule::kRefuse};
+  auto constraint = read_constraint(fields, warnings);
+  if (!constraint) return constraint.error();
+  native["format"] = std::move(constraint->format);
+  ask.unquote = constraint->unquote;
+  for (const char* name : kNative) take_over(body, name, native);
+  name_ignored(body, kCompletionFields, warnings);
+  return Translated{std::move(native), make_openai_completion_form(std::move(ask)), ThinkRule::kRefuse,
+                    std::move(warnings)};
 }
 
 }  // namespace drover::api

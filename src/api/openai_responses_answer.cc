@@ -27,7 +27,12 @@ Json usage_of(const pb::Finished& finished) {
 
 class ResponseForm final : public AnswerForm {
  public:
-  explicit ResponseForm(Json echo) : echo_(std::move(echo)), id_(new_id("resp_")), created_(unix_seconds()) {}
+  ResponseForm(Json echo, OpenaiTools tools, std::function<void(KeptResponse)> keep)
+      : echo_(std::move(echo)),
+        tools_(std::move(tools)),
+        keep_(std::move(keep)),
+        id_(new_id("resp_")),
+        created_(unix_seconds()) {}
 
   bool event_stream() const override { return true; }
   void heartbeat(std::string& out) override { out += ": waiting\n\n"; }
@@ -48,6 +53,7 @@ class ResponseForm final : public AnswerForm {
 
   void ending(std::string& out, const Ending& ending) override {
     close(out);
+    keep();
     const bool cut = ending.reason == "length";
     Json data = Json::object();
     data["response"] = response(cut ? "incomplete" : "completed", &ending.finished);
@@ -56,6 +62,14 @@ class ResponseForm final : public AnswerForm {
 
   void failure(std::string& out, const Error& error, int status) override {
     const Json body = Json::parse(openai_error_text(error, status));
+    // Codex heeds this one and takes a stream that ends without it for one that was cut; others heed the next one.
+    Json failed = Json::object();
+    failed["response"] = response("failed", nullptr);
+    Json& reason = failed["response"]["error"] = Json::object();
+    const char* code = openai_error_code(error, status);
+    reason["code"] = code != nullptr ? code : "server_error";
+    reason["message"] = error.message;
+    event(out, "response.failed", std::move(failed));
     Json data = Json::object();
     data["error"] = body["error"];
     data["code"] = body["error"]["code"];
@@ -69,6 +83,7 @@ class ResponseForm final : public AnswerForm {
     part(events, all);
     if (output_.empty() && item_ == Item::kNone) open(events, Item::kMessage);
     close(events);
+    keep();
     return to_text(response(ending.reason == "length" ? "incomplete" : "completed", &ending.finished));
   }
 
@@ -171,27 +186,42 @@ class ResponseForm final : public AnswerForm {
 
   void add_call(std::string& out, const pb::ToolCall& call) {
     close(out);
-    item_id_ = new_id("fc_");
-    const std::string arguments = arguments_text(call);
+    const OpenaiTool tool = tools_.tool_of(call.name());
+    const char* content = tool.custom ? "input" : "arguments";
+    const std::string text = tool.custom ? custom_input(call) : arguments_text(call);
+    item_id_ = new_id(tool.custom ? "ctc_" : "fc_");
     Json item = Json::object();
     item["id"] = item_id_;
-    item["type"] = "function_call";
+    item["type"] = tool.custom ? "custom_tool_call" : "function_call";
     item["status"] = "in_progress";
     item["call_id"] = call.id();
-    item["name"] = call.name();
-    item["arguments"] = "";
+    if (!tool.space.empty()) item["namespace"] = tool.space;
+    item["name"] = tool.name;
+    item[content] = "";
     item_event(out, "response.output_item.added", item);
     Json delta = about_item();
-    delta["delta"] = arguments;
-    event(out, "response.function_call_arguments.delta", std::move(delta));
+    delta["delta"] = text;
+    event(out, tool.custom ? "response.custom_tool_call_input.delta" : "response.function_call_arguments.delta",
+          std::move(delta));
     Json done = about_item();
-    done["name"] = call.name();
-    done["arguments"] = arguments;
-    event(out, "response.function_call_arguments.done", std::move(done));
+    if (!tool.custom) done["name"] = tool.name;
+    done[content] = text;
+    event(out, tool.custom ? "response.custom_tool_call_input.done" : "response.function_call_arguments.done",
+          std::move(done));
     item["status"] = "completed";
-    item["arguments"] = arguments;
+    item[content] = text;
     item_event(out, "response.output_item.done", item);
     output_.push_back(std::move(item));
+  }
+
+  void keep() {
+    if (!keep_) return;
+    KeptResponse response;
+    response.id = id_;
+    for (const Json& item : output_) {
+      response.items.emplace_back(item["id"], std::make_shared<const std::string>(to_text(item)));
+    }
+    keep_(std::move(response));
   }
 
   // `finished`: null while it is not.
@@ -212,6 +242,8 @@ class ResponseForm final : public AnswerForm {
   }
 
   const Json echo_;
+  const OpenaiTools tools_;
+  const std::function<void(KeptResponse)> keep_;
   const std::string id_;
   const std::int64_t created_;
   int sequence_ = 0;
@@ -223,8 +255,9 @@ class ResponseForm final : public AnswerForm {
 
 }  // namespace
 
-std::unique_ptr<AnswerForm> make_openai_response_form(Json echo) {
-  return std::make_unique<ResponseForm>(std::move(echo));
+std::unique_ptr<AnswerForm> make_openai_response_form(Json echo, OpenaiTools tools,
+                                                      std::function<void(KeptResponse)> keep) {
+  return std::make_unique<ResponseForm>(std::move(echo), std::move(tools), std::move(keep));
 }
 
 }  // namespace drover::api

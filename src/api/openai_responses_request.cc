@@ -1,18 +1,25 @@
-// /v1/responses: a list of items instead of messages. Nothing is kept between two requests: a client sends the whole
-// conversation each time.
 #include <fmt/format.h>
 
 #include <unordered_map>
 
+#include "api/openai_answer.h"
 #include "api/openai_request.h"
+#include "api/openai_responses.h"
 #include "api/openai_responses_answer.h"
+#include "api/openai_tools.h"
 
 namespace drover::api {
 namespace {
 
+constexpr std::size_t kReferredBytesMax = 64 << 20;
+// A longer one is not kept; then it need not lie here a second time while the request waits.
+constexpr std::size_t kKeptInputBytesMax = ResponseMemoryLimits{}.bytes_max / ResponseMemoryLimits{}.client_part;
+
 // Turns items into messages: a thought belongs to the assistant's message after it, calls to the one before.
 class ItemReader {
  public:
+  ItemReader(const OpenaiTools& tools, Warnings& warnings) : tools_(tools), warnings_(warnings) {}
+
   Result<void> read(const Json& item) {
     if (!item.is_object()) return invalid("an input item must be an object");
     Fields fields(item, "ResponsesInputItem");
@@ -21,11 +28,13 @@ class ItemReader {
     if (fields.error()) return *fields.error();
     if (type.empty() && !role.empty()) type = "message";
     if (type == "message") return read_message(fields, role);
-    if (type == "function_call") return read_call(fields);
-    if (type == "function_call_output") return read_output(fields);
+    if (type == "function_call" || type == "custom_tool_call") return read_call(fields, type == "custom_tool_call");
+    if (type == "function_call_output" || type == "custom_tool_call_output") return read_output(fields);
     if (type == "reasoning") return read_reasoning(fields);
     if (type.empty()) return invalid("input item missing required 'type' field");
-    return invalid(fmt::format("unknown input item type: \"{}\"", type));
+    // What other servers ran or hid, and what is newer than this: the conversation goes on without it.
+    warnings_.add(fmt::format("input items of the type \"{}\" are skipped", type));
+    return {};
   }
 
   Json take() { return std::move(messages_); }
@@ -47,13 +56,18 @@ class ItemReader {
     return {};
   }
 
-  Result<void> read_call(Fields& fields) {
+  Result<void> read_call(Fields& fields, bool custom) {
     Json call = Json::object();
     call["id"] = fields.text("call_id");
-    call["function"]["name"] = fields.text("name");
-    auto arguments = read_openai_arguments(fields, arguments_);
-    if (!arguments) return arguments.error();
-    call["function"]["arguments"] = std::move(*arguments);
+    call["function"]["name"] = tools_.function_of(fields.text("namespace"), fields.text("name"));
+    if (custom) {
+      call["function"]["arguments"] = custom_arguments(fields.text("input"));
+      if (fields.error()) return *fields.error();
+    } else {
+      auto arguments = read_openai_arguments(fields, arguments_, warnings_);
+      if (!arguments) return arguments.error();
+      call["function"]["arguments"] = std::move(*arguments);
+    }
     names_[call["id"].get<std::string>()] = call["function"]["name"].get<std::string>();
     if (messages_.empty() || messages_.back()["role"] != "assistant") add("assistant", "");
     messages_.back()["tool_calls"].push_back(std::move(call));
@@ -73,10 +87,31 @@ class ItemReader {
     return {};
   }
 
+  // Here a thought stands in `encrypted_content` as it is. What others have put there cannot be read: then its summary
+  // has to do.
   Result<void> read_reasoning(Fields& fields) {
-    thought_ = fields.text("encrypted_content");
+    thought_ = texts_of(fields.array("content"));
+    if (thought_.empty()) thought_ = texts_of(fields.array("summary"));
+    const std::string kept = fields.text("encrypted_content");
     if (fields.error()) return *fields.error();
+    if (!thought_.empty() || kept.empty()) return {};
+    if (kept.find(' ') == std::string::npos && kept.size() > kWordBytesMax) {
+      warnings_.add("encrypted reasoning is skipped");
+    } else {
+      thought_ = kept;
+    }
     return {};
+  }
+
+  static std::string texts_of(const Json* parts) {
+    std::string all;
+    for (const Json& part : parts != nullptr ? *parts : Json::array()) {
+      const auto text = part.is_object() ? part.find("text") : part.end();
+      if (text == part.end() || !text->is_string()) continue;
+      if (!all.empty()) all += '\n';
+      all += text->get<std::string>();
+    }
+    return all;
   }
 
   void take_thought() {
@@ -85,30 +120,81 @@ class ItemReader {
     thought_.clear();
   }
 
+  // A text without a space that is longer than this is none that a model thought.
+  static constexpr std::size_t kWordBytesMax = 64;
+
+  const OpenaiTools& tools_;
+  Warnings& warnings_;
   Json messages_ = Json::array();
   std::string thought_;
   std::unordered_map<std::string, std::string> names_;  // of the functions, by the call's id
   JsonReader arguments_{kBodyBounds};
 };
 
-Result<Json> read_messages(Fields& fields) {
-  ItemReader reader;
+bool is_reference(const Json& item) {
+  if (!item.is_object()) return false;
+  const auto type = item.find("type");
+  if (type != item.end() && !type->is_null()) return *type == "item_reference";
+  const auto id = item.find("id");
+  return id != item.end() && id->is_string() && !item.contains("role");
+}
+
+std::string id_of(const Json& item) {
+  const auto id = item.find("id");
+  return id != item.end() && id->is_string() ? id->get<std::string>() : std::string();
+}
+
+// Puts items in the place of what refers to them, so that `input` is as if the client had sent them.
+Result<void> resolve(Json& input, const RecalledItems& recalled, JsonReader& reader) {
+  if (!input.is_array()) return {};
+  std::size_t index = 0, bytes = 0;
+  for (Json& item : input) {
+    if (is_reference(item)) {
+      const std::string id = id_of(item);
+      if (id.empty()) return invalid(fmt::format("input[{}]: a reference to an item needs its id", index));
+      const auto found = recalled.items.find(id);
+      if (found == recalled.items.end()) return item_not_found(id);
+      bytes += found->second->size();  // one item may be referred to any number of times
+      if (bytes > kReferredBytesMax) return invalid("the items that are referred to are too long together");
+      if (auto fault = reader.read(*found->second, item)) return invalid(std::move(fault->message));
+    }
+    ++index;
+  }
+  return {};
+}
+
+Result<void> read_items(const Json& items, ItemReader& reader) {
+  std::size_t index = 0;
+  for (const Json& item : items) {
+    if (auto read = reader.read(item); !read) {
+      return invalid(fmt::format("input[{}]: {}", index, read.error().message));
+    }
+    ++index;
+  }
+  return {};
+}
+
+Result<void> read_before(const RecalledItems& recalled, JsonReader& texts, ItemReader& reader) {
+  for (const ItemText& text : recalled.before) {
+    Json json;
+    if (auto fault = texts.read(*text, json)) return invalid(std::move(fault->message));
+    if (auto read = json.is_array() ? read_items(json, reader) : reader.read(json); !read) return read;
+  }
+  return {};
+}
+
+Result<Json> read_messages(Fields& fields, const RecalledItems& recalled, JsonReader& texts, ItemReader reader) {
   if (std::string instructions = fields.text("instructions"); !instructions.empty()) {
     reader.add("system", std::move(instructions));
   }
   const Json* input = fields.any("input");
-  if (input == nullptr) return invalid("input is required");
-  if (input->is_string()) {
+  if (input == nullptr && recalled.before.empty()) return invalid("input is required");
+  if (auto read = read_before(recalled, texts, reader); !read) return read.error();
+  if (input != nullptr && input->is_string()) {
     reader.add("user", input->get<std::string>());
-  } else if (input->is_array()) {
-    std::size_t index = 0;
-    for (const Json& item : *input) {
-      if (auto read = reader.read(item); !read) {
-        return invalid(fmt::format("input[{}]: {}", index, read.error().message));
-      }
-      ++index;
-    }
-  } else {
+  } else if (input != nullptr && input->is_array()) {
+    if (auto read = read_items(*input, reader); !read) return read.error();
+  } else if (input != nullptr) {
     return invalid("input must be a string or array");
   }
   Json messages = reader.take();
@@ -116,53 +202,40 @@ Result<Json> read_messages(Fields& fields) {
   return messages;
 }
 
-// Functions in the form that chat has them; others are what only OpenAI's own servers have.
-Result<Json> read_tools(const Json& tools) {
-  Json native = Json::array();
-  for (const Json& tool : tools) {
-    if (!tool.is_object()) return invalid("a tool must be an object");
-    Fields fields(tool, "ResponsesTool");
-    const std::string type = fields.text("type");
-    if (type != "function") return invalid(fmt::format("tools of the type \"{}\" are not supported", type));
-    Json entry = Json::object();
-    entry["type"] = "function";
-    entry["function"]["name"] = fields.text("name");
-    entry["function"]["description"] = fields.text("description");
-    const Json* parameters = fields.object("parameters");
-    entry["function"]["parameters"] = parameters != nullptr ? *parameters : Json::object();
-    if (fields.flag("strict").value_or(false)) entry["function"]["strict"] = true;
-    if (fields.error()) return *fields.error();
-    native.push_back(std::move(entry));
-  }
-  return native;
-}
-
-// {"type":"function","name":…} is one level flatter here than in chat.
-Json chat_tool_choice(const Json& choice) {
-  if (!choice.is_object() || !choice.contains("name")) return choice;
-  Json chat = Json::object();
-  chat["type"] = "function";
-  chat["function"]["name"] = choice["name"];
-  return chat;
+// What is kept of a request, so that a later one can go on from its answer: a list of items.
+ItemText kept_input(const Json& body) {
+  const auto input = body.find("input");
+  Json items = Json::array();
+  if (input == body.end() || input->is_null()) return std::make_shared<const std::string>("[]");
+  if (!input->is_string()) return std::make_shared<const std::string>(to_text(*input));
+  items.push_back(Json{{"role", "user"}, {"content", *input}});
+  return std::make_shared<const std::string>(to_text(items));
 }
 
 void refuse_state(Fields& fields) {
-  for (const char* name : {"previous_response_id", "conversation", "prompt"}) {
+  for (const char* name : {"conversation", "prompt"}) {
     if (fields.any(name) == nullptr) continue;
-    fields.fail(fmt::format("{} is not supported: no responses are kept here; send the whole conversation", name));
+    fields.fail(fmt::format("{} is not supported: send the whole conversation, or previous_response_id", name));
   }
   if (fields.flag("background").value_or(false)) fields.fail("background is not supported");
 }
 
+// What is read of a body or repeated in the answer, and what asks for nothing that an answer could lack.
+constexpr std::string_view kResponsesFields =
+    " model input instructions max_output_tokens stream stream_options text reasoning tools tool_choice"
+    " options keep_alive _debug_render_only repetition_penalty n_predict store metadata"
+    " previous_response_id conversation prompt background truncation include service_tier user"
+    " client_metadata prompt_cache_key prompt_cache_retention safety_identifier ";
+
 // What a response repeats, with OpenAI's defaults.
-Json echo_of(const Json& body) {
+Json echo_of(const Json& body, bool kept) {
   Json echo = Json::object();
   const auto field = [&](const char* name, Json otherwise) {
     const auto found = body.find(name);
     echo[name] = found == body.end() || found->is_null() ? std::move(otherwise) : *found;
   };
   field("model", nullptr);
-  echo["previous_response_id"] = nullptr;
+  field("previous_response_id", nullptr);
   field("instructions", nullptr);
   field("tools", Json::array());
   field("tool_choice", "auto");
@@ -174,7 +247,7 @@ Json echo_of(const Json& body) {
   field("reasoning", nullptr);
   field("max_output_tokens", nullptr);
   echo["max_tool_calls"] = nullptr;
-  echo["store"] = false;
+  echo["store"] = kept;
   echo["background"] = false;
   echo["service_tier"] = "default";
   field("metadata", Json::object());
@@ -205,27 +278,67 @@ Result<void> read_nested(Fields& fields, Json& native) {
 
 }  // namespace
 
-Result<Translated> translate_openai_response(Json body) {
+ResponseReferences references_of(const Json& body) {
+  ResponseReferences references;
+  if (const auto id = body.find("previous_response_id"); id != body.end() && id->is_string()) {
+    references.previous = id->get<std::string>();
+  }
+  const auto input = body.find("input");
+  if (input == body.end() || !input->is_array()) return references;
+  for (const Json& item : *input) {
+    if (is_reference(item)) references.items.push_back(id_of(item));
+  }
+  return references;
+}
+
+Result<Translated> translate_response(Json body, const RecalledItems& recalled, KeepResponse keep) {
+  JsonReader texts(kBodyBounds);
+  if (const auto input = body.find("input"); input != body.end()) {
+    if (auto resolved = resolve(*input, recalled, texts); !resolved) return resolved.error();
+  }
   Fields fields(body, "ResponsesRequest");
+  Warnings warnings;
+  OpenaiTools tools;
   refuse_state(fields);
+  const std::string previous = fields.text("previous_response_id");
+  if (!fields.flag("store").value_or(true)) keep = nullptr;
   Json native = Json::object();
   native["model"] = fields.text("model");
   native["stream"] = fields.flag("stream").value_or(false);
-  native["options"] = read_openai_options(fields, "max_output_tokens");
+  native["options"] = read_openai_options(body, fields, "max_output_tokens");
   if (auto nested = read_nested(fields, native); !nested) return nested.error();
-  const Json* tools = fields.array("tools");
-  auto messages = read_messages(fields);
+  if (const Json* list = fields.array("tools")) {
+    if (auto read = tools.read(*list, warnings); !read) return read.error();
+  }
+  auto messages = read_messages(fields, recalled, texts, ItemReader(tools, warnings));
   if (fields.error()) return *fields.error();
   if (!messages) return messages.error();
   native["messages"] = std::move(*messages);
-  if (tools != nullptr) {
-    auto read = read_tools(*tools);
-    if (!read) return read.error();
-    native["tools"] = std::move(*read);
+  if (const Json* choice = fields.any("tool_choice")) {
+    auto chosen = tools.choose(*choice);
+    if (!chosen) return chosen.error();
+    native["tool_choice"] = std::move(*chosen);
   }
-  if (const Json* choice = fields.any("tool_choice")) native["tool_choice"] = chat_tool_choice(*choice);
+  native["tools"] = tools.take_functions();
   for (const char* name : {"keep_alive", "_debug_render_only"}) take_over(body, name, native);
-  return Translated{std::move(native), make_openai_response_form(echo_of(body)), ThinkRule::kRefuse};
+  name_ignored(body, kResponsesFields, warnings);
+  std::function<void(KeptResponse)> finish;
+  if (ItemText input = keep ? kept_input(body) : nullptr; input && input->size() <= kKeptInputBytesMax) {
+    finish = [keep = std::move(keep), previous, input = std::move(input)](KeptResponse response) {
+      response.previous = previous;
+      response.input = input;
+      keep(std::move(response));
+    };
+  }
+  Json echo = echo_of(body, finish != nullptr);
+  auto form = make_openai_response_form(std::move(echo), std::move(tools), std::move(finish));
+  return Translated{std::move(native), std::move(form), ThinkRule::kRefuse, std::move(warnings)};
+}
+
+Result<Translated> translate_openai_response(Json body) {
+  const ResponseReferences references = references_of(body);
+  if (!references.previous.empty()) return previous_response_not_found(references.previous);
+  return translate_response(std::move(body), {}, nullptr);
 }
 
 }  // namespace drover::api

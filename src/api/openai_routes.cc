@@ -1,19 +1,35 @@
 // The OpenAI-compatible routes: generations, and the list of models as OpenAI has it.
+#include <variant>
+
 #include "api/generate_routes.h"
 #include "api/openai_answer.h"
 #include "api/openai_request.h"
+#include "api/openai_responses.h"
+#include "api/request_identity.h"
+#include "api/response_memory.h"
+#include "store/parameters.h"
 
 namespace drover::api {
 namespace {
 
 using ModelPointer = std::shared_ptr<const Model>;
 
-Json model_entry(const std::string& id, const Model& model) {
+// Tokens that a request may hold which says nothing of it: the model's own wish, or the server's default.
+int context_of(const Service& service, const Model& model) {
+  int context = integer_option(model.parameters, "num_ctx", 0);
+  if (context <= 0) context = context_default(service.settings);
+  const std::uint64_t trained = model.gguf->context_length();
+  if (trained > 0 && trained < static_cast<std::uint64_t>(context)) context = static_cast<int>(trained);
+  return context;
+}
+
+Json model_entry(const Service& service, const std::string& id, const Model& model) {
   Json entry = Json::object();
   entry["id"] = id;
   entry["object"] = "model";
   entry["created"] = std::chrono::duration_cast<std::chrono::seconds>(model.modified_at.time_since_epoch()).count();
   entry["owned_by"] = model.name.name_space();
+  entry["max_model_len"] = context_of(service, model);  // vLLM's
   return entry;
 }
 
@@ -23,7 +39,7 @@ asio::awaitable<void> list(Service& service, http::Exchange& exchange) {
   Json body = Json::object();
   body["object"] = "list";
   Json& data = body["data"] = Json::array();
-  for (const ModelPointer& model : models) data.push_back(model_entry(model->name.display_shortest(), *model));
+  for (const ModelPointer& model : models) data.push_back(model_entry(service, model->name.display_shortest(), *model));
   co_await send_json(exchange, body);
 }
 
@@ -41,8 +57,61 @@ asio::awaitable<void> retrieve(Service& service, http::Exchange& exchange) {
     co_await send_error(exchange, model.error(), 0, std::nullopt, openai_error_text);
     co_return;
   }
-  const Json entry = model_entry(id, **model);
+  const Json entry = model_entry(service, id, **model);
   co_await send_json(exchange, entry);
+}
+
+// A body that refers to answers kept here, once it is read.
+struct WithReferences {
+  Json body;
+  ResponseReferences references;
+};
+
+Result<RecalledItems> recall(ResponseMemory& memory, std::string_view client, const ResponseReferences& references) {
+  RecalledItems recalled;
+  const TimePoint now = Clock::now();
+  if (!references.previous.empty()) {
+    auto before = memory.conversation(client, references.previous, now);
+    if (!before) return before.error();
+    recalled.before = std::move(*before);
+  }
+  for (const std::string& id : references.items) {
+    auto item = memory.item(client, id, now);
+    if (!item) return item.error();
+    recalled.items[id] = std::move(*item);
+  }
+  return recalled;
+}
+
+// Only the look-up is the I/O thread's; what it finds is read elsewhere.
+asio::awaitable<Result<Translated>> read_response(Service& service, ResponseMemory& memory, http::Exchange& exchange) {
+  const std::string client = client_of(exchange);
+  // The users of one key do not see each other's answers.
+  const auto owner = [client](const std::string& user) { return client + '\0' + user; };
+  const auto keep = [&memory, owner](const std::string& user) -> KeepResponse {
+    return [&memory, who = owner(user)](KeptResponse response) { memory.keep(who, std::move(response), Clock::now()); };
+  };
+  using Read = std::variant<Translated, WithReferences>;
+  const auto make = [keep](Json body) -> Result<Read> {
+    ResponseReferences references = references_of(body);
+    if (!references.empty()) return Read(WithReferences{std::move(body), std::move(references)});
+    std::string user = user_of(body);
+    auto translated = translate_response(std::move(body), {}, keep(user));
+    if (!translated) return std::move(translated).error();
+    translated->user = std::move(user);
+    return Read(std::move(*translated));
+  };
+  Result<Read> read = co_await read_body_as(service, exchange, make);
+  if (!read) co_return std::move(read).error();
+  if (auto* translated = std::get_if<Translated>(&*read)) co_return std::move(*translated);
+  WithReferences& asked = std::get<WithReferences>(*read);
+  const std::string user = user_of(asked.body);
+  auto recalled = recall(memory, owner(user), asked.references);
+  if (!recalled) co_return std::move(recalled).error();
+  const auto work = [&] { return translate_response(std::move(asked.body), *recalled, keep(user)); };
+  Result<Translated> translated = co_await on_disk(service, work);
+  if (translated) translated->user = user;
+  co_return translated;
 }
 
 }  // namespace
@@ -52,9 +121,15 @@ void add_openai_routes(http::Router& router, Service& service) {
                        {Endpoint::kChat, translate_openai_chat, openai_error_text});
   add_generation_route(router, service, "/v1/completions",
                        {Endpoint::kGenerate, translate_openai_completion, openai_error_text});
-  add_generation_route(router, service, "/v1/responses",
-                       {Endpoint::kChat, translate_openai_response, openai_error_text});
+  const auto memory = std::make_shared<ResponseMemory>();  // lives as long as the router
+  const auto read = [&service, memory](http::Exchange& exchange) { return read_response(service, *memory, exchange); };
+  add_generation_route(router, service, "/v1/responses", {Endpoint::kChat, nullptr, openai_error_text, read});
   router.add("GET", "/v1/models", [&service](http::Exchange& exchange) { return list(service, exchange); });
+  // As vLLM and llama-server say that they live.
+  router.add("GET", "/health", [](http::Exchange& exchange) -> asio::awaitable<void> {
+    std::string text = R"({"status":"ok"})";
+    co_await exchange.send(200, kJsonType, std::move(text));
+  });
   // Names may hold slashes.
   router.add("GET", "/v1/models/*model", [&service](http::Exchange& exchange) { return retrieve(service, exchange); });
 }

@@ -43,6 +43,15 @@ double weight_of(const Settings& settings, const std::string& client) {
   return found == weights.end() ? 1 : found->second;
 }
 
+}  // namespace
+
+int context_default(const Settings& settings) {
+  constexpr int kTokens = 4096;
+  return settings.context_length > 0 ? settings.context_length : kTokens;
+}
+
+namespace {
+
 // What the operator allows one generation at most.
 void limit_generation(pb::Generate& work, const Settings& settings) {
   if (const int most = settings.output_tokens_max; most > 0 && (work.predict_max() < 0 || work.predict_max() > most)) {

@@ -79,6 +79,9 @@ struct EventFailed {
 using RequestEvent =
     std::variant<EventDispatched, EventLoaded, EventFailed, pb::Started, pb::Chunk, pb::Finished, pb::Embedded>;
 
+// Tokens that a request may hold where neither it nor its model says how many.
+int context_default(const Settings& settings);
+
 class DispatchDriver;
 
 // A request that was admitted. Destroying it cancels the request if it has not ended.

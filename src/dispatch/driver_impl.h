@@ -11,10 +11,6 @@ inline int loaded_models_max(const Settings& settings) {
   constexpr int kOnCpu = 3;
   return settings.loaded_models_max > 0 ? settings.loaded_models_max : kOnCpu;
 }
-inline int context_default(const Settings& settings) {
-  constexpr int kTokens = 4096;
-  return settings.context_length > 0 ? settings.context_length : kTokens;
-}
 
 struct DispatchDriver::Model {
   ModelId id;
