@@ -217,9 +217,9 @@ describe('answers that are referred to', () => {
   test('item_reference stands for an item', async () => {
     const first = await respond({ input: weather_question, tools: functions });
     const references = first.output.map(({ id }) => ({ type: 'item_reference', id }));
-    const output = { type: 'function_call_output', call_id: call_of(first).call_id, output: '3 degrees' };
+    const output = { type: 'function_call_output', call_id: call_of(first).call_id, output: '21 degrees and sunny' };
     const answer = await respond({ input: [question, ...references, output], tools: functions });
-    assert.equal(answer.output_text, 'The answer for Tokyo is: 3 degrees');
+    assert.equal(answer.output_text, 'The answer for Tokyo is: 21 degrees and sunny');
     const next = { input: capital_question, previous_response_id: answer.id };
     assert.equal((await respond(next)).output_text, capital_answer, 'what was referred to is kept with it');
   });
