@@ -8,78 +8,24 @@
 #include <cctype>
 #include <chrono>
 #include <exception>
-#include <list>
 #include <map>
 #include <mutex>
-#include <unordered_map>
 
 #include "chat-auto-parser.h"
 #include "chat.h"
+#include "engine/bounded_cache.h"
 #include "engine/conversation_form.h"
 #include "engine/gbnf.h"
 #include "engine/go_prompt.h"
-#include "engine/kept_tools.h"
 #include "engine/llama_model.h"
+#include "engine/schema_grammar.h"
 #include "engine/template_error.h"
 #include "engine/thought_tags.h"
-#include "json-schema-to-grammar.h"
-#include "schema/schema_rewrite.h"
 
 namespace drover {
 namespace {
 
-constexpr std::size_t kGrammarsCachedMax = 64;
 constexpr std::size_t kSyntaxesCachedMax = 64;
-// What belongs to a longer key is made anew each time: a cache is not to hold more memory than the requests.
-constexpr std::size_t kCachedKeyBytesMax = 1 << 20;
-
-// Values by text, a limited number of them; the oldest leaves first.
-template <typename Value>
-class BoundedCache {
- public:
-  explicit BoundedCache(std::size_t size_max) : size_max_(size_max) {}
-
-  // Null: not there. Valid until the next add().
-  const Value* find(const std::string& key) const {
-    const auto found = values_.find(key);
-    return found == values_.end() ? nullptr : &found->second;
-  }
-  void add(const std::string& key, Value value) {
-    if (key.size() > kCachedKeyBytesMax || !values_.emplace(key, std::move(value)).second) return;
-    order_.push_back(key);
-    if (order_.size() <= size_max_) return;
-    values_.erase(order_.front());
-    order_.pop_front();
-  }
-
- private:
-  const std::size_t size_max_;
-  std::unordered_map<std::string, Value> values_;
-  std::list<std::string> order_;
-};
-
-// The grammar of a schema, as text. Schemas repeat from request to request; turning one into a grammar can take
-// milliseconds.
-Result<std::string> grammar_of(const std::string& schema) {
-  static std::mutex mutex;
-  static BoundedCache<std::string> cache(kGrammarsCachedMax);
-  {
-    const std::lock_guard lock(mutex);
-    if (const std::string* found = cache.find(schema)) return *found;
-  }
-  std::string grammar;
-  try {
-    schema::SchemaRewriter rewriter;
-    const auto kept = rewriter.rewrite(schema::Json::parse(schema), "format", false);
-    if (!kept) return invalid("invalid format: " + kept.error().message);
-    grammar = rewriter.complete(json_schema_to_grammar(common_json::parse(kept->dump())));
-  } catch (const std::exception& error) {
-    return invalid(std::string("invalid format: ") + error.what());
-  }
-  const std::lock_guard lock(mutex);
-  cache.add(schema, grammar);
-  return grammar;
-}
 
 common_chat_msg to_common(const pb::Message& message) {
   common_chat_msg result;
@@ -119,17 +65,6 @@ std::string concatenated(const pb::Chat& chat) {
 }
 
 }  // namespace
-
-Result<std::string> grammar_for(const pb::Format& format) {
-  switch (format.kind()) {
-    case pb::Format::JSON:
-      return grammar_of(R"({"type":"object"})");
-    case pb::Format::JSON_SCHEMA:
-      return grammar_of(format.schema_json());
-    default:
-      return std::string();
-  }
-}
 
 // One variant of a model's template, with what llama.cpp finds out about it by rendering it in many ways. That is done
 // once; what follows from it for a request depends on its tools and on thinking alone.

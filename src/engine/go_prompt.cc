@@ -1,9 +1,12 @@
 #include "engine/go_prompt.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "engine/gbnf.h"
+#include "schema/schema_rewrite.h"
 #include "template/template.h"
 
 namespace drover {
@@ -74,6 +77,17 @@ Result<void> read_calls(const go_template::Template& parsed, const pb::Chat& cha
   return {};
 }
 
+// A schema that becomes a part of another refers to its own root from there.
+void move_references(Json& schema, const std::string& root) {
+  if (!schema.is_structured()) return;
+  if (const auto found = schema.is_object() ? schema.find("$ref") : schema.end();
+      found != schema.end() && found->is_string()) {
+    const std::string reference = found->get<std::string>();
+    if (reference == "#" || reference.starts_with("#/")) *found = root + reference.substr(1);
+  }
+  for (Json& part : schema) move_references(part, root);
+}
+
 }  // namespace
 
 Result<std::string> json_calls_grammar(std::string tag, const char* arguments, const std::string& tools_json) {
@@ -84,6 +98,9 @@ Result<std::string> json_calls_grammar(std::string tag, const char* arguments, c
     if (!function.is_object() || !function.contains("name")) continue;
     Json parameters = function.value("parameters", Json());
     if (!parameters.is_object() || parameters.empty()) parameters = {{"type", "object"}};
+    // One tool whose schema is none must not spoil the others.
+    if (!schema::SchemaRewriter().rewrite(parameters, "", false)) parameters = {{"type", "object"}};
+    move_references(parameters, fmt::format("#/anyOf/{}/properties/{}", calls.size(), arguments));
     calls.push_back({{"type", "object"},
                      {"properties", {{"name", {{"const", function["name"]}}}, {arguments, std::move(parameters)}}},
                      {"required", {"name", arguments}},

@@ -342,6 +342,18 @@ TEST(SchemaGrammar, CallsAreBoundAndThePromptHasTheSchemaAsItWasSent) {
   }
 }
 
+TEST(SchemaGrammar, CallsBesideAGoTemplate) {
+  pb::Chat chat = asks_with(Json::parse(R"({"type":"object","properties":{"next":{"$ref":"#"},
+      "day":{"$ref":"#/$defs/day"}},"required":["day"],"$defs":{"day":{"type":"string","pattern":"^\\d{2}$"}}})"));
+  chat.set_go_template("{{ range .Messages }}{{ .Content }}{{ end }}{{ .Tools }}");
+  chat.set_tool_required(true);
+  const auto rendered = ChatTemplate::create(cria()).value()->render(chat, {});
+  ASSERT_TRUE(rendered.ok()) << rendered.error().message;
+  EXPECT_NE(rendered->grammar.find("[0-9]{2}"), std::string::npos) << rendered->grammar;
+  GrammarCache grammars(cria());
+  EXPECT_TRUE(grammars.sampler(rendered->grammar, {}).ok()) << rendered->grammar;
+}
+
 TEST(SchemaGrammar, ATemplateThatCannotTakeAToolIsNamedAsTheReason) {
   const Json parameters =
       Json::parse(R"({"type":"object","properties":{"a":{"anyOf":[{"type":"integer"},{"type":"null"}]}}})");

@@ -1,5 +1,4 @@
-// The tools of a request with their schemas in the form that llama.cpp's converter keeps. The model reads the schemas
-// as they were sent; its calls are bound by these.
+// From the schemas of tools to grammars; see grammar_for() for those of a format.
 #pragma once
 
 #include <memory>
@@ -11,6 +10,7 @@
 
 namespace drover {
 
+// The tools of a request. The model reads their schemas as they were sent; its calls are bound by these.
 struct KeptTools {
   std::vector<common_chat_tool> tools;
   schema::SchemaRewriter rewriter;  // completes the grammar that the tools become
