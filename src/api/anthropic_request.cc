@@ -312,6 +312,8 @@ Result<void> read_output_config(Fields& fields, Json& native) {
     if (inner.error()) return *inner.error();
     if (type == "enabled") native["think"] = true;
     if (type == "disabled") native["think"] = false;
+  } else if (!native.contains("think")) {
+    native["think"] = false;  // in this API who does not ask for thinking gets text alone
   }
   return {};
 }

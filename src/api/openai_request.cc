@@ -444,6 +444,7 @@ Result<Translated> translate_openai_completion(Json body) {
   native["model"] = ask.model;
   native["stream"] = fields.flag("stream").value_or(false);
   native["options"] = read_openai_options(body, fields, "max_tokens");
+  native["think"] = false;  // the answer has no place for a thought
   native["suffix"] = fields.text("suffix");
   if (const auto top = fields.integer("logprobs")) {
     if (*top < 0 || *top > kCompletionLogprobsMax) fields.fail("logprobs must be between 0 and 20");

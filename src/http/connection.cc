@@ -96,6 +96,8 @@ asio::awaitable<void> Connection::answer(HttpExchange& exchange) {
 std::string Connection::location_of(const HttpExchange& exchange) const {
   std::string_view path = exchange.path();
   if (!path.ends_with('/')) return {};
+  const auto own = state_->router.find(exchange.method(), path);
+  if (own.handler != nullptr && own.parameters.empty()) return {};  // a route of that very name
   path.remove_suffix(1);
   // "//host" would lead elsewhere.
   if (!path.starts_with('/') || path.starts_with("//")) return {};
