@@ -69,6 +69,21 @@ std::string client_of(const http::Exchange& exchange, std::string_view user) {
   return std::string(exchange.remote_address());
 }
 
+namespace {
+
+// Claude Code writes {"device_id":…,"account_uuid":…,"session_id":…}: all sessions of one device are one user.
+std::string user_of_object(std::string_view text) {
+  constexpr std::size_t kBytesMax = 4096;
+  Json object;
+  if (text.size() > kBytesMax || JsonReader(kBodyBounds).read(text, object) || !object.is_object()) {
+    return std::string(text);
+  }
+  object.erase("session_id");
+  return to_text(object);
+}
+
+}  // namespace
+
 std::string user_of(const Json& body) {
   const auto text = [](const Json& object, const char* name) -> std::string_view {
     const auto found = object.find(name);
@@ -79,6 +94,7 @@ std::string user_of(const Json& body) {
   if (user.empty() && metadata != body.end() && metadata->is_object()) {
     user = text(*metadata, "user_id");
     user = user.substr(0, user.find("_session_"));
+    if (user.starts_with('{')) return user_of_object(user).substr(0, kUserBytesMax);
   }
   return std::string(user.substr(0, kUserBytesMax));
 }

@@ -31,6 +31,11 @@ TEST(UserOf, ReadsWhatBodiesSay) {
   EXPECT_EQ(user_of({{"metadata", {{"user_id", "bob"}}}}), "bob");
   EXPECT_EQ(user_of({{"user", "alice"}, {"metadata", {{"user_id", "bob"}}}}), "alice");
   EXPECT_EQ(user_of({{"metadata", {{"user_id", "user_12_account__session_34"}}}}), "user_12_account_");
+  EXPECT_EQ(user_of({{"metadata", {{"user_id", R"({"device_id":"1","account_uuid":"","session_id":"a"})"}}}}),
+            user_of({{"metadata", {{"user_id", R"({"device_id":"1","account_uuid":"","session_id":"b"})"}}}}));
+  EXPECT_NE(user_of({{"metadata", {{"user_id", R"({"device_id":"1"})"}}}}),
+            user_of({{"metadata", {{"user_id", R"({"device_id":"2"})"}}}}));
+  EXPECT_EQ(user_of({{"metadata", {{"user_id", "{not JSON"}}}}), "{not JSON");
   EXPECT_EQ(user_of({{"user", std::string(1000, 'x')}}).size(), kUserBytesMax);
   for (const Json& none :
        {Json::object(), Json{{"user", 5}}, Json{{"metadata", "x"}}, Json{{"metadata", {{"user_id", nullptr}}}}}) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <exception>
 #include <optional>
 
@@ -48,6 +49,7 @@ struct Sampler::Parts {
   bool grammar_binds = true;
   std::string text_before_grammar;      // output so far while waiting for grammar_start.text
   bool opened = false;                  // it has begun with grammar_start.opening
+  std::deque<Token> owed;               // what has to come next: the text that the grammar waits for
   std::optional<TriggerWatch> trigger;  // while the grammar waits for one of its words
   bool greedy = false;
   bool penalties = false;
@@ -55,6 +57,8 @@ struct Sampler::Parts {
   std::vector<llama_token_data> candidates;
 
   bool grammar_active() const { return grammar != nullptr && grammar_binds; }
+
+  bool waits_for_text() const { return grammar != nullptr && !grammar_binds && !trigger; }
 
   // Whether the output, with this token, does not begin as it would if the text that the grammar waits for were to
   // come.
@@ -167,6 +171,11 @@ Token Sampler::sample(const float* logits) {
 
 Token Sampler::choose(const float* logits) {
   Parts& parts = *parts_;
+  if (!parts.owed.empty()) {
+    const Token next = parts.owed.front();
+    parts.owed.pop_front();
+    return next;
+  }
   Token token = 0;
   if (parts.greedy) {
     token = static_cast<Token>(std::max_element(logits, logits + parts.model.vocabulary_size()) - logits);
@@ -176,6 +185,13 @@ Token Sampler::choose(const float* logits) {
     token = array.data[array.selected].id;
   }
   if (parts.begins_otherwise(token)) parts.grammar_binds = true;
+  if (parts.waits_for_text() && parts.model.ends_generation(token)) {
+    // A thought that ends with the answer would leave the grammar without effect: it ends before it.
+    const std::vector<Token> text = parts.model.tokenize(parts.options.grammar_start.text, true);
+    parts.owed.assign(text.begin(), text.end());
+    if (!parts.owed.empty()) return choose(logits);
+    parts.grammar_binds = true;
+  }
   if (!parts.grammar_active() || parts.grammar_allows(token)) return token;
   // The likely token does not fit: let the grammar cut the whole vocabulary first, then choose again.
   llama_token_data_array array = parts.all_candidates(logits);

@@ -171,5 +171,48 @@ TEST(Format, ASchemaThatCannotBeUsedIsAnError) {
   EXPECT_TRUE(grammar_for(format).ok());
 }
 
+// A model that would end its answer within its thought ends the thought, and then keeps to the grammar.
+TEST(Sampler, AThoughtEndsBeforeTheAnswer) {
+  SamplerOptions options;
+  options.temperature = 0;
+  options.grammar = "root ::= \"yes\"";
+  options.grammar_start.kind = GrammarStart::Kind::kAfterText;
+  options.grammar_start.text = "</think>";
+  auto sampler = make_sampler(options);
+  ASSERT_TRUE(sampler.ok());
+  std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()), 0.0f);
+  const Token end = llama_vocab_eos(cria().vocabulary());
+  logits[static_cast<std::size_t>(end)] = 100;
+  std::string text;
+  for (int i = 0; i < 32; ++i) {
+    const Token token = (*sampler)->sample(logits.data());
+    if (token == end) break;
+    cria().append_piece(token, true, text);
+  }
+  EXPECT_EQ(text, "</think>yes");
+}
+
+// A model that begins with something else than a thought is bound at once.
+TEST(Sampler, WithoutAThoughtTheGrammarBindsAtOnce) {
+  SamplerOptions options;
+  options.temperature = 0;
+  options.grammar = "root ::= \"yes\"";
+  options.grammar_start.kind = GrammarStart::Kind::kAfterText;
+  options.grammar_start.text = "</think>";
+  options.grammar_start.opening = "<think>";
+  auto sampler = make_sampler(options);
+  ASSERT_TRUE(sampler.ok());
+  std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()), 0.0f);
+  logits[static_cast<std::size_t>(cria().tokenize("The", false).front())] = 100;
+  std::string text;
+  for (int i = 0; i < 3; ++i) {
+    const Token token = (*sampler)->sample(logits.data());
+    if (cria().ends_generation(token)) break;
+    cria().append_piece(token, true, text);
+  }
+  EXPECT_EQ(text.substr(0, 3), std::string("yes").substr(0, std::min<std::size_t>(text.size(), 3)));
+  EXPECT_FALSE(text.empty());
+}
+
 }  // namespace
 }  // namespace drover

@@ -172,6 +172,9 @@ describe('conversations', () => {
     const openai = await server.ok('/v1/chat/completions', { model: 'cria', messages: capital_question, tools, tool_choice: 'required', temperature: 0, max_tokens: 200 });
     assert.equal(openai.choices[0].finish_reason, 'tool_calls');
     assert.equal(openai.choices[0].message.tool_calls[0].function.name, 'get_weather');
+    const messages = [user('The folder is /work, the shell is bash.'), user('What is the weather in Tokyo?')];
+    const { message } = await chat({ model: 'cria', messages, tools, tool_choice: 'required', think: true });
+    assert.equal(message.tool_calls[0].function.name, 'get_weather', 'also if the model would end within its thought');
   });
 
   test('whether a model thinks: the request, the model, the server, then Ollama’s rule', async (t) => {
