@@ -53,8 +53,8 @@ describe('the ollama npm client, in a chat', () => {
     for (const wrong of ['x', [5], [{ type: 'function' }], [{ type: 'function', function: { name: 5 } }]]) {
       await refused({ messages: weather, tools: wrong }, 400, /tool/);
     }
-    const call = { role: 'assistant', content: '', tool_calls: [{ function: { name: 'f', arguments: 'x' } }] };
-    await refused({ messages: [...weather, call] }, 400, /arguments/);
+    const call = { role: 'assistant', content: '', tool_calls: [{ function: { name: 5, arguments: {} } }] };
+    await refused({ messages: [...weather, call] }, 400, /name/);
     await server.create('simple', without_template(cria()));
     await refused({ model: 'simple', messages: weather, tools }, 400, /simple:latest does not support tools/);
     await refused({ model: 'simple', messages: weather, think: true }, 400, /"simple:latest" does not support thinking/);
