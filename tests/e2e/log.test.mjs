@@ -116,7 +116,7 @@ test('OLLAMA_DEBUG=1 says why: who waits, who is next, who is evicted', async (t
   await line_with(server, /another:latest starts to load: 1 wait for it/);
   // What a runner says stands under its model's name.
   await server.generate('the sun and the river '.repeat(40), { model: 'another', options: { num_ctx: 64 } });
-  await line_with(server, / debug +\[another:latest\] request \d+: prompt of \d+ tokens truncated to \d+$/);
+  await line_with(server, / warning +\[another:latest\] request \d+: the prompt is too long for a context of \d+ tokens; left out: \d+ messages, \d+ tokens$/);
 });
 
 test('without OLLAMA_DEBUG a request is one line of text, and nothing is said for each token', async (t) => {
