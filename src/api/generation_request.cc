@@ -8,6 +8,7 @@
 #include "api/call_arguments.h"
 #include "api/schema_check.h"
 #include "base/go_duration.h"
+#include "base/text.h"
 #include "schema/schema_rewrite.h"
 #include "store/parameters.h"
 #include "store/renderers.h"
@@ -388,12 +389,6 @@ std::optional<RequestError> read_generate(const Json& body, const Model& model, 
     chat.set_go_template(template_text);
   }
   return std::nullopt;
-}
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const auto first = std::min(text.find_first_not_of(kBlanks), text.size());
-  return text.substr(first, text.find_last_not_of(kBlanks) + 1 - first);
 }
 
 }  // namespace

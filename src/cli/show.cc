@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/text.h"
 #include "cli/format.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
@@ -44,12 +45,6 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-std::string trimmed(const std::string& text) {
-  const std::size_t first = text.find_first_not_of(" \t\r");
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
-
 // Appends the line, broken between words where it is too wide.
 void append_wrapped(std::vector<TableRow>& rows, const std::string& line) {
   std::string row;
@@ -69,7 +64,7 @@ std::vector<TableRow> head(const std::string& text) {
   std::vector<TableRow> rows;
   int count = 0;
   for (const std::string& raw : lines_of(text)) {
-    const std::string line = trimmed(raw);
+    const std::string line(trimmed(raw));
     if (line.empty()) continue;
     if (++count > kLinesMax) {
       rows.push_back({"..."});
@@ -132,10 +127,10 @@ std::vector<TableRow> projector_rows(const Json& info) {
 std::vector<TableRow> parameter_rows(const std::string& parameters) {
   std::vector<TableRow> rows;
   for (const std::string& raw : lines_of(parameters)) {
-    const std::string line = trimmed(raw);
+    const std::string line(trimmed(raw));
     if (line.empty()) continue;
     const std::size_t name_end = std::min(line.find_first_of(" \t"), line.size());
-    rows.push_back({line.substr(0, name_end), trimmed(line.substr(name_end))});
+    rows.push_back({line.substr(0, name_end), std::string(trimmed(std::string_view(line).substr(name_end)))});
   }
   return rows;
 }

@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 
+#include "base/text.h"
 #include "chat-auto-parser.h"
 #include "chat.h"
 #include "engine/bounded_cache.h"
@@ -45,14 +46,15 @@ std::map<std::string, std::string> thinking_switches(bool think) {
   return {{"thinking", think ? "true" : "false"}, {"thinking_mode", think ? "\"enabled\"" : "\"disabled\""}};
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return !end.empty() && text.ends_with(end);
+// Whether `text`, less the blanks at its end, ends in these words, of which there are some.
+bool ends_in(std::string_view text, std::string_view words) {
+  return !words.empty() && trimmed(text).ends_with(words);
 }
 
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+// What a template finds beside the messages; values are JSON.
+void add_context(const std::map<std::string, std::string>& values, autoparser::generation_params& params) {
+  params.extra_context = common_json::parse("{}");
+  for (const auto& [name, value] : values) params.extra_context[name] = common_json::parse(value);
 }
 
 std::string concatenated(const pb::Chat& chat) {
@@ -76,17 +78,16 @@ struct TemplateVariant {
     specialized = common_chat_try_specialized_template(jinja, source, probe).has_value();
     if (!specialized) analysis.analyze_template(jinja);
     probe.enable_thinking = false;
-    probe.extra_context = common_json::parse("{}");
-    for (const auto& [name, value] : thinking_switches(false)) probe.extra_context[name] = common_json::parse(value);
+    add_context(thinking_switches(false), probe);
     const std::string end = common_chat_template_direct_apply(jinja, probe);
     wraps_content = analysis.content.mode != autoparser::content_mode::PLAIN;
-    opens_thought = ends_with(trimmed(end), thinking_start()) || !opened_thought(end).start.empty();
+    opens_thought = ends_in(end, thinking_start()) || !opened_thought(end).start.empty();
     const bool trims = source.find("You have access to the following functions in JSONSchema format") != source.npos;
     takes_text_as_it_is = jinja.original_caps().supports_system_role && !trims;
   }
   static constexpr const char* kHello = R"([{"role":"user","content":"Hello"}])";
 
-  std::string thinking_start() const { return trimmed(analysis.reasoning.start); }
+  std::string thinking_start() const { return std::string(trimmed(analysis.reasoning.start)); }
 
   common_chat_template jinja;
   bool specialized = false;          // llama.cpp has a hand-written parser: its output is never plain
@@ -213,8 +214,7 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   params.reasoning_format = inputs.reasoning_format;
   params.enable_thinking = inputs.enable_thinking;
   params.add_generation_prompt = true;
-  params.extra_context = common_json::parse("{}");
-  for (const auto& [name, value] : inputs.chat_template_kwargs) params.extra_context[name] = common_json::parse(value);
+  add_context(inputs.chat_template_kwargs, params);
   auto made = std::make_shared<common_chat_params>(
       autoparser::peg_generator::generate_parser(used.jinja, params, used.analysis));
   if (kept != nullptr) made->grammar = kept->rewriter.complete(made->grammar);
@@ -222,7 +222,7 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   made->supports_thinking = used.analysis.reasoning.mode != autoparser::reasoning_mode::NONE;
   if (made->supports_thinking) {
     made->thinking_start_tag = trimmed(used.analysis.reasoning.start);
-    const std::string end = trimmed(used.analysis.reasoning.end);
+    const std::string end(trimmed(used.analysis.reasoning.end));
     if (!end.empty()) made->thinking_end_tags = {end};
   }
   syntaxes.add(key, made);
@@ -250,10 +250,9 @@ std::optional<std::string> ChatTemplate::Parts::text_only(const pb::Chat& chat) 
   params.add_bos = llama_vocab_get_add_bos(model.vocabulary());
   params.add_eos = llama_vocab_get_add_eos(model.vocabulary());
   const std::time_t now = std::chrono::system_clock::to_time_t(params.now);
-  params.extra_context = common_json::parse("{}");
+  add_context(thinking_switches(false), params);
   params.extra_context["datetime"] = fmt::format("{:%b %d %Y}", fmt::localtime(now));
   params.extra_context["date_string"] = fmt::format("{:%d %b %Y}", fmt::localtime(now));
-  for (const auto& [name, value] : thinking_switches(false)) params.extra_context[name] = common_json::parse(value);
   return common_chat_template_direct_apply(plain->jinja, params);
 }
 
@@ -295,8 +294,8 @@ int ChatTemplate::parsers_made() const {
 namespace {
 
 // Fills the parts of `prompt` that say how the output is to be read.
-void read_syntax(const LlamaModel& model, const common_chat_params& params, bool parser_needed,
-                 RenderedPrompt& prompt) {
+void read_syntax(const LlamaModel& model, const common_chat_params& params, const ThoughtTags& opened,
+                 bool parser_needed, RenderedPrompt& prompt) {
   prompt.stops = params.additional_stops;
   const bool tags = params.supports_thinking && !params.thinking_end_tags.empty();
   if (parser_needed) {
@@ -310,9 +309,8 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, bool
   if (tags) {
     prompt.syntax.thinking_start = params.thinking_start_tag;
     prompt.syntax.thinking_end = params.thinking_end_tags.front();
-    prompt.syntax.starts_in_thinking = ends_with(trimmed(params.prompt), params.thinking_start_tag);
+    prompt.syntax.starts_in_thinking = ends_in(params.prompt, params.thinking_start_tag);
   }
-  const ThoughtTags opened = opened_thought(params.prompt);
   if (!opened.start.empty() && prompt.syntax.thinking_start.empty()) {
     if (!parser_needed) prompt.syntax.kind = OutputSyntax::Kind::kThinking;
     prompt.syntax.thinking_start = opened.start;
@@ -387,10 +385,10 @@ namespace {
 
 // `whole` up to the last place where it holds `text`, and without what follows it; nothing if it does not hold it.
 std::optional<std::string> cut_after(const std::string& whole, const std::string& text) {
-  const std::string core = trimmed(text);
+  const std::string_view core = trimmed(text);
   const auto at = core.empty() ? std::string::npos : whole.rfind(core);
   if (at == std::string::npos) return std::nullopt;
-  const auto end = text.find_last_not_of(" \t\r\n") + 1;
+  const auto end = text.find_last_not_of(kBlanks) + 1;
   return whole.substr(0, at + core.size()) + text.substr(end);
 }
 
@@ -432,9 +430,10 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   const common_chat_params params = parts_->parameters(inputs, chat);
   prompt.text = params.prompt;
   // A thought that only the prompt's end shows is unknown to the parser.
-  const bool unknown_thought = params.thinking_start_tag.empty() && !opened_thought(params.prompt).start.empty();
+  const ThoughtTags opened = opened_thought(params.prompt);
+  const bool unknown_thought = params.thinking_start_tag.empty() && !opened.start.empty();
   const bool parser_needed = tools || variant.specialized || (variant.wraps_content && !unknown_thought);
-  read_syntax(parts_->model, params, parser_needed, prompt);
+  read_syntax(parts_->model, params, opened, parser_needed, prompt);
   if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
   if (!tools || (!chat.tool_required() && !schema && !params.grammar.empty())) return;
   // The grammar for a call that must come lets any text stand before it, and a model that wants to call nothing writes

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
+#include "engine/conversation_form.h"
 #include "engine/gbnf.h"
 #include "schema/schema_rewrite.h"
 #include "template/template.h"
@@ -13,14 +15,6 @@ namespace drover {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr const char* kSpaces = " \t\r\n";
-
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(kSpaces);
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
-}
 
 go_template::ChatInputs inputs_of(const pb::Chat& chat) {
   go_template::ChatInputs inputs;
@@ -128,8 +122,8 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
   auto parsed = go_template::Template::parse(chat.go_template());
   if (!parsed) return std::move(parsed).error();
   go_template::ChatInputs inputs = inputs_of(chat);
-  const bool begun = inputs.messages.size() > 1 && inputs.messages.back().role == "assistant" &&
-                     inputs.messages.back().tool_calls.empty() && !inputs.messages.back().content.empty();
+  const pb::Message* const last = begun_answer(chat);
+  const bool begun = last != nullptr && !last->content().empty();
   auto text = begun ? render_begun(*parsed, std::move(inputs)) : parsed->render_chat(inputs);
   if (!text) return std::move(text).error();
   RenderedPrompt prompt;

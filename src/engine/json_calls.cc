@@ -4,24 +4,19 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/text.h"
+
 namespace drover {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::string_view kSpaces = " \t\r\n";
 // What stands between and after calls, beside tags: the list that they are in, and fences around it.
 constexpr std::string_view kBetween = " \t\r\n,;[]`";
 // Braces within each other; deeper ones are no call.
 constexpr std::size_t kDepthMax = 64;
 // By which names the arguments go, in the order of preference.
 constexpr const char* kArguments[] = {"arguments", "parameters", "args", "input"};
-
-std::string_view trimmed(std::string_view text, std::string_view of) {
-  const auto first = text.find_first_not_of(of);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(of) + 1 - first);
-}
 
 // How many bytes at the end of `text` are the start of `word`, but not all of it.
 std::size_t partial_match(std::string_view text, std::string_view word) {
@@ -63,7 +58,7 @@ JsonCalls::JsonCalls(std::string_view tag, std::string_view tools_json) {
     if (name != function.end() && name->is_string() && *name != "") names_.push_back(*name);
   }
   // A list that the tag opens belongs to the JSON.
-  while (!tag.empty() && (tag.back() == '[' || tag.back() == '{' || kSpaces.find(tag.back()) != std::string::npos)) {
+  while (!tag.empty() && (tag.back() == '[' || tag.back() == '{' || kBlanks.find(tag.back()) != std::string::npos)) {
     tag.remove_suffix(1);
   }
   tag_ = tag;
@@ -102,7 +97,7 @@ void JsonCalls::cut_off(std::string& content) {
 
 // Models whose tag is a token of its own do not show it, so that an answer may begin with the JSON whatever the tag.
 bool JsonCalls::beginning(bool last, std::string& content) {
-  const auto first = std::min(held_.find_first_not_of(kSpaces), held_.size());
+  const auto first = std::min(held_.find_first_not_of(kBlanks), held_.size());
   const std::string_view start = std::string_view(held_).substr(first);
   const bool undecided = start.empty() || (start.size() < tag_.size() && std::string_view(tag_).starts_with(start));
   if (undecided && !last) return false;
@@ -121,7 +116,7 @@ bool JsonCalls::text(bool last, std::string& content) {
   std::size_t certain = begins ? start : last ? held_.size() : held_.size() - partial_match(held_, tag_);
   // White space before a call belongs to the call.
   if (!tag_.empty() && (begins || !last)) {
-    while (certain > 0 && kSpaces.find(held_[certain - 1]) != std::string_view::npos) --certain;
+    while (certain > 0 && kBlanks.find(held_[certain - 1]) != std::string_view::npos) --certain;
   }
   content += held_.substr(0, certain);
   held_.erase(0, certain);

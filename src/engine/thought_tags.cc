@@ -3,17 +3,9 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/text.h"
+
 namespace drover {
-namespace {
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
-}  // namespace
-
 ThoughtTags opened_thought(std::string_view prompt) {
   const std::string_view end = trimmed(prompt);
   if (!end.ends_with('>') && !end.ends_with(']')) return {};

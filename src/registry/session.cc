@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/curl_handles.h"
+#include "base/text.h"
 
 namespace drover::registry {
 namespace {
@@ -50,12 +51,6 @@ std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return result;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
 // A token goes into a header as it is, so nothing may be in it that could end the header.
