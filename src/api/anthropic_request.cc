@@ -294,7 +294,7 @@ Result<void> read_output_config(Fields& fields, Json& native) {
   if (const Json* config = fields.object("output_config")) {
     Fields inner(*config, "OutputConfig");
     const std::string effort = folded(inner.text("effort"));
-    if (effort == "low" || effort == "medium" || effort == "high" || effort == "max") native["think"] = effort;
+    if (is_think_level(effort)) native["think"] = effort;
     if (effort == "xhigh" || effort == "ultra") native["think"] = "max";
     if (const Json* format = inner.object("format")) {
       Fields format_fields(*format, "OutputFormat");

@@ -328,7 +328,7 @@ Result<Json> think_of_effort(const std::string& effort) {
   if (effort == "none") return Json(false);
   if (effort == "minimal") return Json("low");
   if (effort == "xhigh" || effort == "ultra") return Json("max");
-  if (effort == "low" || effort == "medium" || effort == "high" || effort == "max") return Json(effort);
+  if (is_think_level(effort)) return Json(effort);
   return invalid(fmt::format(
       "invalid reasoning value: '{}' (must be \"high\", \"medium\", \"low\", \"max\", or \"none\")", effort));
 }

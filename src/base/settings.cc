@@ -92,7 +92,7 @@ void read_default_think(Reader& reader, std::optional<std::string>& think) {
   constexpr const char* kName = "DROVER_DEFAULT_THINK";
   const std::string text = reader.text(kName);
   if (text.empty()) return;
-  if (text == "low" || text == "medium" || text == "high" || text == "max") {
+  if (is_think_level(text)) {
     think = text;
   } else if (text == "1" || text == "true" || text == "on") {
     think = "true";
@@ -174,6 +174,10 @@ Result<HostAddress> parse_host(std::string_view text) {
     address.port = static_cast<std::uint16_t>(number);
   }
   return address;
+}
+
+bool is_think_level(std::string_view level) {
+  return level == "low" || level == "medium" || level == "high" || level == "max";
 }
 
 Result<Settings> read_settings(const std::function<const char*(const char*)>& get) {

@@ -28,6 +28,9 @@ Result<HostAddress> parse_host(std::string_view text);
 
 enum class LogFormat { kText, kJson };
 
+// How hard a model can be asked to think.
+bool is_think_level(std::string_view level);
+
 struct Settings {
   HostAddress host;
   std::filesystem::path models;                                        // OLLAMA_MODELS, default ~/.ollama/models

@@ -8,10 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
-#include <string>
 
 #include "base/check.h"
+#include "base/machine.h"
 #include "common.h"
 
 namespace drover {
@@ -56,11 +55,9 @@ double processor_seconds() {
 
 // Seconds that the machine's processors have been idle, all together; negative if the system does not tell.
 double idle_seconds() {
-  std::ifstream file("/proc/stat");
-  std::string name;
-  double user = 0, nice = 0, system = 0, idle = 0, waiting = 0;
-  if (!(file >> name >> user >> nice >> system >> idle >> waiting)) return -1;
-  return (idle + waiting) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  const auto times = read_processor_times();
+  if (!times) return -1;
+  return static_cast<double>(times->all - times->busy) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 }  // namespace

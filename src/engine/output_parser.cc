@@ -9,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "base/quote.h"
 #include "chat.h"
 
 namespace drover {
@@ -27,26 +28,6 @@ std::size_t incomplete_tail(std::string_view text) {
   return 0;
 }
 
-// Length of the valid character at the start of `text`; 0 if there is none.
-std::size_t character_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto follows = [&](std::size_t i) { return (at(i) & 0xC0) == 0x80; };
-  const unsigned first = at(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF && follows(1)) return 2;
-  if ((first & 0xF0) == 0xE0 && follows(1) && follows(2)) {
-    const bool overlong = first == 0xE0 && at(1) < 0xA0;
-    const bool surrogate = first == 0xED && at(1) >= 0xA0;
-    return overlong || surrogate ? 0 : 3;
-  }
-  if (first >= 0xF0 && first <= 0xF4 && follows(1) && follows(2) && follows(3)) {
-    const bool overlong = first == 0xF0 && at(1) < 0x90;
-    const bool beyond = first == 0xF4 && at(1) >= 0x90;
-    return overlong || beyond ? 0 : 4;
-  }
-  return 0;
-}
-
 bool is_ascii(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
 }
@@ -57,7 +38,7 @@ std::string valid_utf8(std::string_view text) {
   std::string result;
   result.reserve(text.size());
   while (!text.empty()) {
-    const std::size_t length = character_length(text);
+    const std::size_t length = character_bytes(text);
     result += length > 0 ? text.substr(0, length) : kReplacementCharacter;
     text.remove_prefix(std::max<std::size_t>(length, 1));
   }

@@ -156,13 +156,10 @@ void read_renderer(Model& model) {
   const bool placeholder = !model.template_text || model.template_text->find(".Messages") == std::string::npos;
   if (!renders && (model.config.parser.empty() || !placeholder)) return;
   if (model.gguf->chat_template().empty()) {
-    const bool parses =
+    const bool by_parser =
         find_renderer(model.config.renderer) == nullptr && find_renderer(model.config.parser) != nullptr;
-    model.family_renderer = renders && !parses ? model.config.renderer : model.config.parser;
-    if (!renders && find_renderer(model.family_renderer) == nullptr) {
-      model.family_renderer.clear();
-      return;
-    }
+    model.family_renderer = by_parser ? model.config.parser : model.config.renderer;
+    if (model.family_renderer.empty()) return;
   }
   model.template_void = true;
 }

@@ -9,6 +9,8 @@
 #include <iterator>
 #include <limits>
 
+#include "base/settings.h"
+
 namespace drover {
 namespace {
 
@@ -127,10 +129,6 @@ const Parameter* find(std::string_view name) {
 }
 
 }  // namespace
-
-bool is_think_level(std::string_view level) {
-  return level == "low" || level == "medium" || level == "high" || level == "max";
-}
 
 std::optional<ParameterType> find_parameter(std::string_view name) {
   const Parameter* parameter = find(name);

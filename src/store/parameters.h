@@ -23,9 +23,6 @@ inline constexpr double kNumberMax = 1e6;
 // kThink: true, false, or how hard ("low", "medium", "high", "max").
 enum class ParameterType { kInteger, kFloat, kBoolean, kString, kStrings, kThink };
 
-// How hard a model can be asked to think.
-bool is_think_level(std::string_view level);
-
 // The type of the option `name` ("num_ctx", "temperature", "stop" …); nullopt: there is no such option.
 std::optional<ParameterType> find_parameter(std::string_view name);
 
