@@ -6,7 +6,6 @@
 #include <llama.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -15,7 +14,7 @@
 
 #include "chat.h"
 #include "engine/cria_fixture.h"
-#include "engine/output_parser.h"
+#include "engine/output_fixture.h"
 
 namespace drover {
 namespace {
@@ -84,9 +83,8 @@ const std::vector<Source>& sources() {
 
 // Every template; each fifth of them in a short run, as the sanitizers make it.
 std::vector<Source> some_sources() {
-  if (std::getenv("DROVER_TEST_SHORT") == nullptr) return sources();
   std::vector<Source> some;
-  for (std::size_t i = 0; i < sources().size(); i += 5) some.push_back(sources()[i]);
+  for (std::size_t i = 0; i < sources().size(); i += template_step()) some.push_back(sources()[i]);
   return some;
 }
 
@@ -215,18 +213,9 @@ std::string canonical(const std::string& name, const std::string& arguments) {
   }
 }
 
-std::string trimmed(std::string text) {
-  text.erase(text.find_last_not_of(" \n\t\r") + 1);
-  text.erase(0, std::min(text.find_first_not_of(" \n\t\r"), text.size()));
-  return text;
-}
-
 Answer take_apart(const OutputSyntax& syntax, std::string_view text, std::size_t piece, bool cut_off = false) {
-  OutputParser parser(syntax, {});
-  OutputPiece out;
-  for (std::size_t at = 0; at < text.size(); at += piece) parser.push(text.substr(at, piece), out);
-  parser.finish(cut_off, out);
-  Answer answer = {trimmed(out.content), trimmed(out.thinking), {}};
+  const OutputPiece out = take_apart_in_pieces(syntax, text, piece, cut_off);
+  Answer answer = {out.content, out.thinking, {}};
   for (const ParsedToolCall& call : out.tool_calls) answer.calls.push_back(canonical(call.name, call.arguments_json));
   return answer;
 }
@@ -285,7 +274,7 @@ TEST(OutputParser, CallsComeOutAsLlamaCppReadsThem) {
         }
       }
       if (!whole) continue;
-      Answer expected = {trimmed(whole->content), trimmed(whole->reasoning_content), {}};
+      Answer expected = {std::string(trimmed(whole->content)), std::string(trimmed(whole->reasoning_content)), {}};
       for (const auto& call : whole->tool_calls) expected.calls.push_back(canonical(call.name, call.arguments));
       for (const std::size_t piece : {1, 2, 3, 7, 1000}) {
         EXPECT_EQ(take_apart(rendered->syntax, text, piece), expected)

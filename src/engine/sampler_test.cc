@@ -171,13 +171,19 @@ TEST(Format, ASchemaThatCannotBeUsedIsAnError) {
   EXPECT_TRUE(grammar_for(format).ok());
 }
 
-// A model that would end its answer within its thought ends the thought, and then keeps to the grammar.
-TEST(Sampler, AThoughtEndsBeforeTheAnswer) {
+// A grammar of one word that waits for the end of a thought.
+SamplerOptions yes_after_thinking() {
   SamplerOptions options;
   options.temperature = 0;
   options.grammar = "root ::= \"yes\"";
   options.grammar_start.kind = GrammarStart::Kind::kAfterText;
   options.grammar_start.text = "</think>";
+  return options;
+}
+
+// A model that would end its answer within its thought ends the thought, and then keeps to the grammar.
+TEST(Sampler, AThoughtEndsBeforeTheAnswer) {
+  const SamplerOptions options = yes_after_thinking();
   auto sampler = make_sampler(options);
   ASSERT_TRUE(sampler.ok());
   std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()), 0.0f);
@@ -194,11 +200,7 @@ TEST(Sampler, AThoughtEndsBeforeTheAnswer) {
 
 // A model that begins with something else than a thought is bound at once.
 TEST(Sampler, WithoutAThoughtTheGrammarBindsAtOnce) {
-  SamplerOptions options;
-  options.temperature = 0;
-  options.grammar = "root ::= \"yes\"";
-  options.grammar_start.kind = GrammarStart::Kind::kAfterText;
-  options.grammar_start.text = "</think>";
+  SamplerOptions options = yes_after_thinking();
   options.grammar_start.opening = "<think>";
   auto sampler = make_sampler(options);
   ASSERT_TRUE(sampler.ok());

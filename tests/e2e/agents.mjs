@@ -20,6 +20,10 @@ export const question = 'What is the weather in Tokyo?';
 export const result = 'sunny';
 export const next_question = 'What is the capital of Japan?';
 const instructions = 'You are Cria, who works in a terminal. Be brief.';
+const opening = [
+  { role: 'system', content: instructions },
+  { role: 'user', content: question },
+];
 const session = '01a2b3c4-d5e6-7f80-91a2-b3c4d5e6f708';
 
 // ---- OpenAI's Responses: Codex
@@ -268,7 +272,7 @@ export const claude_code_history = [
       claude_text('Now the tools.'),
       tool_use('toolu_1', 'ToolSearch', { query: 'select:Read' }),
       tool_use('toolu_2', 'Bash', { command: 'pwd' }),
-      tool_use('toolu_3', 'Read', { file_path: '/work/a.pdf' }),
+      tool_use('toolu_3', 'Read', { file_path: '/home/ben/a.pdf' }),
     ],
   },
   {
@@ -303,10 +307,7 @@ export const opencode = {
   headers: { 'user-agent': 'opencode/1.18.33', 'x-session-affinity': 'ses_1', 'x-session-id': 'ses_1', 'accept-encoding': 'gzip, deflate, br, zstd' },
   body: {
     max_tokens: 8192,
-    messages: [
-      { role: 'system', content: instructions },
-      { role: 'user', content: question },
-    ],
+    messages: opening,
     tools: [
       chat_tool({
         name: 'bash',
@@ -391,10 +392,7 @@ const continue_cli = {
   content: (text) => text,
   headers: { ...stainless, 'user-agent': 'ls/JS 5.23.2', 'accept-encoding': 'gzip, deflate, br' },
   body: {
-    messages: [
-      { role: 'system', content: instructions },
-      { role: 'user', content: question },
-    ],
+    messages: opening,
     stream: true,
     tools: [
       chat_tool({ name: 'Bash', description: 'Runs a command.', schema: object({ command: text, timeout: number }, ['command'], {}) }),
@@ -414,10 +412,7 @@ const home_assistant = {
   told: () => ({ role: 'tool', content: JSON.stringify({ data: result, error: null }) }),
   headers: { accept: 'application/json', 'user-agent': 'ollama-python/0.6.1 (x86_64 linux) Python/3.14.0' },
   body: {
-    messages: [
-      { role: 'system', content: instructions },
-      { role: 'user', content: question },
-    ],
+    messages: opening,
     tools: [
       chat_tool({
         name: 'HassLightSet',
@@ -455,10 +450,7 @@ const open_webui = {
     'x-openwebui-user-role': 'user',
   },
   body: {
-    messages: [
-      { role: 'system', content: instructions },
-      { role: 'user', content: question },
-    ],
+    messages: opening,
     options: { num_predict: 200, top_k: 40, repeat_penalty: 1.1 },
     tools: [chat_tool(weather)],
     stream: true,
