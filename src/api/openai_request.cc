@@ -276,6 +276,12 @@ Result<Constraint> read_constraint(Fields& fields, Warnings& warnings) {
   return constraint;
 }
 
+void keep_to(Constraint constraint, Json& native, OpenaiAsk& ask) {
+  native["format"] = std::move(constraint.format);
+  native["format_strict"] = constraint.strict;
+  ask.unquote = constraint.unquote;
+}
+
 // Whether a field's value is one that asks for nothing.
 bool is_idle(std::string_view name, const Json& value) {
   // These are on by default.
@@ -409,9 +415,7 @@ Result<Translated> translate_openai_chat(Json body) {
   ask.hide_reasoning = !thinking->shown;
   auto constraint = read_constraint(fields, warnings);
   if (!constraint) return constraint.error();
-  native["format"] = std::move(constraint->format);
-  native["format_strict"] = constraint->strict;
-  ask.unquote = constraint->unquote;
+  keep_to(std::move(*constraint), native, ask);
   if (tools != nullptr) {
     if (auto read = ask.tools.read(*tools, warnings); !read) return read.error();
     if (const Json* choice = fields.any("tool_choice")) {
@@ -457,8 +461,7 @@ Result<Translated> translate_openai_completion(Json body) {
   native["prompt"] = std::move(*prompt);
   auto constraint = read_constraint(fields, warnings);
   if (!constraint) return constraint.error();
-  native["format"] = std::move(constraint->format);
-  ask.unquote = constraint->unquote;
+  keep_to(std::move(*constraint), native, ask);
   for (const char* name : kNative) take_over(body, name, native);
   name_ignored(body, kCompletionFields, warnings);
   return Translated{std::move(native), make_openai_completion_form(std::move(ask)), ThinkRule::kRefuse,

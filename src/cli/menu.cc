@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/text.h"
 #include "cli/api_client.h"
 #include "cli/commands.h"
 #include "cli/format.h"
@@ -25,9 +26,7 @@ std::optional<std::string> ask(const std::string& question) {
   print(question);
   std::string line;
   if (!std::getline(std::cin, line)) return std::nullopt;
-  const std::size_t begin = line.find_first_not_of(" \t");
-  if (begin == std::string::npos) return "";
-  return line.substr(begin, line.find_last_not_of(" \t\r") + 1 - begin);
+  return std::string(trimmed(line));
 }
 
 class Menu {

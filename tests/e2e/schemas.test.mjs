@@ -102,6 +102,10 @@ describe('schemas', () => {
           '/v1/chat/completions',
           { messages, response_format: { type: 'json_schema', json_schema: { name: 'a', schema, strict: true } } },
         ],
+        [
+          '/v1/completions',
+          { prompt: 'x', response_format: { type: 'json_schema', json_schema: { name: 'a', schema, strict: true } } },
+        ],
         ['/v1/responses', { input: 'x', text: { format: { type: 'json_schema', name: 'a', schema, strict: true } } }],
         [
           '/v1/chat/completions',
