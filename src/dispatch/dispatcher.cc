@@ -166,7 +166,8 @@ bool Dispatcher::Impl::is_served(const Model& model, const ModelNeeds& needs) co
 bool Dispatcher::Impl::starts_at_once(const Model& model, const Arrival& arrival) const {
   if (!is_served(model, arrival.needs)) return false;
   return arrival.load_only ||
-         (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->places);
+         (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->places &&
+          !model.runner->is_isolated());
 }
 
 // How many are queued if one more waits for `one_more`, or if nobody does. Those that find a place free once their
@@ -257,6 +258,8 @@ std::string Dispatcher::Impl::why_waiting(const Request& request) const {
     why = fmt::format("its model is not in memory and waits for {} of it", gibibytes(model.needs().memory_bytes));
   } else if (runner != nullptr && runner->state == RunnerState::kLoading) {
     why = "its model is loading";
+  } else if (runner != nullptr && runner->state == RunnerState::kServing && runner->is_isolated()) {
+    why = "a request that may have ended its model's runner is replayed alone";
   } else if (runner != nullptr && runner->state == RunnerState::kServing) {
     why = fmt::format("all places of its model are taken ({})", runner->places);
   } else if (runner != nullptr && runner->state == RunnerState::kGrowing) {
@@ -408,8 +411,8 @@ void Dispatcher::set_places(RunnerId runner, int places, TimePoint now) {
 void Dispatcher::load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
   impl_->load_failed(runner, error, memory, now);
 }
-void Dispatcher::output_sent(RequestId request) {
-  impl_->output_sent(request);
+void Dispatcher::output_sent(RequestId request, TimePoint now) {
+  impl_->output_sent(request, now);
 }
 void Dispatcher::finished(RequestId request, TimePoint now) {
   impl_->finished(request, now);
@@ -417,8 +420,11 @@ void Dispatcher::finished(RequestId request, TimePoint now) {
 void Dispatcher::progress(RunnerId runner, TimePoint now) {
   impl_->progress(runner, now);
 }
-void Dispatcher::runner_gone(RunnerId runner, std::string_view how, TimePoint now) {
-  impl_->runner_gone(runner, how, now);
+void Dispatcher::blame(RunnerId runner, const Blame& blame) {
+  impl_->blame(runner, blame);
+}
+void Dispatcher::runner_gone(RunnerId runner, std::string_view how, TimePoint now, const Blame& blame) {
+  impl_->runner_gone(runner, how, now, blame);
 }
 void Dispatcher::tick(TimePoint now) {
   impl_->tick(now);

@@ -101,6 +101,12 @@ struct Fail {
   std::optional<Duration> retry_after;
 };  // its one outcome
 
+// What is known of whose fault a runner's end is.
+struct Blame {
+  RequestId request;          // what it worked on when it died or hung; none: nobody knows
+  bool from_outside = false;  // it was killed or stopped by somebody else
+};
+
 using Action = std::variant<StartRunner, StopRunner, Dispatch, CancelOnRunner, Complete, Fail>;
 
 // Why something was decided, for those who look into it. The text is what happens to the request, or without one to the
@@ -184,15 +190,19 @@ class Dispatcher {
   // evicted and the load is tried once more.
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   // Something of this request's answer has gone to its client, so that it cannot be replayed.
-  void output_sent(RequestId request);
+  void output_sent(RequestId request, TimePoint now);
   // The request has ended on its runner, in whatever way; its place is free.
   void finished(RequestId request, TimePoint now);
   // The runner made a step.
   void progress(RunnerId runner, TimePoint now);
-  // The process has ended, asked to or not. Requests that had a place on it and had sent nothing are replayed once,
-  // ahead of others, and get their time to wait anew. One that ends while it loads is started once more before its
-  // requests fail.
-  void runner_gone(RunnerId runner, std::string_view how, TimePoint now);
+  // Whose fault it is if this runner is found to hang. Replaces what was said before.
+  void blame(RunnerId runner, const Blame& blame);
+  // The process has ended, asked to or not. The request whose fault it is fails; the others that had a place on it and
+  // had sent nothing are replayed, ahead of others, and get their time to wait anew. If nobody knows whose fault it is,
+  // each of them is replayed alone, until it has sent something: a second death has one culprit. A runner that is
+  // killed from outside is nobody's fault, but who loses too many that way is looked at alone, and then fails.
+  // One that ends while it loads is started once more before its requests fail.
+  void runner_gone(RunnerId runner, std::string_view how, TimePoint now, const Blame& blame = {});
 
   // ---- time
 

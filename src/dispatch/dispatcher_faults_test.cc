@@ -105,7 +105,7 @@ TEST_F(DispatcherFaultsTest, CrashReplaysWhatHasSentNothingAheadOfOthers) {
   const RequestId other = ask('A', "second");
   const RequestId gone_client{4};
   actions();
-  dispatcher().output_sent(RequestId{3});
+  send_output(RequestId{3});
   cancel(gone_client);
   EXPECT_EQ(actions(), Log{"cancel r4 1"});
   gone(1);
@@ -127,7 +127,7 @@ TEST_F(DispatcherFaultsTest, ReplaysKeepTheirOrder) {
   EXPECT_EQ(actions(), (Log{"start 2 A", "run r2 2", "run r3 2", "run r4 2", "run r5 2"}));
 }
 
-TEST_F(DispatcherFaultsTest, RequestThatLosesTwoRunnersIsNotReplayedAgain) {
+TEST_F(DispatcherFaultsTest, RequestThatAloneLosesTwoRunnersIsNotReplayedAgain) {
   load('A');
   ask('A');
   ask('A');
@@ -190,7 +190,7 @@ TEST_F(DispatcherFaultsTest, HungRunnerIsKilledAndTreatedLikeACrash) {
   actions();
   pass(9s);
   dispatcher().progress(RunnerId{1}, now_);
-  dispatcher().output_sent(RequestId{2});
+  send_output(RequestId{2});
   pass(10s - 1ns);
   EXPECT_EQ(actions(), Log{});
   pass(1ns);
@@ -239,7 +239,7 @@ TEST_F(DispatcherFaultsTest, WordsAboutUnknownRunnersAreIgnored) {
   dispatcher().progress(RunnerId{7}, now_);
   dispatcher().load_progress(RunnerId{7}, 1, now_);
   dispatcher().load_failed(RunnerId{7}, internal("x"), true, now_);
-  dispatcher().output_sent(RequestId{7});
+  send_output(RequestId{7});
   finish(RequestId{7});
   EXPECT_EQ(actions(), Log{});
 }

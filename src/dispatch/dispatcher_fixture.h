@@ -74,7 +74,11 @@ class DispatcherFixture : public ::testing::Test {
     dispatcher().load_failed(RunnerId{runner}, internal("no good"), memory, now_);
     gone(runner);
   }
-  void gone(std::uint64_t runner) { dispatcher().runner_gone(RunnerId{runner}, "signal 9", now_); }
+  // By default somebody else has killed it.
+  void gone(std::uint64_t runner, const Blame& blame = {.request = {}, .from_outside = true}) {
+    dispatcher().runner_gone(RunnerId{runner}, "signal 9", now_, blame);
+  }
+  void send_output(RequestId request) { dispatcher().output_sent(request, now_); }
   // Lets time pass, stopping at every moment at which something is due.
   void pass(Duration duration) {
     const TimePoint end = now_ + duration;

@@ -34,10 +34,11 @@ class Dispatcher::Impl {
   void loaded(RunnerId id, const LoadedInfo& info, TimePoint now);
   void set_places(RunnerId id, int places, TimePoint now);
   void load_failed(RunnerId id, const Error& error, bool memory, TimePoint now);
-  void output_sent(RequestId id);
+  void output_sent(RequestId id, TimePoint now);
   void finished(RequestId id, TimePoint now);
   void progress(RunnerId id, TimePoint now);
-  void runner_gone(RunnerId id, std::string_view how, TimePoint now);
+  void blame(RunnerId id, const Blame& blame);
+  void runner_gone(RunnerId id, std::string_view how, TimePoint now, const Blame& blame);
 
   void tick(TimePoint now);
   TimePoint next_due() const;
@@ -82,10 +83,13 @@ class Dispatcher::Impl {
     TimePoint loaded_at;
     TimePoint last_used;
     Duration keep_alive{};
+    Blame blame;                    // if it hangs
     std::vector<Request*> running;  // those with a place, in the order in which they got it
 
     // It can serve a request for so many tokens as well as any other runner of its model could.
     bool serves(int context) const;
+    // Nobody is to run beside the one that runs.
+    bool is_isolated() const;
   };
 
   struct Request {
@@ -99,7 +103,9 @@ class Dispatcher::Impl {
     TimePoint deadline = kNever;  // while it waits
     Runner* runner = nullptr;     // while it has a place
     bool output_sent = false;
-    int runners_lost = 0;
+    bool suspect = false;   // may have killed a runner: runs alone
+    int killed_beside = 0;  // runners that were killed from outside while it ran on them beside others
+    int killed_alone = 0;   // the same, while it ran alone
   };
 
   // Why arrivals are refused for a while after a load has failed.
@@ -178,7 +184,8 @@ class Dispatcher::Impl {
   Runner* runner_of(RunnerId id);
   void load_ended(Runner& runner, const Error& error, bool memory, TimePoint now);
   bool make_room_for_retry(Model& model);
-  void crashed(Runner& runner, TimePoint now);
+  void crashed(Runner& runner, const Blame& blame, TimePoint now);
+  static Request* find_culprit(const std::vector<Request*>& running, const Blame& blame);
   Duration backoff(Duration first, int failures) const;
   TimePoint fault_due(const Runner& runner) const;
   void check_fault(Runner& runner, TimePoint now);

@@ -9,8 +9,10 @@ namespace drover {
 
 namespace {
 
-// A request is replayed after the first death of its runner; one that was there at two may be the cause.
-constexpr int kRunnersLostMax = 2;
+// Runners that may be killed from outside under a request, for instance because it takes too much memory: beside others
+// before it is looked at alone, and alone before it fails.
+constexpr int kKilledBesideMax = 2;
+constexpr int kKilledAloneMax = 2;
 // A runner that dies while it loads is started once more before that counts as a failed load.
 constexpr int kLoadDeathsMax = 2;
 
@@ -24,6 +26,10 @@ bool Dispatcher::Impl::Runner::serves(int context) const {
   if (context <= std::max(context_length, needs.context_length)) return true;
   // It got less than it was started for, so there is no more to be had.
   return state != RunnerState::kLoading && context_length < needs.context_length;
+}
+
+bool Dispatcher::Impl::Runner::is_isolated() const {
+  return running.size() == 1 && running.front()->suspect;
 }
 
 Dispatcher::Impl::Runner* Dispatcher::Impl::runner_of(RunnerId id) {
@@ -121,9 +127,14 @@ void Dispatcher::Impl::load_ended(Runner& runner, const Error& error, bool memor
 
 // ---- requests that run
 
-void Dispatcher::Impl::output_sent(RequestId id) {
+void Dispatcher::Impl::output_sent(RequestId id, TimePoint now) {
   const auto it = requests_.find(id);
-  if (it != requests_.end()) it->second.output_sent = true;
+  if (it == requests_.end()) return;
+  it->second.output_sent = true;
+  // It has come further than when its runner died, and will not be replayed any more.
+  if (!std::exchange(it->second.suspect, false)) return;
+  touch(*it->second.model);
+  settle(now);
 }
 
 void Dispatcher::Impl::finished(RequestId id, TimePoint now) {
@@ -149,7 +160,11 @@ void Dispatcher::Impl::progress(RunnerId id, TimePoint now) {
 
 // ---- ends and deaths
 
-void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint now) {
+void Dispatcher::Impl::blame(RunnerId id, const Blame& blame) {
+  if (Runner* runner = runner_of(id)) runner->blame = blame;
+}
+
+void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint now, const Blame& blame) {
   Runner* runner = runner_of(id);
   if (!runner) return;
   Model& model = *runner->model;
@@ -167,7 +182,7 @@ void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint 
     case RunnerState::kGrowing:
     case RunnerState::kDraining:
       model.last_error = how;
-      crashed(*runner, now);
+      crashed(*runner, blame, now);
       break;
   }
   runners_.erase(id);
@@ -177,14 +192,15 @@ void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint 
 
 // The runner is of no more use. Each of its requests is replayed, or fails if it cannot be; the model starts again, at
 // once after a first crash and later and later after more of them without a success between.
-void Dispatcher::Impl::crashed(Runner& runner, TimePoint now) {
+void Dispatcher::Impl::crashed(Runner& runner, const Blame& blame, TimePoint now) {
   Model& model = *runner.model;
   ++model.crashes;
   model.restart_at = model.crashes == 1 ? now : later(now, backoff(config_.crash_backoff_first, model.crashes - 1));
-  for (Request* request : std::exchange(runner.running, {})) {
-    ++request->runners_lost;
+  const std::vector<Request*> running = std::exchange(runner.running, {});
+  const Request* culprit = find_culprit(running, blame);
+  for (Request* request : running) {
     const bool canceled = request->phase == RequestPhase::kCanceling;
-    if (canceled || request->output_sent || request->runners_lost >= kRunnersLostMax || shutting_down_) {
+    if (canceled || request->output_sent || request == culprit || shutting_down_) {
       model.queue.end(request->ticket, FairQueue::Ending::kCanceled, now);
       if (!canceled) act(Fail{request->ticket.request, internal(kCrashText), std::nullopt});
       forget(*request);
@@ -194,6 +210,23 @@ void Dispatcher::Impl::crashed(Runner& runner, TimePoint now) {
     }
   }
   touch(model);
+}
+
+// Whose fault the end of a runner is that ran these; nullptr: nobody's, or it cannot be told, and then those that it
+// may be are suspects from now on.
+Dispatcher::Impl::Request* Dispatcher::Impl::find_culprit(const std::vector<Request*>& running, const Blame& blame) {
+  for (Request* request : running)
+    if (!blame.from_outside && request->ticket.request == blame.request) return request;
+  // It was killed, or was at work for a request that has ended.
+  const bool by_others = blame.from_outside || blame.request != RequestId{};
+  if (running.size() == 1) {
+    Request* alone = running.front();
+    const bool too_often = by_others && ++alone->killed_alone >= kKilledAloneMax;
+    return !by_others || too_often ? alone : nullptr;
+  }
+  for (Request* request : running)
+    if (!by_others || ++request->killed_beside >= kKilledBesideMax) request->suspect = true;
+  return nullptr;
 }
 
 Duration Dispatcher::Impl::backoff(Duration first, int failures) const {
@@ -230,7 +263,7 @@ void Dispatcher::Impl::check_fault(Runner& runner, TimePoint now) {
   } else {
     runner.model->last_error = "model runner made no progress";
     stop(runner, StopReason::kHung);
-    crashed(runner, now);
+    crashed(runner, runner.blame, now);
   }
 }
 

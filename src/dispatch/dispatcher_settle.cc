@@ -83,6 +83,7 @@ void Dispatcher::Impl::serve_queue(Runner& runner, TimePoint now) {
     const FairQueue::Ticket* next = model.queue.next(now);
     if (!next) break;
     Request& request = requests_.at(next->request);
+    if (runner.is_isolated() || (request.suspect && !runner.running.empty())) break;
     if (runner.serves(request.needs.context_length))
       dispatch(request, runner, now);
     else

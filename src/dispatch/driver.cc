@@ -239,8 +239,7 @@ void DispatchDriver::arm_timer() {
   timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
     timer_due_ = kNever;
-    dispatcher_.tick(Clock::now());
-    act();
+    tick();
   });
 }
 
@@ -250,7 +249,7 @@ void DispatchDriver::perform(const StartRunner& action) {
   auto process = RunnerProcess::start(
       io_, executable_,
       {[this, id = action.runner](pb::FromRunner& message) { on_message(id, message); },
-       [this, id = action.runner](const std::string& how) { on_gone(id, how); }, runner_log(target.name)});
+       [this, id = action.runner](const RunnerEnd& end) { on_gone(id, end); }, runner_log(target.name)});
   if (!process) {
     spdlog::error("{} cannot be loaded: {}", target.name, process.error().message);
     dispatcher_.load_failed(action.runner, process.error(), false, Clock::now());
@@ -472,7 +471,7 @@ void DispatchDriver::on_chunk(pb::Chunk chunk, TimePoint now) {
     }
     return;
   }
-  dispatcher_.output_sent(request);
+  dispatcher_.output_sent(request, now);
   entry.ticket->deliver(std::move(chunk));
   if (entry.ticket->unread_bytes_ > kUnreadBytesMax) {
     give_up(request, {ErrorCode::kCanceled, "the client does not read its answer"});
@@ -506,18 +505,20 @@ void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
   end(request, EventFailed{std::move(error), std::nullopt});
 }
 
-void DispatchDriver::on_gone(RunnerId id, const std::string& how) {
+void DispatchDriver::on_gone(RunnerId id, const RunnerEnd& end) {
   const auto found = runners_.find(id);
   if (found == runners_.end()) return;
   Runner& runner = *found->second;
   if (!runner.stopping && !runner.load_failed) {
-    spdlog::error("the runner of {} has ended: {}", runner.name, how);
+    const auto culprit = entries_.find(end.culprit);
+    spdlog::error("the runner of {} has ended: {}{}", runner.name, end.how,
+                  culprit == entries_.end() ? "" : ", at work for request " + culprit->second->record.identity.id);
     ++runner.metrics->crashes;
     runner.model->failed = true;
   }
   release_requests_of(id);
   runners_.erase(found);
-  dispatcher_.runner_gone(id, how, Clock::now());
+  dispatcher_.runner_gone(id, end.how, Clock::now(), {.request = end.culprit, .from_outside = end.from_outside});
   act();
 }
 

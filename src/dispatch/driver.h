@@ -212,7 +212,8 @@ class DispatchDriver {
   void perform(const Complete& action);
   void perform(Fail action);
   void on_message(RunnerId id, pb::FromRunner& message);
-  void on_gone(RunnerId id, const std::string& how);
+  void on_gone(RunnerId id, const RunnerEnd& end);
+  void tick();
   void on_failed(Runner& runner, const pb::Failed& failed);
   void deliver(RequestId request, RequestEvent event);
   void on_chunk(pb::Chunk chunk, TimePoint now);

@@ -1,4 +1,4 @@
-// What the driver looks at every few seconds: for the history, and for advice.
+// What the driver looks at: every few seconds for the history and for advice, and when it is time at who may hang.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -79,6 +79,18 @@ std::uint64_t DispatchDriver::memory_for_more(const LoadedModelView& view) const
   const std::uint64_t one = estimate(context);
   const std::uint64_t two = estimate(2 * std::min(context, 1 << 29));
   return two - std::min(one, two);
+}
+
+void DispatchDriver::tick() {
+  const TimePoint now = Clock::now();
+  // A thread that hangs has been at the same request for about as long as nothing was heard of its runner.
+  for (const auto& [id, runner] : runners_) {
+    if (runner->loaded == TimePoint{} || runner->stopping) continue;
+    const RequestId stuck_at = runner->process->stuck_at(now - settings_.hang_timeout / 2);
+    dispatcher_.blame(id, {.request = stuck_at, .from_outside = runner->process->is_stopped()});
+  }
+  dispatcher_.tick(now);
+  act();
 }
 
 }  // namespace drover

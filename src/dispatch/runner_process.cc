@@ -35,9 +35,12 @@ std::string system_error(const char* what) {
   return std::string(what) + ": " + std::strerror(errno);
 }
 
-std::string describe_exit(const siginfo_t& info) {
-  if (info.si_code == CLD_EXITED) return "exit code " + std::to_string(info.si_status);
-  return "signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
+RunnerEnd describe_exit(const siginfo_t& info) {
+  if (info.si_code == CLD_EXITED) return {"exit code " + std::to_string(info.si_status), {}, false};
+  const int number = info.si_status;
+  const bool own = number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL || number == SIGABRT ||
+                   number == SIGSYS || number == SIGTRAP;
+  return {"signal " + std::to_string(number) + " (" + ::strsignal(number) + ")", {}, !own};
 }
 
 // Starts the child with `descriptor` as its descriptor 3 and `log` as its standard error.
@@ -96,11 +99,19 @@ Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io
     return internal(why);
   }
   ::fcntl(pidfd, F_SETFD, FD_CLOEXEC);
+  if (auto shared = runner->share_work_page(); !shared) return std::move(shared).error();
   runner->exit_watch_.assign(pidfd);
   runner->watch_exit();
   runner->read_header();
   runner->read_log();
   return runner;
+}
+
+Result<void> RunnerProcess::share_work_page() {
+  auto page = WorkPage::create();
+  if (!page) return std::move(page).error();
+  work_ = std::move(*page);
+  return work_.send(socket_.native_handle());
 }
 
 RunnerProcess::~RunnerProcess() {
@@ -166,6 +177,16 @@ void RunnerProcess::kill() {
   if (!exited_) ::kill(pid_, SIGKILL);
 }
 
+bool RunnerProcess::is_stopped() const {
+  std::ifstream file("/proc/" + std::to_string(pid_) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  // The name, in parentheses, may hold anything; the state follows it.
+  const auto name_end = text.rfind(')');
+  return name_end != std::string::npos && name_end + 2 < text.size() &&
+         (text[name_end + 2] == 'T' || text[name_end + 2] == 't');
+}
+
 std::uint64_t RunnerProcess::resident_bytes() const {
   std::ifstream file("/proc/" + std::to_string(pid_) + "/statm");
   std::uint64_t total_pages = 0;
@@ -180,7 +201,8 @@ void RunnerProcess::watch_exit() {
     siginfo_t info{};
     ::waitid(P_PID, static_cast<id_t>(self->pid_), &info, WEXITED);
     self->exited_ = true;
-    self->how_ = describe_exit(info);
+    self->end_ = describe_exit(info);
+    self->end_.culprit = self->work_.culprit();
     self->report_gone_if_done();
   });
 }
@@ -198,7 +220,7 @@ void RunnerProcess::report_gone_if_done() {
   socket_.close(ignored);
   exit_watch_.close(ignored);
   events_.on_message = nullptr;
-  if (auto gone = std::exchange(events_.on_gone, nullptr)) gone(how_);
+  if (auto gone = std::exchange(events_.on_gone, nullptr)) gone(end_);
 }
 
 // ---- the log

@@ -13,22 +13,33 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
+#include "base/ids.h"
 #include "base/result.h"
+#include "base/work_page.h"
 #include "runner.pb.h"
 
 namespace drover {
+
+// How a runner's process has ended.
+struct RunnerEnd {
+  std::string how;            // "exit code 1", "signal 9 (Killed)"…
+  RequestId culprit;          // whose work it crashed at; none: nobody knows
+  bool from_outside = false;  // somebody has killed it: a user, the system for want of memory, or the front
+};
 
 class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
  public:
   struct Events {
     std::function<void(pb::FromRunner&)> on_message;
-    // The process has ended, with "exit code 1", "signal 9"…; the last call of all. Messages it had sent come before.
-    std::function<void(std::string how)> on_gone;
+    // The process has ended; the last call of all. Messages it had sent come before.
+    std::function<void(const RunnerEnd& end)> on_gone;
     // A line that it wrote to its standard error; these may also come after on_gone, so this must own what it uses.
     std::function<void(std::string_view line)> on_log;
   };
 
-  // Starts `executable runner --descriptor 3`. Error: kInternal with the system's reason.
+  // Starts `executable runner --descriptor 3`, which is sent a WorkPage first. Error: kInternal with the system's
+  // reason.
   static Result<std::shared_ptr<RunnerProcess>> start(boost::asio::io_context& io, const std::string& executable,
                                                       Events events);
   ~RunnerProcess();
@@ -38,11 +49,16 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
   void ask_to_end();
   void kill();
   pid_t pid() const { return pid_; }
+  // The request at which one of its threads has been since `before` or longer; none: there is no such.
+  RequestId stuck_at(TimePoint before) const { return work_.stuck_at(before); }
+  // Somebody holds it still, so that it cannot but make no progress.
+  bool is_stopped() const;
   // Memory of the process that is in RAM now, in bytes; 0: unknown.
   std::uint64_t resident_bytes() const;
 
  private:
   RunnerProcess(boost::asio::io_context& io, Events events);
+  Result<void> share_work_page();
   void read_header();
   void read_body(std::size_t size);
   void write_next();
@@ -66,7 +82,8 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
   std::deque<std::string> outgoing_;
   bool input_ended_ = false;
   bool exited_ = false;
-  std::string how_;
+  WorkPage work_;
+  RunnerEnd end_;
 };
 
 }  // namespace drover

@@ -2,15 +2,19 @@
 
 #include <algorithm>
 #include <exception>
+#include <string>
+
+#include "base/work_page.h"
 
 namespace drover {
 namespace {
 
 void run(SampleTask& task) {
+  const AtWork at_work(task.request);
   try {
     task.token = task.sampler->sample(task.logits);
   } catch (const std::exception& error) {
-    task.error = error.what();
+    task.error = internal(std::string("sampling failed: ") + error.what());
   }
 }
 

@@ -6,21 +6,24 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
-#include <string>
 #include <thread>
 #include <vector>
 
+#include "base/ids.h"
+#include "base/result.h"
 #include "engine/sampler.h"
 
 namespace drover {
 
 // One sequence's part of a step.
 struct SampleTask {
+  RequestId request;
   Sampler* sampler = nullptr;
   const float* logits = nullptr;
   Token token = 0;
-  std::string error;  // not empty: sampling failed, as when a grammar has run into a dead end
+  std::optional<Error> error;  // sampling failed. kInvalidArgument: it is the request's own fault
 };
 
 class SampleCrew {

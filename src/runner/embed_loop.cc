@@ -5,6 +5,8 @@
 #include <exception>
 #include <utility>
 
+#include "base/work_page.h"
+
 namespace drover {
 namespace {
 
@@ -54,6 +56,7 @@ void EmbedLoop::tokenize() {
         continue;
       }
       auto& work = std::get<pb::Embed>(item);
+      const AtWork at_work(RequestId{work.request()});
       try {
         prepare(work);
       } catch (const std::exception& error) {
@@ -142,7 +145,13 @@ void EmbedLoop::compute(Embedder& embedder, EmbedWorker worker) {
   while (true) {
     const Batch batch = next_batch(worker);
     const std::vector<Embedder::Input> inputs(batch.inputs.begin(), batch.inputs.end());
-    Vectors vectors = embedder.compute(inputs);
+    const auto& picked = batch.picked;
+    const auto is_of_first = [&](const auto& each) { return each.request == picked.front().request; };
+    const bool only = std::all_of(picked.begin(), picked.end(), is_of_first);
+    const Vectors vectors = [&] {
+      const AtWork at_work(only ? picked.front().request : RequestId{});
+      return embedder.compute(inputs);
+    }();
     for (const auto& job : take(batch, vectors, worker)) {
       if (vectors) {
         answer(*job);

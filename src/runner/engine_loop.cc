@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "base/check.h"
+#include "base/work_page.h"
 
 namespace drover {
 namespace {
@@ -27,6 +28,18 @@ SchedulerConfig scheduler_config(const LlamaEngine& engine, const EngineLoopOpti
 
 PlaceCount::Mode mode_of(const EngineLoopOptions& options) {
   return options.places_max > options.places ? PlaceCount::Mode::kMeasured : PlaceCount::Mode::kFixed;
+}
+
+// None: there are several.
+RequestId only_request_of(const Step& step) {
+  RequestId only;
+  for (const auto* requests : {&step.output_of, &step.prompts_of}) {
+    for (const RequestId request : *requests) {
+      if (only != RequestId{} && request != only) return {};
+      only = request;
+    }
+  }
+  return only;
 }
 
 std::uint64_t nanoseconds(Duration duration) {
@@ -132,7 +145,10 @@ void EngineLoop::step() {
   DROVER_CHECK(!step.rows.empty());  // with sequences in, there is always something to do
   const bool applied = engine_.apply(step.operations);
   publish_prompts(step);
-  const DecodeStatus status = applied ? engine_.decode(step.rows) : DecodeStatus::kLost;
+  const DecodeStatus status = [&] {
+    const AtWork at_work(only_request_of(step));
+    return applied ? engine_.decode(step.rows) : DecodeStatus::kLost;
+  }();
   publish_prompts({});
   const TimePoint now = Clock::now();
   if (status == DecodeStatus::kDone) {
@@ -158,9 +174,12 @@ void EngineLoop::sample(const Step& step, TimePoint now) {
   std::size_t next = 0;
   for (std::size_t row = 0; row < step.rows.size(); ++row) {
     if (!step.rows[row].output) continue;
-    const EngineJob& job = *jobs_.at(step.output_of[next++]);
-    tasks_.push_back(
-        {.sampler = job.sampler.get(), .logits = engine_.logits(static_cast<int>(row)), .token = 0, .error = {}});
+    const RequestId request = step.output_of[next++];
+    tasks_.push_back({.request = request,
+                      .sampler = jobs_.at(request)->sampler.get(),
+                      .logits = engine_.logits(static_cast<int>(row)),
+                      .token = 0,
+                      .error = {}});
   }
   crew_.sample(tasks_, engine_.threads());
 
@@ -176,8 +195,8 @@ void EngineLoop::sample(const Step& step, TimePoint now) {
 // What one token means for its sequence: it goes on, or it ends, and why.
 void EngineLoop::take_sampled(RequestId request, const SampleTask& task, TimePoint now, OutputStep& output) {
   EngineJob& job = *jobs_.at(request);
-  if (!task.error.empty()) {
-    broken_.emplace_back(request, "sampling failed: " + task.error);
+  if (task.error) {
+    broken_.emplace_back(request, *task.error);
     sampled_.push_back({request, 0, true});
     return;
   }
@@ -236,10 +255,10 @@ void EngineLoop::end(RequestId request, pb::Finished::Reason reason, TimePoint n
   output_.post(std::move(out));
 }
 
-void EngineLoop::fail(RequestId request, const std::string& why, TimePoint now) {
+void EngineLoop::fail(RequestId request, Error why, TimePoint now) {
   OutputEnd out;
   out.finished.set_request(request.value);
-  out.failure = why;
+  out.failure = std::move(why);
   scheduler_.remove(request, now);
   jobs_.erase(request);
   output_.post(std::move(out));
@@ -250,7 +269,8 @@ void EngineLoop::fail_step(const Step& step, TimePoint now) {
   std::unordered_set<RequestId> in_step(step.output_of.begin(), step.output_of.end());
   in_step.insert(step.prompts_of.begin(), step.prompts_of.end());
   scheduler_.abandon(DecodeStatus::kFailed, now);
-  for (const RequestId request : in_step) fail(request, "an error was encountered while running the model", now);
+  for (const RequestId request : in_step)
+    fail(request, internal("an error was encountered while running the model"), now);
 }
 
 void EngineLoop::publish_prompts(const Step& step) {

@@ -55,7 +55,7 @@ class EngineLoop {
   void take_sampled(RequestId request, const SampleTask& task, TimePoint now, OutputStep& output);
   void shift_full_contexts(TimePoint now);
   void end(RequestId request, pb::Finished::Reason reason, TimePoint now);
-  void fail(RequestId request, const std::string& why, TimePoint now);
+  void fail(RequestId request, Error why, TimePoint now);
   void fail_step(const Step& step, TimePoint now);
   void publish_prompts(const Step& step);
   void count_places(const Step& step, Duration took);
@@ -74,7 +74,7 @@ class EngineLoop {
   std::vector<SampleTask> tasks_;
   std::vector<Sampled> sampled_;
   std::vector<std::pair<RequestId, pb::Finished::Reason>> ended_;
-  std::vector<std::pair<RequestId, std::string>> broken_;
+  std::vector<std::pair<RequestId, Error>> broken_;
   std::vector<RequestId> full_;  // sequences whose context is full
   int abandoned_ = 0;            // steps in a row
   bool open_ = true;

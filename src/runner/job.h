@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/result.h"
 #include "engine/output_parser.h"
 #include "engine/sampler.h"
 #include "runner.pb.h"
@@ -70,8 +72,8 @@ struct OutputToken {
   std::vector<TokenProbability> probabilities;  // first the token itself; empty if not wanted
 };
 struct OutputEnd {
-  pb::Finished finished;  // `last` and `context` are filled by the output thread
-  std::string failure;    // not empty: the request fails with this instead
+  pb::Finished finished;         // `last` and `context` are filled by the output thread
+  std::optional<Error> failure;  // the request fails with this instead
 };
 // What one step gave: sent to the front as one frame where possible.
 struct OutputStep {

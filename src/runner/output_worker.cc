@@ -1,5 +1,7 @@
 #include "runner/output_worker.h"
 
+#include "base/work_page.h"
+
 namespace drover {
 
 void OutputWorker::run(Mailbox<OutputMail>& mail) {
@@ -23,6 +25,7 @@ void OutputWorker::run(Mailbox<OutputMail>& mail) {
 void OutputWorker::on_token(const OutputToken& token) {
   const auto found = jobs_.find(token.request);
   if (found == jobs_.end() || found->second->stop_reported) return;
+  const AtWork at_work(token.request);
   OutputJob& job = *found->second;
   if (job.want_context) job.context.push_back(token.token);
   bytes_.clear();
@@ -43,11 +46,13 @@ void OutputWorker::on_end(OutputEnd& end) {
   const RequestId request{end.finished.request()};
   const auto found = jobs_.find(request);
   send_chunks();
+  const AtWork at_work(request);
   pb::FromRunner frame;
-  if (!end.failure.empty()) {
+  if (end.failure) {
+    const bool theirs = end.failure->code == ErrorCode::kInvalidArgument;
     frame.mutable_failed()->set_request(request.value);
-    frame.mutable_failed()->set_kind(pb::Failed::INTERNAL);
-    frame.mutable_failed()->set_message(end.failure);
+    frame.mutable_failed()->set_kind(theirs ? pb::Failed::INVALID : pb::Failed::INTERNAL);
+    frame.mutable_failed()->set_message(end.failure->message);
   } else {
     *frame.mutable_finished() = std::move(end.finished);
     if (found != jobs_.end()) {

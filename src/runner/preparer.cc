@@ -6,6 +6,7 @@
 #include <exception>
 #include <optional>
 
+#include "base/work_page.h"
 #include "runner/message_cut.h"
 
 namespace drover {
@@ -79,6 +80,7 @@ void Preparer::run(Mailbox<pb::Generate>& requests) {
   while (requests.drain(batch, true)) {
     for (pb::Generate& work : batch) {
       const RequestId request{work.request()};
+      const AtWork at_work(request);
       try {
         prepare(work);
       } catch (const std::exception& error) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <thread>
 
+#include "base/work_page.h"
 #include "engine/chat_template.h"
 #include "engine/embedder.h"
 #include "engine/engine_library.h"
@@ -339,6 +340,7 @@ int run_runner(int descriptor) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGINT, SIG_IGN);  // Ctrl-C is for the front, which ends its runners in order
+  receive_work_page(descriptor);
   FrameChannel channel(descriptor);
   pb::ToRunner first;
   if (!channel.read(first) || !first.has_load()) return 1;

@@ -93,6 +93,7 @@ int run_seeds(const Options& options) {
              total.failed);
   fmt::print("loads {}, idle models evicted {}, turns ended {}, grown {}, hung {}, replayed {}, newcomers {}\n",
              total.loads, total.evictions, total.turns_ended, total.grown, total.hung, total.replayed, total.visitors);
+  fmt::print("runners ended by a request {}, replays alone {}\n", total.poisoned, total.alone);
   return failures == 0 ? 0 : 1;
 }
 

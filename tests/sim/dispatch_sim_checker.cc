@@ -33,6 +33,8 @@ Checker::Counts& Checker::Counts::operator+=(const Counts& other) {
   grown += other.grown;
   hung += other.hung;
   visitors += other.visitors;
+  poisoned += other.poisoned;
+  alone += other.alone;
   return *this;
 }
 
@@ -123,6 +125,7 @@ void Checker::wait(Request& request, TimePoint now) {
   ++model.waiting;
   model.estimates.insert(arrival.needs.memory_bytes);
   model.contexts.insert(arrival.needs.context_length);
+  if (request.suspect) ++model.suspects_waiting;
   if (!arrival.load_only) {
     ++model.waiting_for_place;
     model.order[{arrival.client, arrival.priority}].insert(request.sequence);
@@ -137,6 +140,7 @@ void Checker::stop_waiting(Request& request) {
   --model.waiting;
   model.estimates.erase(model.estimates.find(arrival.needs.memory_bytes));
   model.contexts.erase(model.contexts.find(arrival.needs.context_length));
+  if (request.suspect) --model.suspects_waiting;
   if (!arrival.load_only) {
     --model.waiting_for_place;
     const auto flow = model.order.find({arrival.client, arrival.priority});
@@ -215,7 +219,10 @@ Duration Checker::backoff(Duration first, int failures) const {
 }
 
 void Checker::output_sent(RequestId id) {
-  if (const auto it = requests_.find(id); it != requests_.end()) it->second.output_sent = true;
+  const auto it = requests_.find(id);
+  if (it == requests_.end()) return;
+  it->second.output_sent = true;
+  it->second.suspect = false;
 }
 
 void Checker::finished(RequestId id, TimePoint now) {
@@ -242,7 +249,13 @@ void Checker::progressed(RunnerId id, TimePoint now) {
   if (it != runners_.end() && it->second.loaded) it->second.progress_at = now;
 }
 
-void Checker::gone(RunnerId id, TimePoint now) {
+void Checker::blamed(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
+  Runner& runner = runners_.at(id);
+  runner.blame = blame;
+  runner.hung_by = by;
+}
+
+void Checker::gone(RunnerId id, TimePoint now, const Blame& blame, std::optional<RequestId> by) {
   const auto it = runners_.find(id);
   Runner& runner = it->second;
   Model& model = models_[runner.model];
@@ -256,28 +269,30 @@ void Checker::gone(RunnerId id, TimePoint now) {
       model.load_failed_now = model.memory_failed;
     }
   } else if (!runner.stopping) {
-    lose(runner, now);
+    lose(runner, blame, by, now);
   }
   runners_.erase(it);
 }
 
 // The runner is dead or taken for dead: what may be replayed waits again, the rest must fail now.
-void Checker::lose(Runner& runner, TimePoint now) {
+void Checker::lose(Runner& runner, const Blame& blame, std::optional<RequestId> by, TimePoint now) {
   Model& model = models_[runner.model];
   ++model.crashes;
   model.no_start_before =
       model.crashes == 1 ? now : later(now, backoff(config_.crash_backoff_first, model.crashes - 1));
+  const bool certain = runner.running.size() == 1 || blame.request != RequestId{};
+  const std::optional<RequestId> culprit = find_culprit(runner, blame);
   for (const RequestId id : runner.running) {
     Request& request = requests_.at(id);
-    ++request.runners_lost;
     if (request.phase == Phase::kCanceling) {
       ++counts_.canceled;
       requests_.erase(id);
-    } else if (request.output_sent || request.runners_lost >= 2 || shutting_down_) {
+    } else if (request.output_sent || id == culprit || shutting_down_) {
       request.lost_now = true;
       touched_.insert(id);
     } else {
       ++counts_.replayed;
+      ++request.replays;
       // What it did not get is given back to its client.
       for (Visitor& visitor : model.visitors)
         if (visitor.event < request.dispatched_event)
@@ -286,6 +301,33 @@ void Checker::lose(Runner& runner, TimePoint now) {
     }
   }
   runner.running.clear();
+  if (by) check_poison(*by, certain);
+}
+
+// Whom the rules take for guilty; who may be is a suspect from now on.
+std::optional<RequestId> Checker::find_culprit(const Runner& runner, const Blame& blame) {
+  if (!blame.from_outside && runner.running.contains(blame.request)) return blame.request;
+  const bool by_itself = !blame.from_outside && blame.request == RequestId{};
+  const bool alone = runner.running.size() == 1;
+  std::optional<RequestId> culprit;
+  for (const RequestId id : runner.running) {
+    Request& request = requests_.at(id);
+    int& killed = alone ? request.killed_alone : request.killed_beside;
+    const bool guilty = by_itself || ++killed >= 2;
+    if (alone && by_itself && !poisons_.contains(id)) broken("an innocent request is taken for the culprit");
+    if (guilty && alone) culprit = id;
+    if (guilty && !alone) request.suspect = true;
+  }
+  return culprit;
+}
+
+// A poison ends one runner beside others if nobody knows whose fault it was, and one more at most.
+void Checker::check_poison(RequestId poison, bool certain) {
+  ++counts_.poisoned;
+  const int ended = ++poisons_.at(poison);
+  const auto it = requests_.find(poison);
+  if (it != requests_.end() && it->second.phase == Phase::kWaiting && (certain || ended > 1))
+    broken("a request that ended a runner is tried again");
 }
 
 // ---- what comes out
@@ -346,7 +388,7 @@ void Checker::on(const StopRunner& action, TimePoint now) {
   switch (action.reason) {
     case StopReason::kHung:
       ++counts_.hung;
-      lose(runner, now);
+      lose(runner, runner.blame, runner.hung_by, now);
       break;
     case StopReason::kLoadStalled:
       load_ended(model, now);
@@ -421,6 +463,9 @@ void Checker::on(const Dispatch& action, TimePoint now) {
   if (runner.model != request.arrival.model) return broken("a request is dispatched to another model");
   if (!runner.serves(request.arrival.needs.context_length)) return broken("a request is dispatched to a small runner");
   if (static_cast<int>(runner.running.size()) >= runner.info.places) return broken("more requests run than places are");
+  if (runs_suspect(runner) || (request.suspect && !runner.running.empty()))
+    return broken("a request runs beside one that may have ended a runner");
+  if (request.suspect) ++counts_.alone;
   const Model& model = models_[runner.model];
   const auto& order = model.order.at({request.arrival.client, request.arrival.priority});
   if (*order.begin() != request.sequence) return broken("a request overtakes another of its client and priority");
@@ -436,7 +481,7 @@ void Checker::on(const Dispatch& action, TimePoint now) {
 }
 
 void Checker::check_fairness(const Request& request) {
-  if (request.runners_lost > 0) return;
+  if (request.replays > 0) return;
   const FlowKey flow{request.arrival.client, request.arrival.priority};
   for (Visitor& visitor : models_[request.arrival.model].visitors)
     if (no_more_important(flow.second, visitor.priority) && ++visitor.passed_by[flow] > 1)

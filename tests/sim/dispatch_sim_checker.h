@@ -41,9 +41,13 @@ class Checker {
   void loaded(RunnerId runner, const Dispatcher::LoadedInfo& info, TimePoint now);
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   void output_sent(RequestId request);
+  // The truth about an admitted request that the dispatcher does not know: it ends each runner that it gets a place on.
+  void poisonous(RequestId request) { poisons_.emplace(request, 0); }
   void finished(RequestId request, TimePoint now);
   void progressed(RunnerId runner, TimePoint now);
-  void gone(RunnerId runner, TimePoint now);
+  void blamed(RunnerId runner, const Blame& blame, std::optional<RequestId> by);
+  // `by`: the poison that has ended it; none: somebody outside.
+  void gone(RunnerId runner, TimePoint now, const Blame& blame, std::optional<RequestId> by);
   void ticked() { ticked_ = true; }
 
   // What it did about it; ends the event. Checks the state that is left.
@@ -58,7 +62,8 @@ class Checker {
   // ---- for the world
   struct Counts {
     std::uint64_t admitted = 0, refused = 0, finished = 0, completed = 0, canceled = 0, failed = 0, timed_out = 0,
-                  replayed = 0, loads = 0, evictions = 0, turns_ended = 0, grown = 0, hung = 0, visitors = 0;
+                  replayed = 0, loads = 0, evictions = 0, turns_ended = 0, grown = 0, hung = 0, visitors = 0,
+                  poisoned = 0, alone = 0;
     Counts& operator+=(const Counts& other);
   };
   const Counts& counts() const { return counts_; }
@@ -74,7 +79,9 @@ class Checker {
     RunnerId runner;
     TimePoint deadline = kNever;
     bool output_sent = false;
-    int runners_lost = 0;
+    int replays = 0;
+    bool suspect = false;
+    int killed_beside = 0, killed_alone = 0;
     std::uint64_t dispatched_event = 0;
     bool lost_now = false;    // its runner died in this event
     bool cancel_now = false;  // its client left in this event: a CancelOnRunner must follow
@@ -92,6 +99,8 @@ class Checker {
     float fraction = 0;
     TimePoint progress_at, loaded_at, last_used;
     Duration keep_alive{};
+    Blame blame;  // if it hangs
+    std::optional<RequestId> hung_by;
     std::set<RequestId> running;
     bool serves(int context) const;
   };
@@ -106,6 +115,7 @@ class Checker {
     std::map<FlowKey, std::set<std::uint64_t>> order;  // of waiting requests that want a place, by arrival
     std::size_t waiting = 0;                           // of all kinds
     std::size_t waiting_for_place = 0;
+    std::size_t suspects_waiting = 0;
     std::multiset<std::uint64_t> estimates;
     std::multiset<int> contexts;
     std::set<std::string> clients_seen;
@@ -126,7 +136,10 @@ class Checker {
   void broken(const std::string& what);
   void wait(Request& request, TimePoint now);
   void stop_waiting(Request& request);
-  void lose(Runner& runner, TimePoint now);
+  void lose(Runner& runner, const Blame& blame, std::optional<RequestId> by, TimePoint now);
+  std::optional<RequestId> find_culprit(const Runner& runner, const Blame& blame);
+  void check_poison(RequestId poison, bool certain);
+  bool runs_suspect(const Runner& runner) const;
   void load_ended(Model& model, TimePoint now);
   Duration backoff(Duration first, int failures) const;
   std::size_t queued_with(ModelId id, std::size_t one_more) const;
@@ -156,6 +169,7 @@ class Checker {
   WorldTraits traits_;
   std::unordered_map<RequestId, Request> requests_;
   std::map<RunnerId, Runner> runners_;
+  std::map<RequestId, int> poisons_;  // and how many runners each has ended
   std::map<ModelId, Model> models_;
   std::multiset<TimePoint> deadlines_;
   std::set<RequestId> touched_;  // requests that this event is about and that need a look when it is over

@@ -41,12 +41,18 @@ void Checker::check_models(const Dispatcher& dispatcher, TimePoint now) {
   }
 }
 
+bool Checker::runs_suspect(const Runner& runner) const {
+  return std::any_of(runner.running.begin(), runner.running.end(),
+                     [&](RequestId id) { return requests_.at(id).suspect; });
+}
+
 void Checker::check_serving(ModelId id, const Model& model, const Runner& runner, TimePoint now) {
   const bool place_free = static_cast<int>(runner.running.size()) < runner.info.places;
   if ((place_free && model.waiting_for_place > 0) || model.waiting > model.waiting_for_place) {
     const bool grows = !runner.serves(*model.contexts.rbegin());
     const bool turn_is_over = others_lack(id) && now >= runner.loaded_at + config_.residence_min && !model.pinned;
-    if (!grows && !turn_is_over) return broken("a request waits while its model has a free place");
+    const bool isolates = runs_suspect(runner) || (model.suspects_waiting > 0 && !runner.running.empty());
+    if (!grows && !turn_is_over && !isolates) return broken("a request waits while its model has a free place");
     if (runner.running.empty()) return broken("a runner has nothing to do, is waited for, and stays");
   }
   if (!runner.running.empty()) {

@@ -56,8 +56,21 @@ void Subject::finished(RequestId request, TimePoint now) {
   if (!strikes(Mutation::kKeepPlace)) dispatcher_.finished(swapped(request), now);
 }
 
-std::vector<Action> Subject::take_actions() {
+Blame Subject::heard(Blame blame) const {
+  if (mutation_ == Mutation::kDeafToBlame) blame.request = {};
+  if (mutation_ == Mutation::kBlameTheKilled) blame.from_outside = false;
+  if (blame.request != RequestId{}) blame.request = swapped(blame.request);
+  return blame;
+}
+
+std::vector<Action> Subject::take_actions(TimePoint now) {
   std::vector<Action> actions = dispatcher_.take_actions();
+  for (std::size_t i = 0; mutation_ == Mutation::kTrustSuspects && i < actions.size(); ++i) {
+    const auto* dispatch = std::get_if<Dispatch>(&actions[i]);
+    if (!dispatch || dispatched_.insert(dispatch->request).second) continue;
+    dispatcher_.output_sent(dispatch->request, now);
+    for (Action& more : dispatcher_.take_actions()) actions.push_back(std::move(more));
+  }
   if (mutation_ != Mutation::kNone) break_actions(actions);
   return actions;
 }

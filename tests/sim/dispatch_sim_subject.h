@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -28,6 +29,9 @@ enum class Mutation {
   kLoseRequest,      // a request is dropped without a word
   kDeafToUnload,     // an unload is not heard
   kRetryAtOnce,      // a model that failed to load is started again at once
+  kDeafToBlame,      // nobody hears whose fault a runner's end was
+  kBlameTheKilled,   // a runner that was killed from outside is taken for one that crashed
+  kTrustSuspects,    // one that may have killed a runner is taken for innocent as soon as it runs again
 };
 
 struct NamedMutation {
@@ -35,7 +39,7 @@ struct NamedMutation {
   std::string_view name;
 };
 
-inline constexpr std::array<NamedMutation, 13> kMutations = {{
+inline constexpr std::array<NamedMutation, 16> kMutations = {{
     {Mutation::kLoseCancel, "lose-cancel"},
     {Mutation::kKeepPlace, "keep-place"},
     {Mutation::kEvictBusy, "evict-busy"},
@@ -49,6 +53,9 @@ inline constexpr std::array<NamedMutation, 13> kMutations = {{
     {Mutation::kLoseRequest, "lose-request"},
     {Mutation::kDeafToUnload, "deaf-to-unload"},
     {Mutation::kRetryAtOnce, "retry-at-once"},
+    {Mutation::kDeafToBlame, "deaf-to-blame"},
+    {Mutation::kBlameTheKilled, "blame-the-killed"},
+    {Mutation::kTrustSuspects, "trust-suspects"},
 }};
 
 class Subject {
@@ -67,12 +74,15 @@ class Subject {
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
     dispatcher_.load_failed(runner, error, memory, now);
   }
-  void output_sent(RequestId request) { dispatcher_.output_sent(swapped(request)); }
+  void output_sent(RequestId request, TimePoint now) { dispatcher_.output_sent(swapped(request), now); }
   void finished(RequestId request, TimePoint now);
   void progress(RunnerId runner, TimePoint now) { dispatcher_.progress(runner, now); }
-  void runner_gone(RunnerId runner, TimePoint now) { dispatcher_.runner_gone(runner, "signal 9", now); }
+  void blame(RunnerId runner, const Blame& blame) { dispatcher_.blame(runner, heard(blame)); }
+  void runner_gone(RunnerId runner, TimePoint now, const Blame& blame) {
+    dispatcher_.runner_gone(runner, "signal 9", now, heard(blame));
+  }
   void tick(TimePoint now) { dispatcher_.tick(now); }
-  std::vector<Action> take_actions();
+  std::vector<Action> take_actions(TimePoint now);
 
   const Dispatcher& dispatcher() const { return dispatcher_; }
 
@@ -80,6 +90,7 @@ class Subject {
   // True once in a while, for the mutation that is on.
   bool strikes(Mutation mutation);
   void break_actions(std::vector<Action>& actions);
+  Blame heard(Blame blame) const;
 
   Dispatcher dispatcher_;
   Mutation mutation_;
@@ -88,6 +99,7 @@ class Subject {
 
   std::optional<Arrival> last_arrival_;
   std::map<RequestId, RequestId> swapped_;
+  std::set<RequestId> dispatched_;
   std::optional<StartRunner> last_start_;
 };
 

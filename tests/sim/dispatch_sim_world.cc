@@ -17,6 +17,7 @@ constexpr Duration kKillMax = 100ms;   // from being killed to being gone
 constexpr Duration kCancelMax = 50ms;  // from a cancel to a free place
 // More steps than that per request mean that it goes round in circles.
 constexpr std::uint64_t kStepsPerRequestMax = 500;
+constexpr Blame kFromOutside = {.request = {}, .from_outside = true};
 
 }  // namespace
 
@@ -81,9 +82,11 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   s.load_memory_fails = 0.05 * faults;
   s.load_dies = 0.03 * faults;
   s.load_stalls = 0.01 * faults;
-  s.crash = 0.01 * faults;
-  s.hang = 0.004 * faults;
-  s.poison = 0.002 * faults;
+  s.killed = 0.01 * faults;
+  s.stopped = 0.004 * faults;
+  s.poison = random.one_of({0.002, 0.002, 0.03}) * faults;
+  s.blamed = random.one_of({0.0, 0.5, 1.0});
+  s.whole = random.one_of({0.0, 0.5});
   return s;
 }
 
@@ -128,7 +131,7 @@ bool World::next() {
 }
 
 void World::pump() {
-  const std::vector<Action> actions = subject_.take_actions();
+  const std::vector<Action> actions = subject_.take_actions(now_);
   checker_.acted(actions, subject_.dispatcher(), now_);
   if (checker_.violation()) return;
   for (const Action& action : actions) std::visit([&](const auto& one) { apply(one); }, action);
@@ -146,23 +149,24 @@ void World::handle(const Event& event) {
       return leave(RequestId{event.id});
     case Kind::kOutput:
       if (running(RequestId{event.id}, event.attempt)) {
-        subject_.output_sent(RequestId{event.id});
+        subject_.output_sent(RequestId{event.id}, now_);
         checker_.output_sent(RequestId{event.id});
       }
       return;
     case Kind::kFinish:
       return finish(RequestId{event.id}, event.attempt);
+    case Kind::kPoison:
+      return strike(RequestId{event.id}, event.attempt);
     case Kind::kLoadStep:
       return load_step(RunnerId{event.id});
     case Kind::kLoadEnd:
       return load_end(RunnerId{event.id});
     case Kind::kStep:
       return step(RunnerId{event.id});
-    case Kind::kHang:
-      if (const auto it = runners_.find(RunnerId{event.id}); it != runners_.end()) it->second.deaf = true;
-      return;
+    case Kind::kStop:
+      return hang(RunnerId{event.id}, kFromOutside, std::nullopt);
     case Kind::kDie:
-      return die(RunnerId{event.id});
+      return die(RunnerId{event.id}, kFromOutside, std::nullopt);
     case Kind::kUnload: {
       const ModelId model{static_cast<std::uint32_t>(event.id)};
       checker_.unloaded(model, subject_.unload(model, now_));
@@ -235,7 +239,9 @@ void World::admit(Arrival arrival) {
   if (!result.ok()) return;
   Request& request = requests_[arrival.request];
   request.arrival = arrival;
+  request.whole = random_.chance(scenario_.whole);
   request.poison = random_.chance(scenario_.poison);
+  if (request.poison) checker_.poisonous(arrival.request);
   if (random_.chance(scenario_.leaves))
     schedule(random_.between(0s, random_.one_of({1, 4, 20}) * scenario_.service_max), Kind::kLeave,
              arrival.request.value);
@@ -321,7 +327,7 @@ void World::load_end(RunnerId id) {
       return;
     }
     case LoadEnd::kDead:
-      return die(id);
+      return die(id, kFromOutside, std::nullopt);
     case LoadEnd::kStalled:
       return;
   }
@@ -345,14 +351,15 @@ void World::apply(const Dispatch& action) {
   ++request.attempt;
   runner.running.push_back(action.request);
   const Duration service = random_.between(0s, scenario_.service_max);
-  schedule(service / 4, Kind::kOutput, action.request.value, request.attempt);
+  if (!request.whole) schedule(service / 4, Kind::kOutput, action.request.value, request.attempt);
   schedule(service, Kind::kFinish, action.request.value, request.attempt);
   if (!std::exchange(runner.stepping, true))
     schedule(scenario_.config.hang_timeout / 3, Kind::kStep, action.runner.value);
-  if (request.poison || random_.chance(scenario_.crash))
+  if (request.poison) schedule(random_.between(0s, service), Kind::kPoison, action.request.value, request.attempt);
+  if (random_.chance(scenario_.killed))
     schedule(random_.between(0s, service), Kind::kDie, action.runner.value);
-  else if (random_.chance(scenario_.hang))
-    schedule(random_.between(0s, service), Kind::kHang, action.runner.value);
+  else if (random_.chance(scenario_.stopped))
+    schedule(random_.between(0s, service), Kind::kStop, action.runner.value);
 }
 
 void World::apply(const CancelOnRunner& action) {
@@ -387,13 +394,32 @@ void World::step(RunnerId id) {
   schedule(scenario_.config.hang_timeout / 3, Kind::kStep, id.value);
 }
 
-void World::die(RunnerId id) {
+// The poison works: its runner dies or hangs.
+void World::strike(RequestId id, int attempt) {
+  const Request* request = running(id, attempt);
+  if (!request) return;
+  const Blame blame = {.request = random_.chance(scenario_.blamed) ? id : RequestId{}, .from_outside = false};
+  if (random_.chance(0.3))
+    hang(request->runner, blame, id);
+  else
+    die(request->runner, blame, id);
+}
+
+void World::hang(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
+  const auto it = runners_.find(id);
+  if (it == runners_.end() || it->second.deaf) return;
+  it->second.deaf = true;
+  subject_.blame(id, blame);
+  checker_.blamed(id, blame, by);
+}
+
+void World::die(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
   const auto it = runners_.find(id);
   if (it == runners_.end()) return;
   abandon_running(it->second);
   runners_.erase(it);
-  subject_.runner_gone(id, now_);
-  checker_.gone(id, now_);
+  subject_.runner_gone(id, now_, blame);
+  checker_.gone(id, now_, blame, by);
 }
 
 // Whoever has left is forgotten; the dispatcher decides about the others.

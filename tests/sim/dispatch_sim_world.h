@@ -56,8 +56,11 @@ struct Scenario {
   Duration service_max{};
   double burst = 0, visitor = 0, leaves = 0, load_only = 0, larger_context = 0, own_timeout = 0, other_priority = 0;
   double load_fails = 0, load_memory_fails = 0, load_dies = 0, load_stalls = 0;
-  double crash = 0, hang = 0, poison = 0;  // per dispatch
-  double unload = 0, new_bound = 0;        // per arrival
+  double killed = 0, stopped = 0;    // per dispatch: somebody outside kills the runner, or stops it
+  double poison = 0;                 // per request: it ends each runner that it gets a place on
+  double blamed = 0;                 // per such end: it is known whose fault it was
+  double whole = 0;                  // per request: sends nothing before its end
+  double unload = 0, new_bound = 0;  // per arrival
   bool early_shutdown = false;
 };
 
@@ -72,7 +75,20 @@ class World {
   const Checker::Counts& counts() const { return checker_.counts(); }
 
  private:
-  enum class Kind { kArrive, kLeave, kOutput, kFinish, kLoadStep, kLoadEnd, kStep, kHang, kDie, kUnload, kShutdown };
+  enum class Kind {
+    kArrive,
+    kLeave,
+    kOutput,
+    kFinish,
+    kPoison,
+    kLoadStep,
+    kLoadEnd,
+    kStep,
+    kStop,
+    kDie,
+    kUnload,
+    kShutdown
+  };
   struct Event {
     TimePoint at;
     std::uint64_t order = 0;
@@ -88,6 +104,7 @@ class World {
     RunnerId runner;  // while it runs
     bool leaving = false;
     bool poison = false;
+    bool whole = false;
   };
   struct Runner {
     ModelId model;
@@ -121,7 +138,9 @@ class World {
   void load_end(RunnerId runner);
   void finish(RequestId request, int attempt);
   void step(RunnerId runner);
-  void die(RunnerId runner);
+  void strike(RequestId request, int attempt);
+  void hang(RunnerId runner, const Blame& blame, std::optional<RequestId> by);
+  void die(RunnerId runner, const Blame& blame, std::optional<RequestId> by);
   void abandon_running(Runner& runner);
   Request* running(RequestId request, int attempt);
   std::uint64_t memory_of(const Scenario::Model& model, int context) const;
