@@ -13,6 +13,8 @@ void run(SampleTask& task) {
   const AtWork at_work(task.request);
   try {
     task.token = task.sampler->sample(task.logits);
+  } catch (const GrammarTooSlow& error) {
+    task.error = invalid(error.what());
   } catch (const std::exception& error) {
     task.error = internal(std::string("sampling failed: ") + error.what());
   }

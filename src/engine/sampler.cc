@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "engine/llama_model.h"
 #include "engine/trigger_watch.h"
+#include "engine/work_limit.h"
 
 namespace drover {
 namespace {
@@ -19,6 +20,13 @@ namespace {
 constexpr int kDirectTopKMax = 256;
 // From this size on a pass over the logits takes longer than handing it to another thread.
 constexpr int kCostlyVocabulary = 16'384;
+
+// Processor time that a grammar may usually take for a token, and more for each token of the vocabulary, for it may
+// have to look at all of them; how many tokens in a row may take longer; and how many times as long one may take.
+constexpr Duration kGrammarTime = std::chrono::milliseconds(10);
+constexpr Duration kGrammarTimePerToken = std::chrono::nanoseconds(200);
+constexpr int kSlowTokensMax = 2;
+constexpr int kGrammarTimesMax = 10;
 
 bool logit_greater(const llama_token_data& a, const llama_token_data& b) {
   return a.logit > b.logit;
@@ -51,6 +59,9 @@ struct Sampler::Parts {
   bool opened = false;                  // it has begun with grammar_start.opening
   std::deque<Token> owed;               // what has to come next: the text that the grammar waits for
   std::optional<TriggerWatch> trigger;  // while the grammar waits for one of its words
+  const Duration usual_time = kGrammarTime + kGrammarTimePerToken * model.vocabulary_size();
+  Duration grammar_time{};  // for the token that is being chosen
+  int slow_tokens = 0;      // in a row
   bool greedy = false;
   bool penalties = false;
   bool direct = false;  // candidates are the top_k logits, and `chain` leaves top_k out
@@ -96,10 +107,18 @@ struct Sampler::Parts {
     return {candidates.data(), candidates.size(), -1, true};
   }
 
+  // What the grammar does is counted, and ends when it takes too long.
+  template <typename Work>
+  void in_grammar(Work work) {
+    const WorkLimit limit(usual_time * kGrammarTimesMax - grammar_time);
+    work();
+    grammar_time += limit.used();
+  }
+
   bool grammar_allows(Token token) {
     llama_token_data single = {token, 1.0f, 0.0f};
     llama_token_data_array one = {&single, 1, -1, false};
-    llama_sampler_apply(grammar.get(), &one);
+    in_grammar([&] { llama_sampler_apply(grammar.get(), &one); });
     return single.logit != -INFINITY;
   }
 };
@@ -126,6 +145,8 @@ SamplerPointer make_chain(const SamplerOptions& options, int vocabulary_size, bo
 }
 
 }  // namespace
+
+GrammarTooSlow::GrammarTooSlow() : std::runtime_error("the grammar of this schema takes too long") {}
 
 Sampler::Sampler(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Sampler::~Sampler() = default;
@@ -164,9 +185,22 @@ bool Sampler::is_costly() const {
 }
 
 Token Sampler::sample(const float* logits) {
-  const Token token = choose(logits);
-  accept(token);
-  return token;
+  parts_->grammar_time = {};
+  try {
+    const Token token = choose(logits);
+    accept(token);
+    check_grammar_time();
+    return token;
+  } catch (const OverWorkLimit&) {
+    throw GrammarTooSlow();
+  }
+}
+
+void Sampler::check_grammar_time() {
+  Parts& parts = *parts_;
+  parts.slow_tokens = parts.grammar_time > parts.usual_time ? parts.slow_tokens + 1 : 0;
+  if (parts.slow_tokens > kSlowTokensMax || parts.grammar_time > parts.usual_time * kGrammarTimesMax)
+    throw GrammarTooSlow();
 }
 
 Token Sampler::choose(const float* logits) {
@@ -195,7 +229,11 @@ Token Sampler::choose(const float* logits) {
   if (!parts.grammar_active() || parts.grammar_allows(token)) return token;
   // The likely token does not fit: let the grammar cut the whole vocabulary first, then choose again.
   llama_token_data_array array = parts.all_candidates(logits);
-  llama_sampler_apply(parts.grammar.get(), &array);
+  parts.in_grammar([&] { llama_sampler_apply(parts.grammar.get(), &array); });
+  // llama.cpp would choose one all the same, and end the process if that is the end of the text.
+  const auto is_allowed = [](const llama_token_data& each) { return each.logit != -INFINITY; };
+  if (std::none_of(array.data, array.data + array.size, is_allowed))
+    throw std::runtime_error("none of the model's tokens fits the grammar");
   if (parts.direct) {
     const auto kept = std::min(static_cast<std::size_t>(parts.options.top_k), array.size);
     std::partial_sort(array.data, array.data + kept, array.data + array.size, logit_greater);
@@ -211,7 +249,7 @@ void Sampler::accept(Token token) {
   if (parts.penalties) llama_sampler_accept(parts.chain.get(), token);
   if (parts.grammar == nullptr) return;
   if (parts.grammar_binds) {
-    llama_sampler_accept(parts.grammar.get(), token);
+    parts.in_grammar([&] { llama_sampler_accept(parts.grammar.get(), token); });
     return;
   }
   if (parts.trigger) return watch_for_trigger(token);
@@ -233,7 +271,9 @@ void Sampler::watch_for_trigger(Token token) {
   parts.model.append_piece(token, true, piece);
   const std::span<const Token> found = parts.trigger->push(token, piece);
   if (found.empty()) return;
-  for (const Token each : found) llama_sampler_accept(parts.grammar.get(), each);
+  parts.in_grammar([&] {
+    for (const Token each : found) llama_sampler_accept(parts.grammar.get(), each);
+  });
   parts.grammar_binds = true;
   parts.trigger.reset();
 }

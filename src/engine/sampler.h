@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,12 @@ struct TokenProbability {
   float logprob = 0;
 };
 
+// The request's own fault: its grammar is so ambiguous, or so large, that it would hold up everybody's step.
+class GrammarTooSlow : public std::runtime_error {
+ public:
+  GrammarTooSlow();
+};
+
 // One per sequence; used by one thread at a time.
 class Sampler {
  public:
@@ -47,7 +54,8 @@ class Sampler {
   void accept_prompt(std::span<const Token> tokens);
   // Whether choosing a token takes long enough to be worth another thread.
   bool is_costly() const;
-  // Chooses the next token from `logits` (vocabulary size) and remembers it.
+  // Chooses the next token from `logits` (vocabulary size) and remembers it. Throws GrammarTooSlow, or what llama.cpp
+  // throws at a grammar's dead end: then the sequence is over.
   Token sample(const float* logits);
   // The log-probabilities of `token` and of the `count` likeliest tokens, under the model's own distribution.
   static std::vector<TokenProbability> likeliest(const float* logits, int vocabulary_size, Token token, int count);
@@ -58,6 +66,7 @@ class Sampler {
   Token choose(const float* logits);
   void accept(Token token);
   void watch_for_trigger(Token token);
+  void check_grammar_time();
 
   std::unique_ptr<Parts> parts_;
 };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <llama.h>
 
+#include <ctime>
 #include <random>
 
 #include "engine/chat_template.h"
@@ -196,6 +197,72 @@ TEST(Sampler, AThoughtEndsBeforeTheAnswer) {
     cria().append_piece(token, true, text);
   }
   EXPECT_EQ(text, "</think>yes");
+}
+
+// How long a grammar lets a model go on that says `text` for ever; processor time of this thread.
+struct Outcome {
+  bool too_slow = false;
+  double seconds = 0;
+  int tokens = 0;
+};
+
+Outcome outcome_of(const std::string& grammar, const std::string& text, int tokens_max) {
+  SamplerOptions options;
+  options.temperature = 0;
+  options.grammar = grammar;
+  auto sampler = make_sampler(options);
+  EXPECT_TRUE(sampler.ok()) << sampler.error().message;
+  const std::vector<Token> tokens = cria().tokenize(text, false);
+  std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()), 0.0f);
+  Outcome outcome;
+  const std::clock_t start = std::clock();
+  try {
+    for (; outcome.tokens < tokens_max; ++outcome.tokens) {
+      float& wanted =
+          logits[static_cast<std::size_t>(tokens[static_cast<std::size_t>(outcome.tokens) % tokens.size()])];
+      wanted = 100;
+      (*sampler)->sample(logits.data());
+      wanted = 0;
+    }
+  } catch (const GrammarTooSlow&) {
+    outcome.too_slow = true;
+  }
+  outcome.seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  return outcome;
+}
+
+// What the output so far can mean becomes twice as much with each word: a tree whose branches begin alike.
+TEST(Sampler, AGrammarWhoseMeaningsDoubleEndsItsSequence) {
+  const Outcome outcome = outcome_of("root ::= a\na ::= \"x\" a \"y\" | \"x\" a \"z\" | \"end\"", "x", 1000);
+  EXPECT_TRUE(outcome.too_slow);
+  EXPECT_GE(outcome.tokens, 8);
+  EXPECT_LT(outcome.seconds, 2) << "all tokens together";
+}
+
+// And where a single letter can be one of a hundred thousand.
+TEST(Sampler, ASingleTokenIsNotWaitedForEither) {
+  const Outcome outcome =
+      outcome_of("root ::= a{0,60} \"b\"\na ::= c{0,60} \"d\"?\nc ::= e{0,60} \"f\"?\ne ::= \"x\" \"g\"?", "x", 1000);
+  EXPECT_TRUE(outcome.too_slow);
+  EXPECT_LT(outcome.seconds, 2);
+}
+
+TEST(Sampler, AnHonestGrammarIsNotTooSlow) {
+  pb::Format format;
+  format.set_kind(pb::Format::JSON);
+  const Outcome outcome = outcome_of(*grammar_for(format), "{\"a\": [1, 2, {\"b\": \"c\"}], \"d\": ", 2000);
+  EXPECT_FALSE(outcome.too_slow);
+}
+
+// Its vocabulary has no way to say this.
+TEST(Sampler, AGrammarThatNoTokenFitsEndsItsSequenceAndNotTheProcess) {
+  SamplerOptions options;
+  options.temperature = 0;
+  options.grammar = "root ::= <[0]>";
+  auto sampler = make_sampler(options);
+  ASSERT_TRUE(sampler.ok());
+  const std::vector<float> logits(static_cast<std::size_t>(cria().vocabulary_size()), 0.0f);
+  EXPECT_THROW((*sampler)->sample(logits.data()), std::runtime_error);
 }
 
 // A model that begins with something else than a thought is bound at once.

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { endless } from './gguf.mjs';
-import { is_alive, server_for_suite, server_for_test, text_of, wait_until, without_end } from './harness.mjs';
+import { is_alive, server_for_suite, server_for_test, wait_until, without_end } from './harness.mjs';
 import { loads_in, view_of } from './loads.mjs';
 
 const crash_text = /^model runner has unexpectedly stopped/;
@@ -70,5 +70,73 @@ describe('a runner crashes', () => {
     await wait_until(() => /the runner of endless:latest has ended: signal 9/.test(server.stderr), 'the server knows');
     await runs(server, 2);
     for (const { status, text } of await Promise.all(answers)) assert.equal(status, 200, text);
+  });
+});
+
+// Each of them can mean so many things after a few tokens, or after one, that to list them takes seconds or for ever.
+const object = (x) => ({ type: 'object', properties: { x }, required: ['x'] });
+const branch = (name) => ({
+  type: 'object',
+  properties: { x: { $ref: '#/$defs/tree' }, [name]: { type: 'integer' } },
+  required: ['x', name],
+});
+const explosive = {
+  'repetitions of repetitions': object({ type: 'string', pattern: '^((a{0,30}){0,30}){0,30}b$' }),
+  'and of any characters': object({ type: 'string', pattern: '^((.{0,20}x?){0,20}y?){0,20}b$' }),
+  'a tree whose branches begin alike': {
+    $defs: { tree: { anyOf: [branch('y'), branch('z')] } },
+    $ref: '#/$defs/tree',
+  },
+};
+
+describe('a schema whose grammar takes too long', () => {
+  const server = server_for_suite({ env: { OLLAMA_NUM_PARALLEL: '4' } }, (server) =>
+    server.create('endless', endless()),
+  );
+  const ask = (format) =>
+    server.post('/api/generate', {
+      model: 'endless',
+      prompt: 'aaaa',
+      stream: false,
+      format,
+      options: { temperature: 0, num_predict: 500 },
+    });
+
+  for (const [name, format] of Object.entries(explosive)) {
+    test(`${name}: ends its own answer, and no other waits for it`, async (t) => {
+      const others = server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
+      t.after(() => others.close());
+      await others.more(5);
+      let longest = 0;
+      let last = performance.now();
+      const watch = (async () => {
+        for (;;) {
+          await others.more(1);
+          longest = Math.max(longest, performance.now() - last);
+          last = performance.now();
+        }
+      })().catch(() => {});
+      const { status, json } = await ask(format);
+      t.diagnostic(`the longest gap of a stream beside it was ${longest.toFixed(0)} ms`);
+      assert.deepEqual([status, json], [400, { error: 'the grammar of this schema takes too long' }]);
+      await others.more(5);
+      others.close();
+      await watch;
+      assert.ok(others.items.every((item) => item.error === undefined));
+    });
+  }
+
+  test('is no schema that is merely large', async () => {
+    const names = Array.from({ length: 150 }, (_, i) => `p${i}`);
+    const schemas = [
+      { type: 'object', properties: Object.fromEntries(names.map((name) => [name, { type: 'integer' }])) },
+      object({ enum: Array.from({ length: 900 }, (_, i) => `value number ${i}`) }),
+      object({ type: 'array', items: object({ anyOf: names.map((name) => object({ const: name })) }), minItems: 3 }),
+      object({ type: 'string', pattern: '^(a|aa|aaa)*b$' }),
+    ];
+    for (const format of schemas) {
+      const { status, text } = await ask(format);
+      assert.equal(status, 200, text);
+    }
   });
 });

@@ -1,0 +1,77 @@
+#include "engine/work_limit.h"
+
+#include <time.h>
+
+#include <cstdlib>
+
+namespace drover {
+namespace {
+
+// A look at the clock takes as long as an allocation, and so many small ones take no time worth a look.
+constexpr int kAllocationsPerLook = 8;
+// What asks for so many bytes is about to fill them.
+constexpr std::size_t kLargeBytes = 16 << 10;
+
+struct Limit {
+  bool on = false;
+  int allocations = 0;
+  Duration end{};          // on the thread's clock
+  TimePoint look_again{};  // before this the end cannot have come: a thread uses no more time than passes
+};
+constinit thread_local Limit limit;
+
+Duration thread_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::duration_cast<Duration>(std::chrono::seconds(time.tv_sec) +
+                                              std::chrono::nanoseconds(time.tv_nsec));
+}
+
+void look(std::size_t size) {
+  if (++limit.allocations % kAllocationsPerLook != 0 && size < kLargeBytes) return;
+  const TimePoint now = Clock::now();
+  if (now < limit.look_again) return;
+  const Duration left = limit.end - thread_time();
+  if (left > Duration::zero()) {
+    limit.look_again = now + left;
+    return;
+  }
+  limit.on = false;
+  throw OverWorkLimit();
+}
+
+}  // namespace
+
+WorkLimit::WorkLimit(Duration processor_time) : begun_(thread_time()) {
+  limit = {.on = true, .allocations = 0, .end = begun_ + processor_time, .look_again = Clock::now() + processor_time};
+}
+
+WorkLimit::~WorkLimit() {
+  limit.on = false;
+}
+
+Duration WorkLimit::used() const {
+  return thread_time() - begun_;
+}
+
+}  // namespace drover
+
+// The program's own, in place of the library's, for all that is linked into it or with it.
+void* operator new(std::size_t size) {
+  if (drover::limit.on) [[unlikely]]
+    drover::look(size);
+  while (true) {
+    if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
+    const std::new_handler handler = std::get_new_handler();
+    if (handler == nullptr) throw std::bad_alloc();
+    handler();
+  }
+}
+
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
