@@ -187,7 +187,8 @@ class Dispatcher {
   // than running requests, the next one is dispatched when enough of them have finished.
   void set_places(RunnerId runner, int places, TimePoint now);
   // The load failed; runner_gone() still follows, without StopRunner. `memory`: for lack of it, so one idle model is
-  // evicted and the load is tried once more.
+  // evicted and the load is tried once more. kNotFound: the model has been deleted; those that waited are told, and the
+  // next one may find it there again.
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   // Something of this request's answer has gone to its client, so that it cannot be replayed.
   void output_sent(RequestId request, TimePoint now);

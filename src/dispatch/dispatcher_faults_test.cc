@@ -51,6 +51,20 @@ TEST_F(DispatcherFaultsTest, BackOffGrowsToItsBoundAndEndsWithASuccess) {
   EXPECT_EQ(view('A').retry_at, now_ + 1s);
 }
 
+TEST_F(DispatcherFaultsTest, AModelThatWasDeletedIsNotHeldAgainstTheNextRequest) {
+  ask('A');
+  ask('A');
+  actions();
+  dispatcher().load_failed(RunnerId{1}, not_found("no model"), false, now_);
+  EXPECT_EQ(actions(), (Log{"fail r1 no model", "fail r2 no model"}));
+  EXPECT_EQ(failures_.at(RequestId{1}).error.code, ErrorCode::kNotFound);
+  ask('A');
+  gone(1);
+  EXPECT_EQ(actions(), Log{"start 2 A"});
+  loaded(2);
+  EXPECT_EQ(actions(), Log{"run r3 2"});
+}
+
 TEST_F(DispatcherFaultsTest, HundredRequestsForABrokenModelAreFewLoads) {
   int loads = 0;
   for (int i = 0; i < 600; ++i) {

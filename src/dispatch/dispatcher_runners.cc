@@ -116,8 +116,12 @@ bool Dispatcher::Impl::make_room_for_retry(Model& model) {
 // The load has failed for good: those that waited for it get the error, and so do others for a while.
 void Dispatcher::Impl::load_ended(Runner& runner, const Error& error, bool memory, TimePoint now) {
   Model& model = *runner.model;
-  ++model.load_failures;
   model.memory_retried = false;
+  if (error.code == ErrorCode::kNotFound && !model.pinned) {
+    for (Request* request : waiting_of(model)) fail(*request, error, std::nullopt, now);
+    return;
+  }
+  ++model.load_failures;
   model.last_error = error.message;
   const Duration pause = backoff(config_.load_backoff_first, model.load_failures);
   model.refusal = Refusal{later(now, pause), error, memory, runner.needs};

@@ -492,11 +492,12 @@ void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
   Error error = internal(failed.message());
   if (failed.kind() == pb::Failed::INVALID) error.code = ErrorCode::kInvalidArgument;
   if (failed.kind() == pb::Failed::MEMORY) error.code = ErrorCode::kNoSpace;
+  if (failed.kind() == pb::Failed::MISSING) error = not_found(fmt::format("model '{}' not found", runner.name));
   if (failed.request() == 0) {
     spdlog::error("{} cannot be loaded: {}", runner.name, failed.message());
     ++runner.metrics->load_failures;
     runner.load_failed = true;
-    error.code = error.code == ErrorCode::kInvalidArgument ? ErrorCode::kInvalidArgument : ErrorCode::kInternal;
+    if (error.code == ErrorCode::kNoSpace) error.code = ErrorCode::kInternal;
     dispatcher_.load_failed(runner.id, error, failed.kind() == pb::Failed::MEMORY, now);
     return;
   }

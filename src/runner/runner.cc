@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,7 +91,20 @@ Result<Kernels> prepare_engine(const pb::Load& load) {
   return choose_kernels(engine->variants, paths);
 }
 
-Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChannel& channel) {
+// The files of a model, as they are now; what is not there is 0.
+std::vector<ino_t> files_of(const pb::Load& load) {
+  std::vector<ino_t> files;
+  const auto add = [&](const std::string& path) {
+    struct stat status {};
+    files.push_back(::stat(path.c_str(), &status) == 0 ? status.st_ino : 0);
+  };
+  add(load.model_path());
+  for (const std::string& path : load.shard_paths()) add(path);
+  for (const std::string& path : load.adapter_paths()) add(path);
+  return files;
+}
+
+Result<std::unique_ptr<LlamaModel>> try_to_load_model(const pb::Load& load, FrameChannel& channel) {
   const auto kernels = prepare_engine(load);
   if (!kernels) return kernels.error();
   ModelOptions options;
@@ -112,6 +126,17 @@ Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChanne
     return true;
   };
   return LlamaModel::load(options);
+}
+
+// Error: kNotFound if a file was deleted, which may happen until it is open.
+Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChannel& channel) {
+  const std::vector<ino_t> before = files_of(load);
+  const bool all_there = std::find(before.begin(), before.end(), 0) == before.end();
+  if (all_there) {
+    auto model = try_to_load_model(load, channel);
+    if (model || files_of(load) == before) return model;
+  }
+  return not_found("a file of the model has been deleted");
 }
 
 int context_length_of(const pb::Load& load, const LlamaModel& model) {
@@ -150,6 +175,7 @@ void report_failed_load(const Error& error, FrameChannel& channel) {
   pb::FromRunner frame;
   frame.mutable_failed()->set_kind(error.code == ErrorCode::kNoSpace           ? pb::Failed::MEMORY
                                    : error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
+                                   : error.code == ErrorCode::kNotFound        ? pb::Failed::MISSING
                                                                                : pb::Failed::INTERNAL);
   frame.mutable_failed()->set_message(error.message);
   channel.write(frame);
