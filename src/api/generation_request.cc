@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kTopLogprobsMax = 20;
 constexpr std::string_view kEmbeddingKeyEnd = " embedding";
 constexpr std::size_t kStopsMax = 64;
+constexpr std::size_t kStopBytesMax = 1024;
 constexpr std::size_t kMessagesMax = 100'000;
 constexpr std::size_t kFormatShownMax = 1000;  // bytes of one that is none
 
@@ -62,6 +63,18 @@ void read_sampling(const Json& options, pb::Generate& work) {
   }
 }
 
+// Each is looked for in each piece of the output.
+std::optional<RequestError> check_stops(const Json& options) {
+  const auto stops = options.find("stop");
+  if (stops == options.end()) return std::nullopt;
+  if (stops->size() > kStopsMax) return bad(fmt::format("option \"stop\" has more than {} texts", kStopsMax));
+  for (const Json& stop : *stops) {
+    if (stop.get_ref<const std::string&>().size() <= kStopBytesMax) continue;
+    return bad(fmt::format("option \"stop\" has a text of more than {} bytes", kStopBytesMax));
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
@@ -72,6 +85,7 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
     auto options = check_options(*found);
     if (!options) return RequestError{options.error(), 500};
     if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
+    if (auto error = check_stops(*options)) return error;
     for (auto& [name, value] : options->items()) merged[name] = value;
   }
   read_sampling(merged, into.work);

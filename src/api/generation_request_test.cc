@@ -46,6 +46,18 @@ TEST(ReadOptions, WhatNoEngineTakesIsRefused) {
   EXPECT_EQ(with_options(R"({"num_thread": "x"})").status, 500) << "as Ollama has it";
 }
 
+TEST(ReadOptions, StopsAreCounted) {
+  const auto error_of = [](const Json& stops) {
+    return read(Endpoint::kGenerate, {{"prompt", "x"}, {"options", {{"stop", stops}}}}).error;
+  };
+  EXPECT_EQ(error_of(std::vector<std::string>(64, std::string(1024, 'x'))), "");
+  EXPECT_EQ(error_of(std::vector<std::string>(65, "x")), "option \"stop\" has more than 64 texts");
+  EXPECT_EQ(error_of({"x", std::string(1025, 'x')}), "option \"stop\" has a text of more than 1024 bytes");
+  Model model = some_model();
+  model.parameters = {{"stop", std::vector<std::string>(65, "x")}};
+  EXPECT_EQ(with_options("{}", model).submission.work.stop_size(), 64);
+}
+
 TEST(ReadOptions, OthersAreKeptWithinTheirBounds) {
   Read found = with_options(
       R"({"num_batch": 2147483647, "num_ctx": 1000000000000000000, "num_thread": 512, "num_keep": 1e18, "top_k": -1e18,
