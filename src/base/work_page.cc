@@ -174,6 +174,12 @@ void receive_work_page(int socket) {
   for (std::size_t i = 0; i < kFatalSignals.size(); ++i) ::sigaction(kFatalSignals[i], &action, &actions_before[i]);
 }
 
+void leave_work_page() {
+  if (desks != &unread_desks) ::munmap(std::exchange(desks, &unread_desks), sizeof(WorkDesks));
+  if (own_desk != nullptr) own_desk = &unread_desks.desks[0];
+  for (const int number : kFatalSignals) ::signal(number, SIG_DFL);
+}
+
 AtWork::AtWork(RequestId request)
     : desk_(take_desk()),
       request_before_(desk_.request.load(std::memory_order_relaxed)),

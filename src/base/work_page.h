@@ -55,6 +55,8 @@ class WorkPage {
 // Waits for the page, writes to it from now on, and has fatal signals write to it before they end the process. To be
 // called once, before there are other threads. Where none is received, as in a test, what is written has no reader.
 void receive_work_page(int socket);
+// What a process does that was forked by one that has the page: its work and its end are not the runner's.
+void leave_work_page();
 
 // The calling thread works on this request for as long as this lives; no request: on several. They may be nested.
 class AtWork {

@@ -11,8 +11,6 @@ namespace drover {
 namespace {
 
 constexpr std::size_t kGrammarsMax = 64;
-// A larger one is compiled for each request: the cache is not to hold more memory than the requests.
-constexpr std::size_t kGrammarBytesMax = 1 << 20;
 
 // All that the compiled grammar depends on. When it starts to bind after a text is the sampler's business.
 std::string key_of(const std::string& grammar, const GrammarStart& start) {
@@ -30,21 +28,16 @@ void FreeSampler::operator()(llama_sampler* sampler) const {
   llama_sampler_free(sampler);
 }
 
+GrammarCache::GrammarCache(const LlamaModel& model) : model_(model), originals_(kGrammarsMax) {}
+
 Result<SamplerPointer> GrammarCache::sampler(const std::string& grammar, const GrammarStart& start) {
-  if (grammar.size() > kGrammarBytesMax) return compile(grammar, start);
-  std::string key = key_of(grammar, start);
-  auto found = originals_.find(key);
-  if (found == originals_.end()) {
-    auto compiled = compile(grammar, start);
-    if (!compiled) return compiled;
-    if (order_.size() >= kGrammarsMax) {
-      originals_.erase(order_.front());
-      order_.pop_front();
-    }
-    found = originals_.emplace(std::move(key), std::move(*compiled)).first;
-    order_.push_back(found->first);
-  }
-  return SamplerPointer(llama_sampler_clone(found->second.get()));
+  const std::string key = key_of(grammar, start);
+  if (const SamplerPointer* found = originals_.find(key)) return SamplerPointer(llama_sampler_clone(found->get()));
+  auto compiled = compile(grammar, start);
+  if (!compiled || key.size() > kCachedKeyBytesMax) return compiled;
+  SamplerPointer copy(llama_sampler_clone(compiled->get()));
+  originals_.add(key, std::move(*compiled));
+  return copy;
 }
 
 Result<SamplerPointer> GrammarCache::compile(const std::string& grammar, const GrammarStart& start) {

@@ -3,13 +3,12 @@
 #pragma once
 
 #include <cstddef>
-#include <list>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
+#include "engine/bounded_cache.h"
 #include "engine/engine.h"
 
 struct llama_sampler;
@@ -37,7 +36,7 @@ struct GrammarStart {
 
 class GrammarCache {
  public:
-  explicit GrammarCache(const LlamaModel& model) : model_(model) {}
+  explicit GrammarCache(const LlamaModel& model);
 
   // A sampler of this grammar (GBNF, rule "root") in its first state. Error: kInvalidArgument if it cannot be compiled.
   Result<SamplerPointer> sampler(const std::string& grammar, const GrammarStart& start);
@@ -48,8 +47,7 @@ class GrammarCache {
   Result<SamplerPointer> compile(const std::string& grammar, const GrammarStart& start);
 
   const LlamaModel& model_;
-  std::unordered_map<std::string, SamplerPointer> originals_;  // never sampled with, only copied
-  std::list<std::string> order_;                               // keys of originals_, oldest first
+  BoundedCache<SamplerPointer> originals_;  // never sampled with, only copied
   int compiled_ = 0;
 };
 

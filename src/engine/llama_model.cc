@@ -22,6 +22,12 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::load(const ModelOptions& options
   params.main_gpu = options.main_gpu;
   params.use_extra_bufts = options.packed_weights;
   params.load_mode = options.use_mmap ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
+  ggml_backend_dev_t no_devices[] = {nullptr};
+  if (options.vocabulary_only) {
+    params.vocab_only = true;
+    params.devices = no_devices;
+    params.load_mode = LLAMA_LOAD_MODE_NONE;
+  }
   if (options.on_progress) {
     params.progress_callback = on_llama_progress;
     params.progress_callback_user_data = const_cast<std::function<bool(float)>*>(&options.on_progress);

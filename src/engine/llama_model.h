@@ -26,6 +26,7 @@ struct ModelOptions {
   int gpu_layers = -1;                          // -1: as many as fit
   int main_gpu = 0;
   bool use_mmap = true;
+  bool vocabulary_only = false;                 // no weights: nothing can be computed. Needs no variant of the engine
   bool packed_weights = true;                   // weights may be stored in layouts for the fastest kernels
   std::function<bool(float)> on_progress = {};  // 0 to 1; false stops the load
 };
@@ -40,8 +41,8 @@ struct InfillTokens {
 
 class LlamaModel {
  public:
-  // A variant of the engine is in use (engine/engine_library.h). Error: kInternal with the reason that llama.cpp
-  // logged.
+  // A variant of the engine is in use (engine/engine_library.h), unless `vocabulary_only`. Error: kInternal with the
+  // reason that llama.cpp logged.
   static Result<std::unique_ptr<LlamaModel>> load(const ModelOptions& options);
   ~LlamaModel();
 

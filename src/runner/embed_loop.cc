@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <exception>
 #include <utility>
 
 #include "base/work_page.h"
+#include "prepare/prompt_wire.h"
 
 namespace drover {
 namespace {
@@ -33,68 +33,64 @@ EmbedLimits limits_of(const Embedder& wide, const std::vector<std::unique_ptr<Em
 }  // namespace
 
 EmbedLoop::EmbedLoop(const LlamaModel& model, Embedder& wide, std::vector<std::unique_ptr<Embedder>> lanes,
-                     FrameChannel& channel)
-    : model_(model), wide_(wide), lanes_(std::move(lanes)), channel_(channel), packer_(limits_of(wide, lanes_)) {}
+                     Keeper& keeper, const PrepareLimits& limits, FrameChannel& channel)
+    : model_(model),
+      wide_(wide),
+      lanes_(std::move(lanes)),
+      channel_(channel),
+      tokenizing_(
+          keeper, limits,
+          {.on_answer = [this](pb::PrepareWork& work,
+                               pb::PrepareAnswer& answer) { on_tokens(work.embed(), answer.inputs()); },
+           .on_failed = [this](RequestId request, const Error& error) { fail(request, error); },
+           .on_canceled = [this](RequestId request, bool here) { here ? send_canceled(request) : remove(request); }}),
+      packer_(limits_of(wide, lanes_)) {}
 
 void EmbedLoop::accept(pb::Embed work) {
   running_.fetch_add(1, std::memory_order_relaxed);
-  unprepared_.post(std::move(work));
-}
-
-void EmbedLoop::cancel(RequestId request) {
-  unprepared_.post(Canceled{request});
-}
-
-// ---- the tokenizing thread
-
-void EmbedLoop::tokenize() {
-  std::vector<Unprepared> received;
-  while (unprepared_.drain(received, true)) {
-    for (Unprepared& item : received) {
-      if (const auto* canceled = std::get_if<Canceled>(&item)) {
-        remove(canceled->request);
-        continue;
-      }
-      auto& work = std::get<pb::Embed>(item);
-      const AtWork at_work(RequestId{work.request()});
-      try {
-        prepare(work);
-      } catch (const std::exception& error) {
-        fail(RequestId{work.request()}, internal(error.what()));
-      }
+  if (work.texts_size() > 0) {
+    pb::PrepareWork item;
+    *item.mutable_embed() = std::move(work);
+    return tokenizing_.add(std::move(item));
+  }
+  std::vector<std::vector<Token>> inputs;
+  for (const pb::TokenList& list : work.token_lists()) {
+    const std::vector<Token>& tokens = inputs.emplace_back(list.tokens().begin(), list.tokens().end());
+    const auto is_known = [&](Token token) { return token >= 0 && token < model_.vocabulary_size(); };
+    if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
+      return fail(RequestId{work.request()}, invalid("input holds a token that the model does not have"));
     }
   }
+  prepare(work, std::move(inputs));
 }
 
-void EmbedLoop::prepare(pb::Embed& work) {
+// ---- the thread that has tokens made
+
+void EmbedLoop::on_tokens(const pb::Embed& work, const pb::Inputs& made) {
+  std::vector<std::vector<Token>> inputs;
+  for (const std::string& bytes : made.tokens()) {
+    auto tokens = read_tokens(bytes, model_.vocabulary_size());
+    if (!tokens) return fail(RequestId{work.request()}, tokens.error());
+    inputs.push_back(std::move(*tokens));
+  }
+  prepare(work, std::move(inputs));
+}
+
+void EmbedLoop::prepare(const pb::Embed& work, std::vector<std::vector<Token>> inputs) {
   auto job = std::make_unique<Job>();
   job->request = RequestId{work.request()};
-  const int count = std::max(work.texts_size(), work.token_lists_size());
-  if (count == 0) return fail(job->request, invalid("there is no input"));
-  for (int i = 0; i < count; ++i) {
-    auto input = make_input(work, i);
-    if (!input) return fail(job->request, input.error());
-    job->tokens += input->size();
-    job->inputs.push_back(std::move(*input));
-    tokenized_.fetch_add(1, std::memory_order_relaxed);
+  if (inputs.empty()) return fail(job->request, invalid("there is no input"));
+  for (std::vector<Token>& tokens : inputs) {
+    if (auto checked = check_input(work, tokens); !checked) return fail(job->request, checked.error());
+    job->tokens += tokens.size();
   }
+  job->inputs = std::move(inputs);
   job->missing = job->inputs.size();
   job->vectors.resize(job->inputs.size());
   add(std::move(job));
 }
 
-Result<std::vector<Token>> EmbedLoop::make_input(const pb::Embed& work, int index) const {
-  std::vector<Token> tokens;
-  if (work.texts_size() > 0) {
-    tokens = model_.tokenize(work.texts(index), true);
-  } else {
-    const pb::TokenList& list = work.token_lists(index);
-    tokens.assign(list.tokens().begin(), list.tokens().end());
-    const auto is_known = [&](Token token) { return token >= 0 && token < model_.vocabulary_size(); };
-    if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
-      return invalid("input holds a token that the model does not have");
-    }
-  }
+Result<void> EmbedLoop::check_input(const pb::Embed& work, std::vector<Token>& tokens) const {
   // A vocabulary that adds nothing of its own makes no tokens of an empty text.
   if (tokens.empty()) return invalid("input content cannot be empty");
   const auto asked = static_cast<int>(std::min<std::uint32_t>(work.context_length(), 1u << 30));
@@ -103,7 +99,7 @@ Result<std::vector<Token>> EmbedLoop::make_input(const pb::Embed& work, int inde
     if (!work.truncate()) return invalid("the input length exceeds the context length");
     wide_.truncate(tokens, most);
   }
-  return tokens;
+  return {};
 }
 
 void EmbedLoop::add(std::unique_ptr<Job> job) {
@@ -125,10 +121,7 @@ void EmbedLoop::remove(RequestId request) {
     packer_.remove(request);
   }
   changed_.notify_all();
-  pb::FromRunner frame;
-  frame.mutable_finished()->set_request(request.value);
-  frame.mutable_finished()->set_reason(pb::Finished::CANCELED);
-  send(frame);
+  send_canceled(request);
 }
 
 // ---- the computing threads
@@ -225,6 +218,13 @@ void EmbedLoop::fail(RequestId request, const Error& error) {
   send(frame);
 }
 
+void EmbedLoop::send_canceled(RequestId request) {
+  pb::FromRunner frame;
+  frame.mutable_finished()->set_request(request.value);
+  frame.mutable_finished()->set_reason(pb::Finished::CANCELED);
+  send(frame);
+}
+
 // The last frame of a request.
 void EmbedLoop::send(const pb::FromRunner& frame) {
   channel_.write(frame);
@@ -233,7 +233,7 @@ void EmbedLoop::send(const pb::FromRunner& frame) {
 
 pb::Health EmbedLoop::health() const {
   pb::Health health;
-  std::uint64_t progress = wide_.progress() + tokenized_.load(std::memory_order_relaxed);
+  std::uint64_t progress = wide_.progress() + tokenizing_.progress();
   for (const auto& lane : lanes_) progress += lane->progress();
   health.set_progress(progress);
   health.set_running(running_.load(std::memory_order_relaxed));

@@ -1,6 +1,6 @@
 // What an embedding runner does instead of generating: turns texts into tokens, packs the inputs of all waiting
-// requests into shared batches, computes them and answers. One thread makes tokens; the wide worker and each lane
-// (runner/embed_packer.h) are a thread that computes.
+// requests into shared batches, computes them and answers. Worker processes make tokens (prepare/prepare_driver.h); the
+// wide worker and each lane (runner/embed_packer.h) are a thread that computes.
 #pragma once
 
 #include <atomic>
@@ -9,13 +9,12 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
-#include <variant>
 #include <vector>
 
 #include "base/clock.h"
-#include "base/mailbox.h"
 #include "engine/embedder.h"
 #include "engine/llama_model.h"
+#include "prepare/prepare_driver.h"
 #include "runner/embed_packer.h"
 #include "runner/frame_channel.h"
 #include "runner/job.h"
@@ -25,16 +24,17 @@ namespace drover {
 class EmbedLoop {
  public:
   // `wide` computes with all threads; each of `lanes`, if there are any, with one.
-  EmbedLoop(const LlamaModel& model, Embedder& wide, std::vector<std::unique_ptr<Embedder>> lanes,
-            FrameChannel& channel);
+  EmbedLoop(const LlamaModel& model, Embedder& wide, std::vector<std::unique_ptr<Embedder>> lanes, Keeper& keeper,
+            const PrepareLimits& limits, FrameChannel& channel);
 
   // A request: answered with Embedded or Failed. The thread that reads frames.
   void accept(pb::Embed work);
   // Drops what of a request has not been computed; answered with Finished. The same thread.
-  void cancel(RequestId request);
+  void cancel(RequestId request) { tokenizing_.cancel(request); }
 
-  // The bodies of the threads: one that makes tokens, one for the wide worker, one for each lane. They do not return.
-  void tokenize();
+  // The bodies of the threads: one that has tokens made, one for the wide worker, one for each lane. They do not
+  // return.
+  void tokenize() { tokenizing_.run(); }
   void compute_wide();
   void compute_in_lane(std::size_t lane);
   std::size_t lanes() const { return lanes_.size(); }
@@ -51,7 +51,6 @@ class EmbedLoop {
     std::size_t tokens = 0;
     TimePoint started{};
   };
-  using Unprepared = std::variant<pb::Embed, Canceled>;
   // What a worker computes, and the tokens of each of its inputs: a request may be cancelled meanwhile.
   struct Batch {
     std::vector<EmbedPacker::Picked> picked;
@@ -59,10 +58,12 @@ class EmbedLoop {
   };
   using Vectors = Result<std::vector<std::vector<float>>>;
 
-  void prepare(pb::Embed& work);
-  Result<std::vector<Token>> make_input(const pb::Embed& work, int index) const;
+  void prepare(const pb::Embed& work, std::vector<std::vector<Token>> inputs);
+  void on_tokens(const pb::Embed& work, const pb::Inputs& made);
+  Result<void> check_input(const pb::Embed& work, std::vector<Token>& tokens) const;
   void add(std::unique_ptr<Job> job);
   void remove(RequestId request);
+  void send_canceled(RequestId request);
   void compute(Embedder& embedder, EmbedWorker worker);
   Batch next_batch(EmbedWorker worker);
   std::vector<std::unique_ptr<Job>> take(const Batch& batch, const Vectors& vectors, EmbedWorker worker);
@@ -74,8 +75,7 @@ class EmbedLoop {
   Embedder& wide_;
   const std::vector<std::unique_ptr<Embedder>> lanes_;
   FrameChannel& channel_;
-  // A cancel goes the way of its request, so it never overtakes it.
-  Mailbox<Unprepared> unprepared_;
+  PrepareDriver tokenizing_;  // a cancel goes the way of its request through it, so it never overtakes it
 
   std::mutex mutex_;  // of what follows; nobody computes, writes or makes tokens under it
   std::condition_variable changed_;
@@ -83,7 +83,6 @@ class EmbedLoop {
   std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
 
   std::atomic<std::uint32_t> running_{0};
-  std::atomic<std::uint64_t> tokenized_{0};  // inputs, so that making tokens counts as progress
 };
 
 }  // namespace drover

@@ -1,10 +1,12 @@
-// The worker thread that makes a request ready for the engine: chat template, tokens, grammar, sampler.
+// From a request to what the engine and the output thread need of it. What costs in proportion to what a stranger has
+// written is done by worker processes (prepare/prepare_driver.h); here their answers become a sampler and a parser.
 #pragma once
 
 #include "base/mailbox.h"
-#include "engine/chat_template.h"
 #include "engine/grammar_cache.h"
 #include "engine/llama_model.h"
+#include "prepare/prepare_driver.h"
+#include "prepare/prompt_maker.h"
 #include "runner/frame_channel.h"
 #include "runner/job.h"
 
@@ -12,40 +14,33 @@ namespace drover {
 
 class Preparer {
  public:
-  Preparer(const LlamaModel& model, const ChatTemplate& chat, int context_length, FrameChannel& channel,
-           Mailbox<EngineMail>& engine)
-      : model_(model),
-        chat_(chat),
-        grammars_(model),
-        context_length_(context_length),
-        channel_(channel),
-        engine_(engine) {}
+  Preparer(const LlamaModel& model, Keeper& keeper, const PrepareLimits& limits, int context_length,
+           FrameChannel& channel, Mailbox<EngineMail>& engine);
 
-  // Takes requests until the mailbox is closed. Each ends as Prepared or Refused in the engine's mailbox.
-  void run(Mailbox<pb::Generate>& requests);
+  // Each request ends as Prepared or Refused in the engine's mailbox. Any thread.
+  void accept(pb::Generate work);
+  // If it is not prepared yet it is answered with Finished. Any thread, after accept().
+  void cancel(RequestId request) { driver_.cancel(request); }
+
+  // The thread's body, until close().
+  void run() { driver_.run(); }
+  void close() { driver_.close(); }
+
+  // Requests that are being prepared, and what grows while there are some. Any thread.
+  std::uint32_t requests() const { return driver_.requests(); }
+  std::uint64_t progress() const { return driver_.progress(); }
 
  private:
-  struct Prompt {
-    RenderedPrompt rendered;
-    std::vector<Token> tokens;
-    std::size_t dropped_messages = 0;  // since the prompt is too long
-    std::size_t dropped_tokens = 0;
-  };
-  void prepare(pb::Generate& work);
-  Result<Prompt> make_prompt(const pb::Generate& work, int context_max) const;
-  Result<Prompt> make_chat_prompt(const pb::Generate& work, int context_max) const;
-  Result<Prompt> render_what_fits(const pb::Generate& work, int context_max, std::size_t whole_tokens) const;
-  Result<Prompt> render(const pb::Generate& work, const pb::Chat& chat) const;
-  Result<Prompt> make_infill_prompt(const pb::Infill& infill) const;
-  Result<void> fit(const pb::Generate& work, int context_max, Prompt& prompt) const;
-  void refuse(RequestId request, pb::Failed::Kind kind, const std::string& message);
+  void finish(const pb::Generate& work, int context_max, pb::Prompt& made);
+  void report_started(const pb::Generate& work, int context_max, const MadePrompt& prompt);
+  void refuse(RequestId request, const Error& error);
 
   const LlamaModel& model_;
-  const ChatTemplate& chat_;
   GrammarCache grammars_;
   const int context_length_;
   FrameChannel& channel_;
   Mailbox<EngineMail>& engine_;
+  PrepareDriver driver_;
 };
 
 }  // namespace drover

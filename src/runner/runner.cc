@@ -14,7 +14,6 @@
 #include <thread>
 
 #include "base/work_page.h"
-#include "engine/chat_template.h"
 #include "engine/embedder.h"
 #include "engine/engine_library.h"
 #include "engine/engine_log.h"
@@ -22,6 +21,7 @@
 #include "engine/kernel_check.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_model.h"
+#include "prepare/keeper.h"
 #include "runner/embed_loop.h"
 #include "runner/engine_loop.h"
 #include "runner/frame_channel.h"
@@ -52,7 +52,6 @@ constexpr int kLaneNiceness = 5;
 
 struct LoadedModel {
   std::unique_ptr<LlamaModel> model;
-  std::unique_ptr<ChatTemplate> chat;
   std::unique_ptr<LlamaEngine> engine;
   int context_length = 0;
   int places = 1;      // to begin with
@@ -91,6 +90,26 @@ Result<Kernels> prepare_engine(const pb::Load& load) {
   return choose_kernels(engine->variants, paths);
 }
 
+// Where requests are prepared (prepare/keeper.h).
+Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
+  KeeperOptions options;
+  options.model_path = load.model_path();
+  options.shard_paths.assign(load.shard_paths().begin(), load.shard_paths().end());
+  options.with_template = !load.embedding();
+  const auto family = std::find_if(family_templates().begin(), family_templates().end(),
+                                   [&](const FamilyTemplate& each) { return each.name == load.family_template(); });
+  if (!load.family_template().empty() && family != family_templates().end()) {
+    options.template_override = family->bytes;
+  }
+  return Keeper::start(options);
+}
+
+PrepareLimits prepare_limits() {
+  PrepareLimits limits;
+  limits.slow_running_max = std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 4, 1, limits.slow_max);
+  return limits;
+}
+
 // The files of a model, as they are now; what is not there is 0.
 std::vector<ino_t> files_of(const pb::Load& load) {
   std::vector<ino_t> files;
@@ -104,7 +123,7 @@ std::vector<ino_t> files_of(const pb::Load& load) {
   return files;
 }
 
-Result<std::unique_ptr<LlamaModel>> try_to_load_model(const pb::Load& load, FrameChannel& channel) {
+Result<std::unique_ptr<LlamaModel>> try_to_load_model(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   const auto kernels = prepare_engine(load);
   if (!kernels) return kernels.error();
   ModelOptions options;
@@ -123,17 +142,20 @@ Result<std::unique_ptr<LlamaModel>> try_to_load_model(const pb::Load& load, Fram
       frame.mutable_load_progress()->set_fraction(fraction);
       channel.write(frame);
     }
-    return true;
+    return keeper.ready(false).ok();
   };
-  return LlamaModel::load(options);
+  auto model = LlamaModel::load(options);
+  // If the keeper failed, the load ended early and knows no reason.
+  if (const auto ready = keeper.ready(model.ok()); !ready) return ready.error();
+  return model;
 }
 
 // Error: kNotFound if a file was deleted, which may happen until it is open.
-Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, FrameChannel& channel) {
+Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   const std::vector<ino_t> before = files_of(load);
   const bool all_there = std::find(before.begin(), before.end(), 0) == before.end();
   if (all_there) {
-    auto model = try_to_load_model(load, channel);
+    auto model = try_to_load_model(load, keeper, channel);
     if (model || files_of(load) == before) return model;
   }
   return not_found("a file of the model has been deleted");
@@ -143,19 +165,12 @@ int context_length_of(const pb::Load& load, const LlamaModel& model) {
   return std::max(std::min(static_cast<int>(load.context_length()), model.trained_context()), kContextMin);
 }
 
-Result<LoadedModel> load(const pb::Load& load, FrameChannel& channel) {
+Result<LoadedModel> load(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   LoadedModel loaded;
-  auto model = load_model(load, channel);
+  auto model = load_model(load, keeper, channel);
   if (!model) return std::move(model).error();
   loaded.model = std::move(*model);
   if (!loaded.model->can_generate()) return invalid("the model does not support generate");
-  const auto family = std::find_if(family_templates().begin(), family_templates().end(),
-                                   [&](const FamilyTemplate& each) { return each.name == load.family_template(); });
-  const bool own = load.family_template().empty() || family == family_templates().end();
-  auto chat = ChatTemplate::create(*loaded.model, own ? std::string() : std::string(family->bytes));
-  if (!chat) return std::move(chat).error();
-  loaded.chat = std::move(*chat);
-
   loaded.context_length = context_length_of(load, *loaded.model);
   const int most = loaded.model->is_recurrent() ? kPlacesAutoMaxRecurrent : kPlacesAutoMax;
   loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
@@ -196,13 +211,12 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
 
 // Tells the front twice a second how it goes while there is work, and how it stands afterwards; a process that is
 // stopped tells nothing.
-template <typename Loop>
-[[noreturn]] void report_health(const Loop& loop, FrameChannel& channel) {
+[[noreturn]] void report_health(FrameChannel& channel, const std::function<pb::Health()>& health) {
   pb::Health told;
   while (true) {
     std::this_thread::sleep_for(kHealthInterval);
     pb::FromRunner frame;
-    *frame.mutable_health() = loop.health();
+    *frame.mutable_health() = health();
     // Between two reports a request may have come and gone: then the progress tells.
     if (frame.health().running() == 0 && told.running() == 0 && frame.health().progress() == told.progress()) continue;
     told = frame.health();
@@ -222,11 +236,10 @@ template <typename Loop>
 }
 
 // The engine computes on this thread, which is one of its pool's.
-void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& channel) {
-  Mailbox<pb::Generate> requests;
+void serve(LoadedModel& loaded, Keeper& keeper, const EngineLoopOptions& options, FrameChannel& channel) {
   Mailbox<EngineMail> engine_mail;
   Mailbox<OutputMail> output_mail;
-  Preparer preparer(*loaded.model, *loaded.chat, loaded.context_length, channel, engine_mail);
+  Preparer preparer(*loaded.model, keeper, prepare_limits(), loaded.context_length, channel, engine_mail);
   EngineLoop loop(*loaded.model, *loaded.engine, options, engine_mail, output_mail);
   loop.calibrate();
   report_loaded(loaded, channel);
@@ -235,10 +248,11 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
     switch (message.kind_case()) {
       case pb::ToRunner::kGenerate:
         engine_mail.post(Announced{RequestId{message.generate().request()}});
-        requests.post(std::move(*message.mutable_generate()));
+        preparer.accept(std::move(*message.mutable_generate()));
         break;
       case pb::ToRunner::kCancel:
         loop.cancel(RequestId{message.cancel().request()});
+        preparer.cancel(RequestId{message.cancel().request()});
         break;
       case pb::ToRunner::kShare:
         loaded.engine->share_processors(static_cast<int>(message.share().runners()));
@@ -247,9 +261,16 @@ void serve(LoadedModel& loaded, const EngineLoopOptions& options, FrameChannel& 
         spdlog::warn("a message that a runner does not know");
     }
   };
-  std::thread prepare_thread([&] { preparer.run(requests); });
+  // Preparing is work too.
+  const auto health = [&] {
+    pb::Health all = loop.health();
+    all.set_running(all.running() + preparer.requests());
+    all.set_progress(all.progress() + preparer.progress());
+    return all;
+  };
+  std::thread prepare_thread([&] { preparer.run(); });
   std::thread output_thread([&] { output.run(output_mail); });
-  std::thread health_thread([&] { report_health(loop, channel); });
+  std::thread health_thread([&] { report_health(channel, health); });
   std::thread read_thread([&] { read_frames(channel, on_frame); });
   loop.run();  // its mailbox is never closed: the process ends in read_frames()
 }
@@ -284,9 +305,9 @@ std::vector<std::unique_ptr<Embedder>> make_lanes(const LlamaModel& model, const
   return lanes;
 }
 
-Result<LoadedEmbedder> load_embedder(const pb::Load& load, FrameChannel& channel) {
+Result<LoadedEmbedder> load_embedder(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   LoadedEmbedder loaded;
-  auto model = load_model(load, channel);
+  auto model = load_model(load, keeper, channel);
   if (!model) return std::move(model).error();
   loaded.model = std::move(*model);
   EmbedderOptions options;
@@ -316,8 +337,8 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
   channel.write(frame);
 }
 
-void serve_embeddings(LoadedEmbedder& loaded, FrameChannel& channel) {
-  EmbedLoop loop(*loaded.model, *loaded.wide, std::move(loaded.lanes), channel);
+void serve_embeddings(LoadedEmbedder& loaded, Keeper& keeper, FrameChannel& channel) {
+  EmbedLoop loop(*loaded.model, *loaded.wide, std::move(loaded.lanes), keeper, prepare_limits(), channel);
   const auto on_frame = [&](pb::ToRunner& message) {
     switch (message.kind_case()) {
       case pb::ToRunner::kEmbed:
@@ -334,7 +355,7 @@ void serve_embeddings(LoadedEmbedder& loaded, FrameChannel& channel) {
     }
   };
   std::thread tokenize_thread([&] { loop.tokenize(); });
-  std::thread health_thread([&] { report_health(loop, channel); });
+  std::thread health_thread([&] { report_health(channel, [&] { return loop.health(); }); });
   std::thread read_thread([&] { read_frames(channel, on_frame); });
   std::vector<std::thread> lane_threads;
   for (std::size_t lane = 0; lane < loop.lanes(); ++lane) {
@@ -347,14 +368,14 @@ void serve_embeddings(LoadedEmbedder& loaded, FrameChannel& channel) {
   loop.compute_wide();  // on this thread, as in serve()
 }
 
-int run_for_embeddings(const pb::Load& load, FrameChannel& channel) {
-  auto loaded = load_embedder(load, channel);
+int run_for_embeddings(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
+  auto loaded = load_embedder(load, keeper, channel);
   if (!loaded) {
     report_failed_load(loaded.error(), channel);
     return 1;
   }
   report_loaded(*loaded, channel);
-  serve_embeddings(*loaded, channel);
+  serve_embeddings(*loaded, keeper, channel);
   return 0;
 }
 
@@ -371,9 +392,14 @@ int run_runner(int descriptor) {
   pb::ToRunner first;
   if (!channel.read(first) || !first.has_load()) return 1;
   ::prctl(PR_SET_NAME, "drover-runner");
+  const auto keeper = start_keeper(first.load());  // while there is one thread, and little memory
+  if (!keeper) {
+    report_failed_load(keeper.error(), channel);
+    return 1;
+  }
   set_up_engine_log();
-  if (first.load().embedding()) return run_for_embeddings(first.load(), channel);
-  auto loaded = load(first.load(), channel);
+  if (first.load().embedding()) return run_for_embeddings(first.load(), **keeper, channel);
+  auto loaded = load(first.load(), **keeper, channel);
   if (!loaded) {
     report_failed_load(loaded.error(), channel);
     return 1;
@@ -382,7 +408,7 @@ int run_runner(int descriptor) {
   options.places = loaded->places;
   options.places_max = loaded->places_max;
   options.itl_target = std::chrono::milliseconds(first.load().itl_target_ms());
-  serve(*loaded, options, channel);
+  serve(*loaded, **keeper, options, channel);
   return 0;
 }
 

@@ -1,4 +1,4 @@
-#include "runner/message_cut.h"
+#include "prepare/message_cut.h"
 
 #include <gtest/gtest.h>
 

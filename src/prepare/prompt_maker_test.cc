@@ -1,13 +1,10 @@
 // What becomes of a conversation that is longer than the context, with the built-in model's own template and with one
 // in Go's language.
-#include "runner/preparer.h"
+#include "prepare/prompt_maker.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/frame.h"
 #include "engine/cria_fixture.h"
 
 namespace drover {
@@ -21,36 +18,16 @@ constexpr const char* kAlternatingTemplate =
     "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must "
     "alternate') }}{% endif %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
 
-class PreparerTest : public testing::Test {
+class PromptMakerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends_), 0);
-    template_ = std::move(*ChatTemplate::create(cria()));
-  }
-  void TearDown() override {
-    for (const int end : ends_) ::close(end);
-  }
+  void SetUp() override { template_ = std::move(*ChatTemplate::create(cria())); }
 
-  // Prepares it and returns what the front is told.
-  pb::FromRunner prepare(const pb::Chat& chat, bool truncate) {
+  Result<MadePrompt> prepare(const pb::Chat& chat, bool truncate) {
     pb::Generate work;
-    work.set_request(1);
     *work.mutable_chat() = chat;
     work.set_truncate(truncate);
     work.set_render_only(true);
-    FrameChannel runner(ends_[0]);
-    Mailbox<EngineMail> engine;
-    Mailbox<pb::Generate> requests;
-    requests.post(std::move(work));
-    requests.close();
-    Preparer(cria(), *template_, kContext, runner, engine).run(requests);
-    std::array<char, kFrameHeaderBytes> header;
-    EXPECT_EQ(::recv(ends_[1], header.data(), header.size(), MSG_WAITALL), static_cast<ssize_t>(header.size()));
-    std::string text(frame_size(header), '\0');
-    EXPECT_EQ(::recv(ends_[1], text.data(), text.size(), MSG_WAITALL), static_cast<ssize_t>(text.size()));
-    pb::FromRunner frame;
-    EXPECT_TRUE(frame.ParseFromString(text));
-    return frame;
+    return PromptMaker(cria(), *template_).make(work, kContext);
   }
 
   static void add(pb::Chat& chat, std::string role, std::string content) {
@@ -59,14 +36,13 @@ class PreparerTest : public testing::Test {
     message.set_content(std::move(content));
   }
 
-  int ends_[2] = {-1, -1};
   std::unique_ptr<ChatTemplate> template_;
 };
 
-class PreparerTemplatesTest : public PreparerTest, public testing::WithParamInterface<const char*> {};
+class PromptMakerTemplatesTest : public PromptMakerTest, public testing::WithParamInterface<const char*> {};
 
 // Ollama's rule, step by step.
-TEST_P(PreparerTemplatesTest, TheOldestMessagesAreLeftOutAndNoneMoreThanThat) {
+TEST_P(PromptMakerTemplatesTest, TheOldestMessagesAreLeftOutAndNoneMoreThanThat) {
   for (const int messages : {1, 2, 30, 31, 77, 150, 230}) {
     pb::Chat chat;
     chat.set_go_template(GetParam());
@@ -75,31 +51,31 @@ TEST_P(PreparerTemplatesTest, TheOldestMessagesAreLeftOutAndNoneMoreThanThat) {
       const std::string text = fmt::format("{} {}", i, std::string((i * 37) % 160, 'x'));
       add(chat, system ? "system" : i % 2 == 1 ? "user" : "assistant", text);
     }
-    const pb::FromRunner cut = prepare(chat, true);
-    ASSERT_TRUE(cut.has_started()) << cut.failed().message();
-    pb::FromRunner whole = prepare(chat, false);
-    while (static_cast<int>(whole.started().prompt_tokens()) >= kContext) {
+    const auto cut = prepare(chat, true);
+    ASSERT_TRUE(cut) << cut.error().message;
+    auto whole = prepare(chat, false);
+    while (static_cast<int>(whole->tokens.size()) >= kContext) {
       int oldest = 0;
       while (oldest < chat.messages_size() && chat.messages(oldest).role() == "system") ++oldest;
       if (oldest + 1 >= chat.messages_size()) break;
       chat.mutable_messages()->DeleteSubrange(oldest, 1);
       whole = prepare(chat, false);
     }
-    EXPECT_EQ(cut.started().rendered_prompt(), whole.started().rendered_prompt()) << messages << " messages";
+    EXPECT_EQ(cut->rendered.text, whole->rendered.text) << messages << " messages";
   }
 }
 
 // So long that the whole is not rendered even once.
-TEST_P(PreparerTemplatesTest, AVeryLongConversationCostsWhatTheContextHolds) {
+TEST_P(PromptMakerTemplatesTest, AVeryLongConversationCostsWhatTheContextHolds) {
   pb::Chat chat;
   chat.set_go_template(GetParam());
   add(chat, "system", "Be brief.");
   for (int i = 0; i < 90'000; ++i) add(chat, i % 2 == 0 ? "user" : "assistant", fmt::format("{} one two three", i));
   add(chat, "user", "Count to 3");
-  const pb::FromRunner cut = prepare(chat, true);
-  ASSERT_TRUE(cut.has_started()) << cut.failed().message();
-  EXPECT_LT(cut.started().prompt_tokens(), static_cast<unsigned>(kContext));
-  const std::string& text = cut.started().rendered_prompt();
+  const auto cut = prepare(chat, true);
+  ASSERT_TRUE(cut) << cut.error().message;
+  EXPECT_LT(cut->tokens.size(), static_cast<unsigned>(kContext));
+  const std::string& text = cut->rendered.text;
   EXPECT_NE(text.find("Be brief."), std::string::npos);
   EXPECT_NE(text.find("89999 one two three"), std::string::npos);
   EXPECT_NE(text.find("Count to 3"), std::string::npos);
@@ -107,40 +83,40 @@ TEST_P(PreparerTemplatesTest, AVeryLongConversationCostsWhatTheContextHolds) {
   std::size_t first = 0;
   while (text.find(fmt::format("\n{} one", 89'000 + first)) == std::string::npos) ++first;
   chat.mutable_messages()->DeleteSubrange(1, static_cast<int>(89'000 + first - 1));
-  EXPECT_GE(prepare(chat, false).started().prompt_tokens(), static_cast<unsigned>(kContext));
+  EXPECT_GE(prepare(chat, false)->tokens.size(), static_cast<unsigned>(kContext));
   chat.mutable_messages()->DeleteSubrange(1, 1);
-  EXPECT_EQ(prepare(chat, false).started().rendered_prompt(), text);
+  EXPECT_EQ(prepare(chat, false)->rendered.text, text);
 }
 
-TEST_F(PreparerTest, ATemplateThatShowsLittleKeepsAllMessages) {
+TEST_F(PromptMakerTest, ATemplateThatShowsLittleKeepsAllMessages) {
   pb::Chat chat;
   chat.set_go_template("{{ range .Messages }}{{ slice .Content 0 1 }}{{ end }}");
   for (int i = 0; i < 21; ++i)
     add(chat, i % 2 == 0 ? "user" : "assistant", std::string(1000, static_cast<char>('a' + i)));
-  EXPECT_EQ(prepare(chat, true).started().rendered_prompt(), "abcdefghijklmnopqrstu");
+  EXPECT_EQ(prepare(chat, true)->rendered.text, "abcdefghijklmnopqrstu");
 }
 
-TEST_P(PreparerTemplatesTest, WhatIsTooLongByItselfIsShortened) {
+TEST_P(PromptMakerTemplatesTest, WhatIsTooLongByItselfIsShortened) {
   pb::Chat chat;
   chat.set_go_template(GetParam());
   for (int i = 0; i < 5; ++i) add(chat, i % 2 == 0 ? "user" : "assistant", std::string(4000, 'x'));
-  const pb::FromRunner cut = prepare(chat, true);
-  ASSERT_TRUE(cut.has_started()) << cut.failed().message();
-  EXPECT_EQ(cut.started().prompt_tokens(), kContext - 1U);
+  const auto cut = prepare(chat, true);
+  ASSERT_TRUE(cut) << cut.error().message;
+  EXPECT_EQ(cut->tokens.size(), kContext - 1U);
 }
 
-INSTANTIATE_TEST_SUITE_P(Templates, PreparerTemplatesTest, testing::Values("", kGoTemplate));
+INSTANTIATE_TEST_SUITE_P(Templates, PromptMakerTemplatesTest, testing::Values("", kGoTemplate));
 
-TEST_F(PreparerTest, ATemplateThatWantsTheUserFirstGetsTheUserFirst) {
+TEST_F(PromptMakerTest, ATemplateThatWantsTheUserFirstGetsTheUserFirst) {
   template_ = std::move(*ChatTemplate::create(cria(), kAlternatingTemplate));
   for (const int messages : {101, 103, 141}) {
     pb::Chat chat;
     for (int i = 0; i < messages; ++i) add(chat, i % 2 == 0 ? "user" : "assistant", fmt::format("message {}", i));
-    const pb::FromRunner cut = prepare(chat, true);
-    ASSERT_TRUE(cut.has_started()) << cut.failed().message();
-    EXPECT_LT(cut.started().prompt_tokens(), static_cast<unsigned>(kContext));
-    EXPECT_GT(cut.started().prompt_tokens(), kContext / 2U);
-    EXPECT_TRUE(cut.started().rendered_prompt().starts_with("user: message"));
+    const auto cut = prepare(chat, true);
+    ASSERT_TRUE(cut) << cut.error().message;
+    EXPECT_LT(cut->tokens.size(), static_cast<unsigned>(kContext));
+    EXPECT_GT(cut->tokens.size(), kContext / 2U);
+    EXPECT_TRUE(cut->rendered.text.starts_with("user: message"));
   }
 }
 

@@ -1,0 +1,312 @@
+#include "prepare/prepare_driver.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/frame.h"
+
+namespace drover {
+namespace {
+
+// While there are requests, somebody watches that this thread lives.
+constexpr auto kSignOfLife = std::chrono::milliseconds(200);
+
+RequestId request_of(const pb::PrepareWork& work) {
+  return {work.has_embed() ? work.embed().request() : work.generate().request()};
+}
+
+Error too_slow(std::string_view how_long) {
+  return invalid(
+      fmt::format("the request takes too long to prepare, more than {}: its prompt, schema or tools are too "
+                  "large, or the model's template does not end",
+                  how_long));
+}
+
+Error error_of(const LimitedEnd& end, const KeeperOptions& limits) {
+  switch (end.how) {
+    case LimitedEnd::How::kProcessor:
+      return too_slow(fmt::format("{} s of the processor", limits.request_seconds));
+    case LimitedEnd::How::kMemory:
+      return invalid(
+          fmt::format("the request takes too much memory to prepare, more than {} MiB: its prompt, schema or "
+                      "tools are too large",
+                      limits.memory_max >> 20));
+    case LimitedEnd::How::kStack:
+      return invalid("the request is nested too deeply");
+    case LimitedEnd::How::kOther:
+      break;
+  }
+  return internal("the process that prepared the request has ended: " + describe(end));
+}
+
+}  // namespace
+
+PrepareDriver::PrepareDriver(Keeper& keeper, const PrepareLimits& limits, Events events)
+    : keeper_(keeper),
+      events_(std::move(events)),
+      limits_(limits),
+      pool_(limits),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  act();  // the first worker
+}
+
+PrepareDriver::~PrepareDriver() {
+  for (const auto& [worker, line] : lines_) {
+    if (line.socket >= 0) ::close(line.socket);
+  }
+  ::close(wake_);
+}
+
+// ---- any thread
+
+void PrepareDriver::add(pb::PrepareWork work) {
+  requests_.fetch_add(1, std::memory_order_relaxed);
+  post(std::move(work));
+}
+
+void PrepareDriver::cancel(RequestId request) {
+  post(request);
+}
+
+void PrepareDriver::close() {
+  closed_.store(true);
+  post(RequestId{});
+}
+
+void PrepareDriver::post(Mail mail) {
+  mail_.post(std::move(mail));
+  const std::uint64_t one = 1;
+  (void)!::write(wake_, &one, sizeof one);
+}
+
+// ---- the thread
+
+void PrepareDriver::run() {
+  while (!closed_.load()) {
+    wait();
+    progress_.fetch_add(1, std::memory_order_relaxed);
+    take_mail();
+    pool_.advance(Clock::now());
+    act();
+  }
+}
+
+void PrepareDriver::take_mail() {
+  mail_.drain(received_, false);
+  for (Mail& mail : received_) {
+    if (auto* work = std::get_if<pb::PrepareWork>(&mail)) {
+      accept(*work);
+      continue;
+    }
+    const RequestId request = std::get<RequestId>(mail);
+    const bool here = pool_.cancel(request, Clock::now());
+    act();
+    if (here) take_job(request);
+    events_.on_canceled(request, here);
+  }
+}
+
+void PrepareDriver::accept(pb::PrepareWork& work) {
+  const RequestId request = request_of(work);
+  auto job = std::make_unique<Job>();
+  const auto header = frame_header(work.ByteSizeLong());
+  job->frame.reserve(header.size() + work.ByteSizeLong());
+  job->frame.assign(header.data(), header.size());
+  work.AppendToString(&job->frame);
+  if (work.has_embed()) {
+    work.mutable_embed()->clear_texts();
+  } else {
+    work.mutable_generate()->clear_input();
+    work.mutable_generate()->clear_context();
+    work.mutable_generate()->clear_format();
+  }
+  job->work = std::move(work);
+  jobs_[request] = std::move(job);
+  pool_.add(request, Clock::now());
+  act();
+}
+
+void PrepareDriver::act() {
+  for (const PoolAction& action : pool_.take_actions()) {
+    switch (action.kind) {
+      case PoolAction::Kind::kStart:
+        start(action.worker);
+        break;
+      case PoolAction::Kind::kGive: {
+        Line& line = lines_[action.worker];
+        line.out = &jobs_.at(action.request)->frame;
+        line.sent = 0;
+        send(line);
+        break;
+      }
+      case PoolAction::Kind::kStop:
+        keeper_.order(Keeper::Order::kStop, action.worker);
+        break;
+      case PoolAction::Kind::kContinue:
+        keeper_.order(Keeper::Order::kContinue, action.worker);
+        break;
+      case PoolAction::Kind::kYield:
+        keeper_.order(Keeper::Order::kYield, action.worker);
+        break;
+      case PoolAction::Kind::kKill:
+        keeper_.order(Keeper::Order::kKill, action.worker);
+        drop(action.worker);
+        break;
+      case PoolAction::Kind::kTimeOut:
+        fail(action.request, too_slow(fmt::format("{:.0f} s", to_seconds(limits_.time_max))));
+        break;
+    }
+  }
+}
+
+void PrepareDriver::start(WorkerId worker) {
+  auto socket = keeper_.start_worker(worker);
+  if (!socket) spdlog::error("no process to prepare requests can be started: {}", socket.error().message);
+  lines_[worker].socket = socket ? *socket : -1;
+}
+
+// For mail, a worker, the keeper, or the time that the pool names.
+void PrepareDriver::wait() {
+  std::vector<pollfd> polled = {{wake_, POLLIN, 0}, {keeper_.descriptor(), POLLIN, 0}};
+  std::vector<WorkerId> workers;
+  for (const auto& [worker, line] : lines_) {
+    const bool writes = line.out != nullptr && line.sent < line.out->size();
+    polled.push_back({line.socket, static_cast<short>(writes ? POLLIN | POLLOUT : POLLIN), 0});
+    workers.push_back(worker);
+  }
+  const TimePoint next = pool_.wakes_at();
+  Duration pause = jobs_.empty() ? Duration::max() : Duration(kSignOfLife);
+  if (next != kNever) pause = std::min(pause, std::max(next - Clock::now(), Duration::zero()));
+  // Rounded up: what is due is due then.
+  const auto milliseconds =
+      std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(pause, kSignOfLife)).count();
+  const int timeout = pause == Duration::max() ? -1 : static_cast<int>(milliseconds);
+  if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
+  std::uint64_t ignored = 0;
+  if (polled[0].revents != 0) (void)!::read(wake_, &ignored, sizeof ignored);
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    const short events = polled[i + 2].revents;
+    const auto found = lines_.find(workers[i]);  // what was done for another may have ended this one
+    if (found == lines_.end()) continue;
+    if ((events & POLLOUT) != 0) send(found->second);
+    if ((events & ~POLLOUT) != 0) on_readable(workers[i]);
+  }
+  if (polled[1].revents != 0) take_reports();
+}
+
+void PrepareDriver::take_reports() {
+  while (true) {
+    auto report = keeper_.next_report();
+    if (!report) {
+      spdlog::error("{}", report.error().message);
+      std::_Exit(1);
+    }
+    if (!*report) return;
+    if ((*report)->kind == KeeperReport::Kind::kEnded) on_ended(**report);
+  }
+}
+
+void PrepareDriver::on_ended(const KeeperReport& report) {
+  on_readable(report.worker);  // it may have answered before
+  const auto request = pool_.ended(report.worker, Clock::now());
+  drop(report.worker);
+  act();
+  if (!request) return;
+  if (report.end.how == LimitedEnd::How::kOther) {
+    spdlog::error("request {}: the process that prepared it has ended: {}", request->value, describe(report.end));
+  }
+  fail(*request, error_of(report.end, keeper_.options()));
+}
+
+// ---- lines
+
+void PrepareDriver::send(Line& line) const {
+  while (line.out != nullptr && line.sent < line.out->size()) {
+    const ssize_t put =
+        ::send(line.socket, line.out->data() + line.sent, line.out->size() - line.sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return;  // full for now; or the worker has ended, which the keeper reports
+    line.sent += static_cast<std::size_t>(put);
+  }
+}
+
+// Whether a whole answer has come.
+bool PrepareDriver::receive(Line& line) const {
+  while (line.socket >= 0) {
+    std::size_t wanted = kFrameHeaderBytes;
+    if (line.got >= kFrameHeaderBytes) {
+      std::array<char, kFrameHeaderBytes> header;
+      std::copy_n(line.in.data(), header.size(), header.data());
+      wanted += std::min(frame_size(header), kFrameBytesMax);
+    }
+    if (line.got == wanted && wanted > kFrameHeaderBytes) return true;
+    if (line.in.size() < wanted) line.in.resize(wanted);
+    const ssize_t got = ::recv(line.socket, line.in.data() + line.got, wanted - line.got, MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+    if (got <= 0) {
+      ::close(std::exchange(line.socket, -1));
+      return false;
+    }
+    line.got += static_cast<std::size_t>(got);
+  }
+  return false;
+}
+
+void PrepareDriver::on_readable(WorkerId worker) {
+  const auto found = lines_.find(worker);
+  if (found == lines_.end() || !receive(found->second)) return;
+  found->second.got = 0;
+  found->second.out = nullptr;
+  const std::string bytes = std::exchange(found->second.in, {});
+  on_answer(worker, std::string_view(bytes).substr(kFrameHeaderBytes));
+}
+
+void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
+  pb::PrepareAnswer answer;
+  const bool good = answer.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  const auto request = pool_.answered(worker, !good || answer.retire(), Clock::now());
+  act();  // it may begin with the next one while this one is handed on
+  if (!request) return;
+  if (!good) return fail(*request, internal("the process that prepared the request answered with nonsense"));
+  if (answer.has_failed()) {
+    const bool theirs = answer.failed().kind() == pb::Failed::INVALID;
+    return fail(*request, theirs ? invalid(answer.failed().message()) : internal(answer.failed().message()));
+  }
+  const auto job = take_job(*request);
+  try {
+    events_.on_answer(job->work, answer);
+  } catch (const std::exception& error) {
+    events_.on_failed(*request, internal(error.what()));
+  }
+}
+
+void PrepareDriver::drop(WorkerId worker) {
+  const auto found = lines_.find(worker);
+  if (found == lines_.end()) return;
+  if (found->second.socket >= 0) ::close(found->second.socket);
+  lines_.erase(found);
+}
+
+void PrepareDriver::fail(RequestId request, const Error& error) {
+  take_job(request);
+  events_.on_failed(request, error);
+}
+
+std::unique_ptr<PrepareDriver::Job> PrepareDriver::take_job(RequestId request) {
+  auto node = jobs_.extract(request);
+  if (node.empty()) return nullptr;
+  requests_.fetch_sub(1, std::memory_order_relaxed);
+  return std::move(node.mapped());
+}
+
+}  // namespace drover

@@ -1,0 +1,44 @@
+// From a request to the tokens of its prompt and what the prompt implies for the output: template, schema, tools,
+// tokens. All that costs what a stranger's text makes it cost, so it runs in a worker process (prepare/worker.h).
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "engine/chat_template.h"
+#include "engine/llama_model.h"
+#include "runner.pb.h"
+
+namespace drover {
+
+// Tokens of prompt and output that may stand in the context for this request: what it asks for, but no more than
+// `context_length` and enough for a token of each.
+int context_max_of(const pb::Generate& work, int context_length);
+
+struct MadePrompt {
+  RenderedPrompt rendered;
+  std::vector<Token> tokens;
+  std::size_t dropped_messages = 0;  // since the prompt is too long
+  std::size_t dropped_tokens = 0;
+};
+
+class PromptMaker {
+ public:
+  // `model` needs no more than its vocabulary.
+  PromptMaker(const LlamaModel& model, const ChatTemplate& chat) : model_(model), chat_(chat) {}
+
+  // Error: kInvalidArgument if the request is at fault.
+  Result<MadePrompt> make(const pb::Generate& work, int context_max) const;
+
+ private:
+  Result<MadePrompt> make_chat_prompt(const pb::Generate& work, int context_max) const;
+  Result<MadePrompt> render_what_fits(const pb::Generate& work, int context_max, std::size_t whole_tokens) const;
+  Result<MadePrompt> render(const pb::Generate& work, const pb::Chat& chat) const;
+  Result<MadePrompt> make_infill_prompt(const pb::Infill& infill) const;
+  Result<void> fit(const pb::Generate& work, int context_max, MadePrompt& prompt) const;
+
+  const LlamaModel& model_;
+  const ChatTemplate& chat_;
+};
+
+}  // namespace drover

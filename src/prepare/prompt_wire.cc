@@ -1,0 +1,109 @@
+#include "prepare/prompt_wire.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace drover {
+namespace {
+
+void write_strings(std::vector<std::string>& from, google::protobuf::RepeatedPtrField<std::string>& to) {
+  for (std::string& each : from) to.Add(std::move(each));
+}
+
+std::vector<std::string> read_strings(google::protobuf::RepeatedPtrField<std::string>& from) {
+  return {std::move_iterator(from.begin()), std::move_iterator(from.end())};
+}
+
+void write_start(GrammarStart& from, pb::GrammarStart& to) {
+  to.set_kind(static_cast<int>(from.kind));
+  to.set_text(std::move(from.text));
+  write_strings(from.trigger_patterns, *to.mutable_trigger_patterns());
+  write_strings(from.trigger_words, *to.mutable_trigger_words());
+  to.mutable_trigger_tokens()->Assign(from.trigger_tokens.begin(), from.trigger_tokens.end());
+  to.set_opening(std::move(from.opening));
+}
+
+GrammarStart read_start(pb::GrammarStart& from) {
+  GrammarStart start;
+  start.kind = static_cast<GrammarStart::Kind>(from.kind());
+  start.text = std::move(*from.mutable_text());
+  start.trigger_patterns = read_strings(*from.mutable_trigger_patterns());
+  start.trigger_words = read_strings(*from.mutable_trigger_words());
+  start.trigger_tokens.assign(from.trigger_tokens().begin(), from.trigger_tokens().end());
+  start.opening = std::move(*from.mutable_opening());
+  return start;
+}
+
+void write_syntax(OutputSyntax& from, pb::Syntax& to) {
+  to.set_kind(static_cast<int>(from.kind));
+  to.set_thinking_start(std::move(from.thinking_start));
+  to.set_thinking_end(std::move(from.thinking_end));
+  to.set_starts_in_thinking(from.starts_in_thinking);
+  to.set_begun(static_cast<int>(from.begun));
+  to.set_tools_json(std::move(from.tools_json));
+  to.set_tool_tag(std::move(from.tool_tag));
+  write_strings(from.tool_starts, *to.mutable_tool_starts());
+  to.set_format(from.format);
+  to.set_parser(std::move(from.parser));
+  to.set_generation_prompt(std::move(from.generation_prompt));
+}
+
+OutputSyntax read_syntax(pb::Syntax& from) {
+  OutputSyntax syntax;
+  syntax.kind = static_cast<OutputSyntax::Kind>(from.kind());
+  syntax.thinking_start = std::move(*from.mutable_thinking_start());
+  syntax.thinking_end = std::move(*from.mutable_thinking_end());
+  syntax.starts_in_thinking = from.starts_in_thinking();
+  syntax.begun = static_cast<OutputSyntax::Begun>(from.begun());
+  syntax.tools_json = std::move(*from.mutable_tools_json());
+  syntax.tool_tag = std::move(*from.mutable_tool_tag());
+  syntax.tool_starts = read_strings(*from.mutable_tool_starts());
+  syntax.format = from.format();
+  syntax.parser = std::move(*from.mutable_parser());
+  syntax.generation_prompt = std::move(*from.mutable_generation_prompt());
+  return syntax;
+}
+
+}  // namespace
+
+std::string token_bytes(std::span<const Token> tokens) {
+  return std::string(reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes());
+}
+
+Result<std::vector<Token>> read_tokens(std::string_view bytes, int vocabulary_size) {
+  std::vector<Token> tokens(bytes.size() / sizeof(Token));
+  if (!tokens.empty()) std::memcpy(tokens.data(), bytes.data(), tokens.size() * sizeof(Token));
+  const auto is_known = [&](Token token) { return token >= 0 && token < vocabulary_size; };
+  if (bytes.size() % sizeof(Token) != 0 || !std::all_of(tokens.begin(), tokens.end(), is_known)) {
+    return internal("what a prompt was prepared to is not a row of tokens");
+  }
+  return tokens;
+}
+
+void write_prompt(MadePrompt& from, bool with_text, pb::Prompt& to) {
+  to.set_tokens(token_bytes(from.tokens));
+  if (with_text) to.set_rendered(std::move(from.rendered.text));
+  write_strings(from.rendered.stops, *to.mutable_stops());
+  to.set_grammar(std::move(from.rendered.grammar));
+  write_start(from.rendered.grammar_start, *to.mutable_grammar_start());
+  write_syntax(from.rendered.syntax, *to.mutable_syntax());
+  to.set_dropped_messages(static_cast<std::uint32_t>(from.dropped_messages));
+  to.set_dropped_tokens(static_cast<std::uint32_t>(from.dropped_tokens));
+}
+
+Result<MadePrompt> read_prompt(pb::Prompt& from, int vocabulary_size) {
+  MadePrompt prompt;
+  auto tokens = read_tokens(from.tokens(), vocabulary_size);
+  if (!tokens) return std::move(tokens).error();
+  prompt.tokens = std::move(*tokens);
+  prompt.rendered.text = std::move(*from.mutable_rendered());
+  prompt.rendered.stops = read_strings(*from.mutable_stops());
+  prompt.rendered.grammar = std::move(*from.mutable_grammar());
+  prompt.rendered.grammar_start = read_start(*from.mutable_grammar_start());
+  prompt.rendered.syntax = read_syntax(*from.mutable_syntax());
+  prompt.dropped_messages = from.dropped_messages();
+  prompt.dropped_tokens = from.dropped_tokens();
+  return prompt;
+}
+
+}  // namespace drover
