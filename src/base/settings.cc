@@ -218,6 +218,13 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
   } else if (!format.empty() && format != "text") {
     reader.fail("DROVER_LOG_FORMAT", format, "text or json");
   }
+  if (const std::string sandbox = reader.text("DROVER_SANDBOX"); sandbox == "off") {
+    settings.sandbox = SandboxMode::kOff;
+  } else if (sandbox == "require") {
+    settings.sandbox = SandboxMode::kRequire;
+  } else if (!sandbox.empty() && sandbox != "auto") {
+    reader.fail("DROVER_SANDBOX", sandbox, "auto, off or require");
+  }
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
   read_weights(reader, settings.client_weights);
   read_default_think(reader, settings.default_think);

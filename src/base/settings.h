@@ -28,6 +28,10 @@ Result<HostAddress> parse_host(std::string_view text);
 
 enum class LogFormat { kText, kJson };
 
+// How processes that read models are confined (sandbox/sandbox.h): as far as the kernel can, not, or wholly or not at
+// all.
+enum class SandboxMode { kAuto, kOff, kRequire };
+
 // How hard a model can be asked to think.
 bool is_think_level(std::string_view level);
 
@@ -54,6 +58,7 @@ struct Settings {
   bool prune = true;                           // OLLAMA_NOPRUNE: keep blobs that no model refers to
   bool debug = false;                          // OLLAMA_DEBUG
   LogFormat log_format = LogFormat::kText;     // DROVER_LOG_FORMAT: text, json
+  SandboxMode sandbox = SandboxMode::kAuto;    // DROVER_SANDBOX: auto, off, require
   std::size_t body_bytes_max = 64u << 20;      // DROVER_BODY_MAX: the largest JSON body that is read
   std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);  // DROVER_SHUTDOWN_TIMEOUT
   std::chrono::nanoseconds hang_timeout = std::chrono::seconds(30);      // DROVER_HANG_TIMEOUT: no progress while busy

@@ -1,6 +1,7 @@
 #include "cli/serve.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -27,6 +28,7 @@
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "registry/registry.h"
+#include "sandbox/sandbox.h"
 #include "store/model_store.h"
 
 extern "C" const char drover_builtin_model_begin[];
@@ -64,6 +66,16 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
                  limits.connections_max);
   }
   return limits;
+}
+
+// Once, and not for each model that is loaded.
+void tell_sandbox(SandboxMode mode) {
+  if (mode == SandboxMode::kOff) return spdlog::info("models are read without a sandbox (DROVER_SANDBOX)");
+  const SandboxSupport support = sandbox_support();
+  if (support.missing.empty()) return spdlog::info("models are read in a sandbox: {}", support.parts());
+  spdlog::warn("models {} by this kernel: {}",
+               mode == SandboxMode::kRequire ? "cannot be read, as they are not confined" : "are not wholly confined",
+               fmt::join(support.missing, "; "));
 }
 
 // A new user has something to talk to before any download.
@@ -278,6 +290,7 @@ int serve(const std::string& executable, const std::vector<std::string>& engine)
   }
   set_up_server_log(settings->log_format, settings->debug);
   for (const std::string& line : engine) spdlog::info("{}", line);
+  tell_sandbox(settings->sandbox);
   ::signal(SIGPIPE, SIG_IGN);
   ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
   const http::ServerLimits limits = server_limits(*settings, raise_descriptor_limit());

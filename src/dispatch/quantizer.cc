@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <spdlog/spdlog.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,7 +15,7 @@
 #include <optional>
 #include <string_view>
 
-extern char** environ;
+#include "sandbox/child_process.h"
 
 namespace drover {
 namespace {
@@ -25,6 +24,8 @@ namespace fs = std::filesystem;
 
 constexpr int kLookMilliseconds = 100;  // how soon a cancel is noticed
 constexpr std::size_t kLineBytesMax = 4096;
+constexpr std::string_view kFull = "full";
+constexpr std::string_view kFailed = "failed ";
 
 std::string system_error(const char* what) {
   return std::string(what) + ": " + std::strerror(errno);
@@ -59,7 +60,7 @@ class NamedParts {
   fs::path folder_;
 };
 
-// A child whose standard output is read here. Ends with this object.
+// A child whose output and errors are read here. Ends with this object.
 class Child {
  public:
   Child() = default;
@@ -77,19 +78,11 @@ class Child {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return internal(system_error("pipe2"));
     output_ = ends[0];
-    std::vector<char*> pointers;
-    for (std::string& argument : arguments) pointers.push_back(argument.data());
-    pointers.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    const int failed = ::posix_spawn(&pid_, executable.c_str(), &actions, nullptr, pointers.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
+    const auto pid = start_child(executable, std::move(arguments), {ends[1], ends[1], -1});
     ::close(ends[1]);
-    if (failed == 0) return {};
-    pid_ = 0;
-    return internal(fmt::format("cannot start a quantizer: {}", std::strerror(failed)));
+    if (!pid) return pid.error();
+    pid_ = *pid;
+    return {};
   }
 
   // What it has written meanwhile; "" after a while without; nullopt: it has closed its output.
@@ -132,16 +125,17 @@ struct Report {
       constexpr std::string_view kProgress = "progress ";
       if (line.starts_with(kProgress)) {
         progress(std::min(std::max(std::strtod(line.c_str() + kProgress.size(), nullptr), 0.0), 1.0));
-      } else {
+      } else if (line == kFull || line.starts_with(kFailed)) {
         reason = line;
+      } else if (!line.empty()) {
+        spdlog::warn("drover quantize: {}", line);  // what llama.cpp says as it gives up
       }
       line.clear();
     }
   }
 
   Error error(const std::string& how_it_ended) const {
-    constexpr std::string_view kFailed = "failed ";
-    if (reason == "full") return {ErrorCode::kNoSpace, "cannot write the quantized model: no space left on device"};
+    if (reason == kFull) return {ErrorCode::kNoSpace, "cannot write the quantized model: no space left on device"};
     const bool told = reason.starts_with(kFailed) && reason.size() > kFailed.size();
     return internal("quantization failed: " + (told ? reason.substr(kFailed.size()) : how_it_ended));
   }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,8 +16,7 @@
 #include <vector>
 
 #include "base/frame.h"
-
-extern char** environ;
+#include "sandbox/child_process.h"
 
 namespace drover {
 namespace {
@@ -26,7 +24,6 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-constexpr int kChildDescriptor = 3;
 // A longer line of a runner's log is cut into several.
 constexpr std::size_t kLogLineBytesMax = 8 << 10;
 constexpr auto kEndGrace = std::chrono::seconds(3);
@@ -41,25 +38,6 @@ RunnerEnd describe_exit(const siginfo_t& info) {
   const bool own = number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL || number == SIGABRT ||
                    number == SIGSYS || number == SIGTRAP;
   return {"signal " + std::to_string(number) + " (" + ::strsignal(number) + ")", {}, !own};
-}
-
-// Starts the child with `descriptor` as its descriptor 3 and `log` as its standard error.
-Result<pid_t> spawn(const std::string& executable, int descriptor, int log) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, log, STDERR_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, descriptor, kChildDescriptor);
-  std::string descriptor_text = std::to_string(kChildDescriptor);
-  std::string name = "drover";
-  std::string command = "runner";
-  std::string option = "--descriptor";
-  char* arguments[] = {name.data(), command.data(), option.data(), descriptor_text.data(), nullptr};
-  pid_t pid = 0;
-  const int failed = ::posix_spawn(&pid, executable.c_str(), &actions, nullptr, arguments, environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) return internal("cannot start a runner: " + std::string(std::strerror(failed)));
-  return pid;
 }
 
 }  // namespace
@@ -78,7 +56,7 @@ Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io
     ::close(ends[1]);
     return internal(why);
   }
-  auto pid = spawn(executable, ends[1], log[1]);
+  auto pid = start_child(executable, {"drover", "runner", "--descriptor", "3"}, {log[1], log[1], ends[1]});
   ::close(ends[1]);
   ::close(log[1]);
   if (!pid) {

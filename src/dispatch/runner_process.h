@@ -34,7 +34,8 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
     std::function<void(pb::FromRunner&)> on_message;
     // The process has ended; the last call of all. Messages it had sent come before.
     std::function<void(const RunnerEnd& end)> on_gone;
-    // A line that it wrote to its standard error; these may also come after on_gone, so this must own what it uses.
+    // A line that it wrote to its output or standard error; these may come after on_gone, so this must own what it
+    // uses.
     std::function<void(std::string_view line)> on_log;
   };
 

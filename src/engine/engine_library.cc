@@ -59,14 +59,6 @@ std::string difference() {
 
 // ---- variants
 
-// The folder that the engine was loaded from.
-std::filesystem::path engine_folder() {
-  Dl_info info{};
-  if (::dladdr(reinterpret_cast<void*>(&ggml_backend_load), &info) == 0 || info.dli_fname == nullptr) return {};
-  std::error_code ignored;
-  return std::filesystem::canonical(info.dli_fname, ignored).parent_path();
-}
-
 // What the variant says of this processor: 0 if it cannot run there. Error: why it cannot be loaded.
 Result<int> score_of(const std::filesystem::path& path) {
   const std::unique_ptr<void, int (*)(void*)> library(::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL),
@@ -127,6 +119,23 @@ std::string processor_name() {
 }
 
 }  // namespace
+
+std::filesystem::path engine_folder() {
+  if (!kPrebuilt) return {};
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<void*>(&ggml_backend_load), &info) == 0 || info.dli_fname == nullptr) return {};
+  std::error_code ignored;
+  return std::filesystem::canonical(info.dli_fname, ignored).parent_path();
+}
+
+bool engine_uses_devices() {
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(engine_folder(), failed)) {
+    const std::string file = entry.path().filename().string();
+    if (file.starts_with("libggml-") && !file.starts_with(kPrefix) && file != "libggml-base.so") return true;
+  }
+  return false;
+}
 
 std::string EngineReport::line() const {
   return fmt::format("processor: {}, {} thread{}; engine {}, variant {}", processor, threads, threads == 1 ? "" : "s",

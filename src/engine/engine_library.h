@@ -3,6 +3,7 @@
 // engine that was built from source is part of the program and has one, "native".
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,11 @@ Result<void> use_variant(const CpuVariant& variant);
 // For programs that leave the choice to the engine: its log, and the variant that DROVER_CPU_VARIANT names or the
 // fastest. Once per process; a second call does nothing.
 Result<void> initialize_engine();
+
+// Where the engine's libraries are, which are loaded by their names; empty: they are parts of the program.
+std::filesystem::path engine_folder();
+// Whether there is a library among them that computes on devices.
+bool engine_uses_devices();
 
 // The value of DROVER_CPU_VARIANT.
 std::string wanted_variant();

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "engine/engine_library.h"
+#include "sandbox/sandbox.h"
 
 namespace drover {
 namespace {
@@ -89,6 +90,13 @@ int run_quantize(const QuantizeArguments& arguments) {
   ::signal(SIGXFSZ, SIG_IGN);
   ::setpriority(PRIO_PROCESS, 0, kNiceness);
 
+  SandboxRules rules{
+      .profile = SandboxProfile::kQuantize, .readable = arguments.sources, .writable = {arguments.target}};
+  rules.readable.push_back(engine_folder().string());
+  if (const auto confined = enter_sandbox(rules, wanted_sandbox()); !confined) {
+    std::printf("failed %s\n", confined.error().message.c_str());
+    return 1;
+  }
   Progress progress;
   for (const std::string& source : arguments.sources) read_sizes(source, progress);
   if (auto ready = initialize_engine(); !ready) {

@@ -183,8 +183,6 @@ class KeeperProcess {
     ::signal(SIGCHLD, SIG_DFL);
     ::sigprocmask(SIG_SETMASK, &unblocked_, nullptr);
     ::prctl(PR_SET_NAME, "drover-prepare");
-    // Where memory is short in the whole machine, the kernel is to take it from here.
-    std::ofstream("/proc/self/oom_score_adj") << 1000;
     expect_engine_errors(true);  // they are the requests', and go to their clients
     run_worker(*model_, chat_.get(), options_.request_seconds);
   }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ struct KeeperOptions {
   std::vector<std::string> shard_paths = {};
   bool with_template = true;           // false: for embeddings
   std::string template_override = {};  // jinja, for a model whose file has none
+  std::function<Result<void>()> confine = {};  // by which the keeper gives up what it does not need, if not empty
   // Of one request, and of the analysis of the chat template: memory beside what the keeper has, and seconds of the
   // processor.
   std::uint64_t memory_max = 1u << 30;

@@ -27,6 +27,7 @@
 #include "runner/frame_channel.h"
 #include "runner/output_worker.h"
 #include "runner/preparer.h"
+#include "sandbox/sandbox.h"
 
 namespace drover {
 namespace {
@@ -90,6 +91,20 @@ Result<Kernels> prepare_engine(const pb::Load& load) {
   return choose_kernels(engine->variants, paths);
 }
 
+// A model is a stranger's file, and from here on it is read.
+Result<void> confine(const pb::Load& load) {
+  SandboxRules rules;
+  rules.profile = engine_uses_devices() ? SandboxProfile::kGpu : SandboxProfile::kRunner;
+  rules.readable = {load.model_path(), engine_folder().string()};
+  rules.readable.insert(rules.readable.end(), load.shard_paths().begin(), load.shard_paths().end());
+  rules.readable.insert(rules.readable.end(), load.adapter_paths().begin(), load.adapter_paths().end());
+  const auto missing = enter_sandbox(rules, wanted_sandbox());
+  if (!missing) return missing.error();
+  // What the kernel does not have, the server has said at its start.
+  for (const std::string& what : *missing) spdlog::debug("not wholly confined: {}", what);
+  return {};
+}
+
 // Where requests are prepared (prepare/keeper.h).
 Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
   KeeperOptions options;
@@ -101,6 +116,7 @@ Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
   if (!load.family_template().empty() && family != family_templates().end()) {
     options.template_override = family->bytes;
   }
+  options.confine = [&load] { return confine(load); };
   return Keeper::start(options);
 }
 
@@ -398,6 +414,10 @@ int run_runner(int descriptor) {
     return 1;
   }
   set_up_engine_log();
+  if (const auto confined = confine(first.load()); !confined) {
+    report_failed_load(confined.error(), channel);
+    return 1;
+  }
   if (first.load().embedding()) return run_for_embeddings(first.load(), **keeper, channel);
   auto loaded = load(first.load(), **keeper, channel);
   if (!loaded) {

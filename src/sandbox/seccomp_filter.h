@@ -1,0 +1,13 @@
+// The system calls that a process in a sandbox may make.
+#pragma once
+
+#include "base/result.h"
+#include "sandbox/sandbox.h"
+
+namespace drover {
+
+// All threads of the process have the filter afterwards, and its children. Sets no_new_privs.
+Result<void> restrict_system_calls(SandboxProfile profile);
+Result<void> restrict_system_calls_to_answering();  // see enter_prepare_sandbox()
+
+}  // namespace drover
