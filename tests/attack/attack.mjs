@@ -23,7 +23,7 @@ import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { renamed, slow } from '../e2e/gguf.mjs';
-import { Server, sleep } from '../e2e/harness.mjs';
+import { Server, sha256, sleep } from '../e2e/harness.mjs';
 import { descendants, processor_ms, status_of } from './witness.mjs';
 
 export const mib = 1 << 20;
@@ -168,9 +168,12 @@ export class Arena {
     await this.ask('DELETE', '/api/delete', { model });
   }
 
-  // Uploads a GGUF and makes a model of it: the answer of /api/create.
+  // Uploads a GGUF, which may be there already, and makes a model of it: the answer of /api/create.
   async create(model, gguf, extra = {}) {
-    const digest = await this.server.upload(gguf);
+    const digest = `sha256:${sha256(gguf)}`;
+    const headers = { 'content-type': 'application/octet-stream' };
+    const uploaded = await this.ask('POST', `/api/blobs/${digest}`, gguf, { headers });
+    if (![200, 201].includes(uploaded.status)) return uploaded;
     return this.ask('POST', '/api/create', { model, files: { 'model.gguf': digest }, stream: false, ...extra });
   }
 
