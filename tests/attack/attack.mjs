@@ -33,6 +33,7 @@ const wanted = (process.env.DROVER_ATTACK_CASES ?? '').split('|').filter(Boolean
 const attacker_address = '127.0.0.1';
 const victim_address = '127.0.0.2'; // a budget per address is the attacker's own
 const calm_ms = 2500; // how long the victims ask without an attack, for comparison
+const end_s = 30; // after which it has ended once it was told to
 const rest_s = 20; // after which the server is at rest again
 const defaults = {
   status: [200, 400],
@@ -258,12 +259,20 @@ class Stage {
   // Why the server did not end well; '': it did.
   async close() {
     const { server } = this;
+    if (!server) return '';
     this.server = undefined;
+    let stuck = '';
+    const timer = setTimeout(() => {
+      stuck = `the front has not ended ${end_s} s after SIGTERM`;
+      server.kill();
+    }, end_s * 1000);
     try {
-      await server?.stop();
-      return '';
+      await server.stop();
+      return stuck;
     } catch (error) {
       return error.message;
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -17,10 +17,12 @@ function small_disk(size_mib) {
   return { models, wrapper: [...unshare, 'sh', '-c', mount, models] };
 }
 
-// Makes what the server has on its disk a read-only one, and back.
-function remount(arena, how) {
+// Makes the folders of the store read-only ones, and back.
+function set_read_only(arena, is_read_only) {
   const { pid } = arena.server.process;
-  execFileSync('nsenter', ['-t', `${pid}`, '-m', ...(process.getuid() === 0 ? [] : ['-U', '--preserve-credentials']), 'mount', '-o', `remount,${how}`, arena.server.models]);
+  const script = is_read_only ? 'mount --bind "$0/$1" "$0/$1" && mount -o remount,bind,ro "$0/$1"' : 'umount "$0/$1"';
+  const namespace = ['-t', `${pid}`, '-m', ...(process.getuid() === 0 ? [] : ['-U', '--preserve-credentials'])];
+  for (const folder of ['blobs', 'manifests']) execFileSync('nsenter', [...namespace, 'sh', '-c', script, arena.server.models, folder]);
 }
 
 const upload = (arena, bytes) => arena.ask('POST', `/api/blobs/sha256:${sha256(bytes)}`, bytes, { headers: { 'content-type': 'application/octet-stream' } });
@@ -91,14 +93,14 @@ attacks('disk', {}, [
     fresh: small_disk(60),
     status: [400, 403, 404, 500, 507],
     attack: async (arena) => {
-      remount(arena, 'ro');
+      set_read_only(arena, true);
       const answers = [
         await upload(arena, large('a')),
         await arena.ask('POST', '/api/create', { model: 'made', from: 'cria', system: 'x', stream: false }),
         await arena.ask('POST', '/api/copy', { source: 'cria', destination: 'copied' }),
         await arena.ask('DELETE', '/api/delete', { model: 'other' }),
       ];
-      remount(arena, 'rw');
+      set_read_only(arena, false);
       const { status, text } = await arena.ask('POST', '/api/copy', { source: 'cria', destination: 'copied' });
       if (status !== 200) throw new Error(`after it: ${status} ${text}`);
       return no_paths(arena, answers);

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 
 const pause_ms = 20; // between a victim's answer and its next request
 const look_ms = 100; // between two looks at the processes
+const own_max = 4 * 2 ** 30; // bytes that one of the processes may take
 const wrong_max = 5; // of a victim's wrong answers, so many are told
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -117,9 +118,15 @@ let victims = [];
 let looking;
 let own_peak = 0;
 
-function look(pid) {
-  const own = descendants(pid).reduce((sum, child) => sum + (status_of(child.pid)?.own ?? 0), 0);
-  own_peak = Math.max(own_peak, own);
+// A process that takes all memory is a case that has failed, and no reason to lose the machine.
+function look(front) {
+  let sum = 0;
+  for (const { pid } of descendants(front)) {
+    const own = status_of(pid)?.own ?? 0;
+    sum += own;
+    if (own > own_max) process.kill(pid, 'SIGKILL');
+  }
+  own_peak = Math.max(own_peak, sum);
 }
 
 // {start: {server: {port, address}, pid, victims, patience_ms}} and {stop: true}, which is answered with what was seen.
