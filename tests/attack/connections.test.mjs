@@ -1,6 +1,7 @@
 // Very many connections, and what they keep to themselves.
 import { sleep } from '../e2e/harness.mjs';
 import { attacks, mib } from './attack.mjs';
+import { status_of } from './witness.mjs';
 
 const host = 'Host: localhost\r\n';
 const get = `GET /api/version HTTP/1.1\r\n${host}\r\n`;
@@ -9,7 +10,7 @@ const begin = (size) => `POST /api/generate HTTP/1.1\r\n${host}Content-Length: $
 const address = (i) => `127.0.${1 + Math.floor(i / 250)}.${1 + (i % 250)}`;
 const statuses_of = (texts) => texts.map((text) => Number(/^HTTP\/1\.[01] (\d{3})/.exec(text)?.[1])).filter(Boolean);
 
-// Opens `count` connections, writes to each, and keeps them until nothing has moved for a while: the statuses that came.
+// Opens `count` connections, writes to each, and keeps them until the front takes no more memory: the statuses that came.
 async function hold(arena, count, { write, from = () => undefined, for_ms = 3000 }) {
   const heard = [];
   const sockets = [];
@@ -21,9 +22,9 @@ async function hold(arena, count, { write, from = () => undefined, for_ms = 3000
     sockets.push(socket);
     if (i % 100 === 99) await sleep(5);
   }
-  const unsent = () => sockets.reduce((sum, { writableLength }) => sum + writableLength, 0);
-  for (let before = -1, left = unsent(); left !== before; left = unsent()) {
-    before = left;
+  const held = () => (status_of(arena.server.process.pid)?.resident ?? 0) / mib;
+  for (let before = 0, now = held(); now > before + 1; now = held()) {
+    before = now;
     await sleep(for_ms);
   }
   for (const socket of sockets) socket.destroy();
