@@ -32,42 +32,45 @@ async function queue_within(arena, ms_max) {
   if (ms > ms_max) throw new Error(`/api/queue took ${Math.round(ms)} ms`);
 }
 
-const fresh = { env: { OLLAMA_NUM_PARALLEL: '1', OLLAMA_MAX_QUEUE: '6000', OLLAMA_REQUEST_TIMEOUT: '1h' } };
-const options = { prepare: (server) => server.create('endless', endless()), gap: { cap_ms: 3000 } };
-
-attacks('admission', options, [
+attacks(
+  'admission',
   {
-    name: `${most} that wait: what one costs, and who asks for the queue`,
-    short: true,
-    fresh,
-    status: [],
-    victims: ['healthz', 'other'],
-    within_s: 150,
-    attack: async (arena) => {
-      const first = await fill(arena, 0, 500);
-      const rest = await fill(arena, 500, most);
-      await queue_within(arena, 3000);
-      const linear = ((most - 500) / 500) * first;
-      if (rest > 3 * linear + 500) throw new Error(`500 cost ${first} ms of processor, ${most - 500} more ${rest} ms`);
-      return [];
-    },
+    env: { OLLAMA_NUM_PARALLEL: '1', OLLAMA_MAX_QUEUE: '6000', OLLAMA_REQUEST_TIMEOUT: '1h' },
+    prepare: (server) => server.create('endless', endless()),
+    gap: { cap_ms: 3000 },
   },
-  {
-    name: `${most} that wait: SIGTERM`,
-    short: true,
-    fresh,
-    ends: true,
-    status: [],
-    within_s: 120,
-    attack: async (arena) => {
-      await fill(arena, 0, most);
-      const { process: front } = arena.server;
-      const start = performance.now();
-      front.kill('SIGTERM');
-      await arena.server.exited;
-      const took = performance.now() - start;
-      if (took > 10_000) throw new Error(`it ended after ${Math.round(took)} ms`); // 2 s are the running request's
-      return [];
+  [
+    {
+      name: `${most} that wait: what one costs, and who asks for the queue`,
+      short: true,
+      status: [],
+      victims: ['healthz', 'other'],
+      within_s: 150,
+      attack: async (arena) => {
+        const first = await fill(arena, 0, 500);
+        const rest = await fill(arena, 500, most);
+        await queue_within(arena, 3000);
+        const linear = ((most - 500) / 500) * first;
+        if (rest > 3 * linear + 500) throw new Error(`500 cost ${first} ms of processor, ${most - 500} more ${rest} ms`);
+        return [];
+      },
     },
-  },
-]);
+    {
+      name: `${most} that wait: SIGTERM`,
+      short: true,
+      ends: true,
+      status: [],
+      within_s: 120,
+      attack: async (arena) => {
+        await fill(arena, 0, most);
+        const { process: front } = arena.server;
+        const start = performance.now();
+        front.kill('SIGTERM');
+        await arena.server.exited;
+        const took = performance.now() - start;
+        if (took > 10_000) throw new Error(`it ended after ${Math.round(took)} ms`); // 2 s are the running request's
+        return [];
+      },
+    },
+  ],
+);

@@ -32,7 +32,7 @@ const wanted = (process.env.DROVER_ATTACK_CASES ?? '').split('|').filter(Boolean
 
 const attacker_address = '127.0.0.1';
 const victim_address = '127.0.0.2'; // a budget per address is the attacker's own
-const calm_ms = 2500; // how long the victims ask without an attack, for comparison
+const calm_ms = short ? 1500 : 3000; // how long the victims ask without an attack, for comparison
 const end_s = 30; // after which it has ended once it was told to
 const rest_s = 20; // after which the server is at rest again
 const defaults = {

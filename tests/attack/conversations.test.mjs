@@ -1,5 +1,5 @@
 // Conversations and prompts that are longer than the context. How they are cut: ../e2e/hostile.test.mjs.
-import { attacks, mib } from './attack.mjs';
+import { attacks, mib, short } from './attack.mjs';
 
 const go = '{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n';
 const prepare = async (server) => {
@@ -24,7 +24,7 @@ const prompts = {
 };
 const turns = (count, model) => async (arena) => [(await arena.chat({ model, messages: conversation(count), options: { num_ctx: 2048 } })).status];
 
-attacks('conversations', { slow: true, prepare, gap: { cap_ms: 1000 } }, [
+attacks('conversations', { slow: !short, prepare, gap: { cap_ms: 1000 } }, [
   ...[2000, 20_000].flatMap((count) =>
     ['cria', 'go'].map((model) => ({
       name: `${count} messages, ${model === 'go' ? "Go's template" : 'jinja'}`,

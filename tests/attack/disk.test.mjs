@@ -40,57 +40,10 @@ const left_over = (arena) => {
   if (odd.length > 0) throw new Error(`left over: ${odd.join(', ')}`);
 };
 
-attacks('disk', {}, [
-  {
-    name: 'full: an upload',
-    short: true,
-    fresh: small_disk(30),
-    status: [507],
-    attack: async (arena) => {
-      const answers = [await upload(arena, large('a')), await upload(arena, large('b'))];
-      left_over(arena);
-      return no_paths(arena, answers);
-    },
-  },
-  {
-    name: 'full: 8 uploads at the same time, then one that fits',
-    fresh: small_disk(30),
-    status: [201, 507],
-    attack: async (arena) => {
-      const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => upload(arena, large(String(i)))));
-      answers.push(await upload(arena, renamed('Fits')));
-      if (answers.at(-1).status !== 201) throw new Error(`what fits is refused: ${answers.at(-1).text}`);
-      return no_paths(arena, answers);
-    },
-  },
-  {
-    name: 'full: creating, copying, quantizing',
-    short: true,
-    fresh: small_disk(15), // the victims' models and little more
-    status: [200, 201, 507],
-    attack: async (arena) => {
-      const filler = Buffer.alloc(mib, 'f');
-      const answers = [];
-      for (let i = 0; i < 8; i++) answers.push(await upload(arena, Buffer.concat([filler, Buffer.from(`${i}`)])));
-      for (let i = 0; i < 8; i++) answers.push(await upload(arena, Buffer.alloc(60_000, `${i}`)));
-      const create = (body) => arena.ask('POST', '/api/create', { stream: false, ...body });
-      answers.push(await create({ model: 'made', from: 'cria', system: 's'.repeat(300_000) }));
-      answers.push(await create({ model: 'small', from: 'cria', quantize: 'Q8_0' }));
-      answers.push(await arena.ask('POST', '/api/copy', { source: 'cria', destination: 'copied' }));
-      return no_paths(arena, answers);
-    },
-  },
-  {
-    name: 'files that may not grow beyond 10 MiB',
-    short: true,
-    fresh: { wrapper: ['sh', '-c', 'ulimit -f 20480; exec "$@"', 'sh'] },
-    status: [507],
-    attack: async (arena) => no_paths(arena, [await upload(arena, large('a')), await upload(arena, large('b'))]),
-  },
+attacks('disk', small_disk(30), [
   {
     name: 'read-only: everything that writes',
     short: true,
-    fresh: small_disk(60),
     status: [400, 403, 404, 500, 507],
     attack: async (arena) => {
       set_read_only(arena, true);
@@ -105,5 +58,48 @@ attacks('disk', {}, [
       if (status !== 200) throw new Error(`after it: ${status} ${text}`);
       return no_paths(arena, answers);
     },
+  },
+  {
+    name: 'full: an upload',
+    short: true,
+    status: [507],
+    attack: async (arena) => {
+      const answers = [await upload(arena, large('a')), await upload(arena, large('b'))];
+      left_over(arena);
+      return no_paths(arena, answers);
+    },
+  },
+  {
+    name: 'full: 8 uploads at the same time, then one that fits',
+    status: [201, 507],
+    attack: async (arena) => {
+      const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => upload(arena, large(String(i)))));
+      answers.push(await upload(arena, renamed('Fits')));
+      if (answers.at(-1).status !== 201) throw new Error(`what fits is refused: ${answers.at(-1).text}`);
+      return no_paths(arena, answers);
+    },
+  },
+  {
+    name: 'full: creating, copying, quantizing',
+    short: true,
+    status: [200, 201, 507],
+    attack: async (arena) => {
+      const filler = Buffer.alloc(mib, 'f');
+      const answers = [];
+      for (const piece of [filler, Buffer.alloc(60_000)])
+        for (let i = 0; i < 40 && answers.at(-1)?.status !== 507; i++) answers.push(await upload(arena, Buffer.concat([piece, Buffer.from(`${i}`)])));
+      const create = (body) => arena.ask('POST', '/api/create', { stream: false, ...body });
+      answers.push(await create({ model: 'made', from: 'cria', system: 's'.repeat(300_000) }));
+      answers.push(await create({ model: 'small', from: 'cria', quantize: 'Q8_0' }));
+      answers.push(await arena.ask('POST', '/api/copy', { source: 'cria', destination: 'copied' }));
+      return no_paths(arena, answers);
+    },
+  },
+  {
+    name: 'files that may not grow beyond 10 MiB',
+    short: true,
+    fresh: { wrapper: ['sh', '-c', 'ulimit -f 20480; exec "$@"', 'sh'] },
+    status: [507],
+    attack: async (arena) => no_paths(arena, [await upload(arena, large('a')), await upload(arena, large('b'))]),
   },
 ]);

@@ -2,7 +2,7 @@
 // requests that were in them: ../e2e/faults.test.mjs.
 import { renamed, slow } from '../e2e/gguf.mjs';
 import { is_alive, signal, sleep, Stream } from '../e2e/harness.mjs';
-import { attacks } from './attack.mjs';
+import { attacks, short } from './attack.mjs';
 
 const runner_of = (server, model) => Number([...server.stderr.matchAll(new RegExp(`loading ${model}:latest in process (\\d+)`, 'g'))].at(-1)?.[1]);
 
@@ -45,7 +45,7 @@ const reload = { same: { ratio: 8, cap_ms: 6000 } };
 const env = { DROVER_HANG_TIMEOUT: '5', OLLAMA_LOAD_TIMEOUT: '10' };
 const long_prompt = 'one two three '.repeat(300_000);
 
-attacks('faults', { env, slow: true, prepare: (server) => server.create('busy', renamed('Busy')) }, [
+attacks('faults', { env, slow: !short, prepare: (server) => server.create('busy', renamed('Busy')) }, [
   ...['SIGKILL', 'SIGSEGV', 'SIGABRT', 'SIGTERM'].map((name) => ({
     name: `${name} for a runner that streams, three times`,
     short: name === 'SIGKILL' || name === 'SIGSEGV',

@@ -54,6 +54,18 @@ export function descendants(pid) {
   return of(pid);
 }
 
+// The memory of all that the front has started. A process that takes too much is a failure that is seen, and is ended:
+// that is no reason to lose the machine.
+export function watch_memory(front) {
+  let sum = 0;
+  for (const { pid } of descendants(front)) {
+    const own = status_of(pid)?.own ?? 0;
+    sum += own;
+    if (own > own_max) process.kill(pid, 'SIGKILL');
+  }
+  return sum;
+}
+
 // ---- victims
 
 // {status, text}: of one request on a connection of its own. An error is a status of 0.
@@ -118,15 +130,8 @@ let victims = [];
 let looking;
 let own_peak = 0;
 
-// A process that takes all memory is a case that has failed, and no reason to lose the machine.
 function look(front) {
-  let sum = 0;
-  for (const { pid } of descendants(front)) {
-    const own = status_of(pid)?.own ?? 0;
-    sum += own;
-    if (own > own_max) process.kill(pid, 'SIGKILL');
-  }
-  own_peak = Math.max(own_peak, sum);
+  own_peak = Math.max(own_peak, watch_memory(front));
 }
 
 // {start: {server: {port, address}, pid, victims, patience_ms}} and {stop: true}, which is answered with what was seen.
