@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <unordered_map>
 
@@ -20,6 +22,7 @@
 #include "engine/engine_log.h"
 #include "engine/llama_model.h"
 #include "prepare/worker.h"
+#include "sandbox/sandbox.h"
 
 namespace drover {
 namespace {
@@ -53,7 +56,12 @@ class KeeperProcess {
 
   [[noreturn]] void run() {
     ::prctl(PR_SET_NAME, "drover-keeper");
+    // Where memory is short in the whole machine, the kernel is to take it from here, and first from who has most of it.
+    std::ofstream("/proc/self/oom_score_adj") << 1000;
     set_up_engine_log();
+    if (options_.confine) {
+      if (const auto confined = options_.confine(); !confined) give_up(confined.error());
+    }
     prepare();
     sigset_t child;
     sigemptyset(&child);
@@ -183,7 +191,11 @@ class KeeperProcess {
     ::signal(SIGCHLD, SIG_DFL);
     ::sigprocmask(SIG_SETMASK, &unblocked_, nullptr);
     ::prctl(PR_SET_NAME, "drover-prepare");
+    // Templates ask for the date. With a name for it the C library reads the time zone once, and opens no file later.
+    ::setenv("TZ", ":/etc/localtime", 0);
+    ::tzset();
     expect_engine_errors(true);  // they are the requests', and go to their clients
+    if (!enter_prepare_sandbox(wanted_sandbox())) ::_exit(1);
     run_worker(*model_, chat_.get(), options_.request_seconds);
   }
 

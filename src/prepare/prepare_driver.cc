@@ -17,8 +17,9 @@
 namespace drover {
 namespace {
 
-// While there are requests, somebody watches that this thread lives.
-constexpr auto kSignOfLife = std::chrono::milliseconds(200);
+// For so long after the last request the thread looks so often whether there is one whose time it has to watch.
+constexpr Duration kWatchful = std::chrono::seconds(1);
+constexpr Duration kWatch = std::chrono::milliseconds(25);
 
 RequestId request_of(const pb::PrepareWork& work) {
   return {work.has_embed() ? work.embed().request() : work.generate().request()};
@@ -54,8 +55,8 @@ PrepareDriver::PrepareDriver(Keeper& keeper, const PrepareLimits& limits, Events
     : keeper_(keeper),
       events_(std::move(events)),
       limits_(limits),
-      pool_(limits),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      pool_(limits) {
   act();  // the first worker
 }
 
@@ -70,52 +71,6 @@ PrepareDriver::~PrepareDriver() {
 
 void PrepareDriver::add(pb::PrepareWork work) {
   requests_.fetch_add(1, std::memory_order_relaxed);
-  post(std::move(work));
-}
-
-void PrepareDriver::cancel(RequestId request) {
-  post(request);
-}
-
-void PrepareDriver::close() {
-  closed_.store(true);
-  post(RequestId{});
-}
-
-void PrepareDriver::post(Mail mail) {
-  mail_.post(std::move(mail));
-  const std::uint64_t one = 1;
-  (void)!::write(wake_, &one, sizeof one);
-}
-
-// ---- the thread
-
-void PrepareDriver::run() {
-  while (!closed_.load()) {
-    wait();
-    progress_.fetch_add(1, std::memory_order_relaxed);
-    take_mail();
-    pool_.advance(Clock::now());
-    act();
-  }
-}
-
-void PrepareDriver::take_mail() {
-  mail_.drain(received_, false);
-  for (Mail& mail : received_) {
-    if (auto* work = std::get_if<pb::PrepareWork>(&mail)) {
-      accept(*work);
-      continue;
-    }
-    const RequestId request = std::get<RequestId>(mail);
-    const bool here = pool_.cancel(request, Clock::now());
-    act();
-    if (here) take_job(request);
-    events_.on_canceled(request, here);
-  }
-}
-
-void PrepareDriver::accept(pb::PrepareWork& work) {
   const RequestId request = request_of(work);
   auto job = std::make_unique<Job>();
   const auto header = frame_header(work.ByteSizeLong());
@@ -130,10 +85,171 @@ void PrepareDriver::accept(pb::PrepareWork& work) {
     work.mutable_generate()->clear_format();
   }
   job->work = std::move(work);
-  jobs_[request] = std::move(job);
-  pool_.add(request, Clock::now());
-  act();
+  bool must_wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_[request] = std::move(job);
+    pool_.add(request, Clock::now());
+    act();
+    must_wake = must_wake_;
+  }
+  if (must_wake) wake();
 }
+
+void PrepareDriver::cancel(RequestId request) {
+  cancels_.post(request);
+  wake();
+}
+
+void PrepareDriver::close() {
+  closed_.store(true);
+  wake();
+}
+
+void PrepareDriver::wake() {
+  const std::uint64_t one = 1;
+  (void)!::write(wake_, &one, sizeof one);
+}
+
+// ---- the thread
+
+void PrepareDriver::run() {
+  while (!closed_.load()) {
+    wait();
+    progress_.fetch_add(1, std::memory_order_relaxed);
+    take_cancels();
+    {
+      const std::lock_guard lock(mutex_);
+      pool_.advance(Clock::now());
+      act();
+    }
+    deliver_failures();
+  }
+}
+
+void PrepareDriver::take_cancels() {
+  cancels_.drain(canceled_, false);
+  for (const RequestId request : canceled_) {
+    bool here = false;
+    {
+      const std::lock_guard lock(mutex_);
+      here = pool_.cancel(request, Clock::now());
+      act();
+      if (here) take_job(request);
+    }
+    events_.on_canceled(request, here);
+  }
+}
+
+// For a worker, the keeper, a cancel, or the time that the pool names.
+void PrepareDriver::wait() {
+  std::vector<pollfd> polled = {{wake_, POLLIN, 0}, {keeper_.descriptor(), POLLIN, 0}};
+  std::vector<WorkerId> workers;
+  Duration pause = Duration::max();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [worker, line] : lines_) {
+      const bool writes = line.out != nullptr && line.sent < line.out->size();
+      polled.push_back({line.socket, static_cast<short>(writes ? POLLIN | POLLOUT : POLLIN), 0});
+      workers.push_back(worker);
+    }
+    const TimePoint now = Clock::now();
+    if (!jobs_.empty()) last_work_ = now;
+    // A request that comes soon need not wake this thread to have its time watched.
+    if (now - last_work_ < kWatchful) pause = kWatch;
+    if (const TimePoint next = pool_.wakes_at(); next != kNever) {
+      pause = std::min(pause, std::max(next - now, Duration::zero()));
+    }
+    must_wake_ = pause == Duration::max();
+  }
+  // Rounded up: what is due is due then.
+  const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(pause, kWatch)).count();
+  const int timeout = pause == Duration::max() ? -1 : static_cast<int>(milliseconds);
+  if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
+  std::uint64_t ignored = 0;
+  if (polled[0].revents != 0) (void)!::read(wake_, &ignored, sizeof ignored);
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    const short events = polled[i + 2].revents;
+    if ((events & POLLOUT) != 0) {
+      const std::lock_guard lock(mutex_);
+      if (const auto found = lines_.find(workers[i]); found != lines_.end()) send(found->second);
+    }
+    if ((events & ~POLLOUT) != 0) on_readable(workers[i]);
+  }
+  if (polled[1].revents != 0) take_reports();
+}
+
+void PrepareDriver::take_reports() {
+  while (true) {
+    auto report = keeper_.next_report();
+    if (!report) {
+      spdlog::error("{}", report.error().message);
+      std::_Exit(1);
+    }
+    if (!*report) return;
+    if ((*report)->kind == KeeperReport::Kind::kEnded) on_ended(**report);
+  }
+}
+
+void PrepareDriver::on_ended(const KeeperReport& report) {
+  on_readable(report.worker);  // it may have answered before
+  const std::lock_guard lock(mutex_);
+  const auto request = pool_.ended(report.worker, Clock::now());
+  drop(report.worker);
+  act();
+  if (!request) return;
+  if (report.end.how == LimitedEnd::How::kOther) {
+    spdlog::error("request {}: the process that prepared it has ended: {}", request->value, describe(report.end));
+  }
+  fail(*request, error_of(report.end, keeper_.options()));
+}
+
+void PrepareDriver::on_readable(WorkerId worker) {
+  std::string bytes;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = lines_.find(worker);  // what was done for another may have ended this one
+    if (found == lines_.end() || !receive(found->second)) return;
+    found->second.got = 0;
+    found->second.out = nullptr;
+    bytes.swap(found->second.in);
+  }
+  on_answer(worker, std::string_view(bytes).substr(kFrameHeaderBytes));
+}
+
+void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
+  pb::PrepareAnswer answer;
+  const bool good = answer.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  std::unique_ptr<Job> job;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto request = pool_.answered(worker, !good || answer.retire(), Clock::now());
+    act();  // it may begin with the next one while this one is handed on
+    if (!request) return;
+    if (!good) return fail(*request, internal("the process that prepared the request answered with nonsense"));
+    if (answer.has_failed()) {
+      const std::string& why = answer.failed().message();
+      return fail(*request, answer.failed().kind() == pb::Failed::INVALID ? invalid(why) : internal(why));
+    }
+    job = take_job(*request);
+  }
+  try {
+    events_.on_answer(job->work, answer);
+  } catch (const std::exception& error) {
+    events_.on_failed(request_of(job->work), internal(error.what()));
+  }
+}
+
+void PrepareDriver::deliver_failures() {
+  std::vector<Failure> failures;
+  {
+    const std::lock_guard lock(mutex_);
+    failures.swap(failures_);
+  }
+  for (const Failure& failure : failures) events_.on_failed(failure.request, failure.error);
+}
+
+// ---- with mutex_ locked
 
 void PrepareDriver::act() {
   for (const PoolAction& action : pool_.take_actions()) {
@@ -172,75 +288,22 @@ void PrepareDriver::start(WorkerId worker) {
   auto socket = keeper_.start_worker(worker);
   if (!socket) spdlog::error("no process to prepare requests can be started: {}", socket.error().message);
   lines_[worker].socket = socket ? *socket : -1;
+  must_wake_ = true;
 }
 
-// For mail, a worker, the keeper, or the time that the pool names.
-void PrepareDriver::wait() {
-  std::vector<pollfd> polled = {{wake_, POLLIN, 0}, {keeper_.descriptor(), POLLIN, 0}};
-  std::vector<WorkerId> workers;
-  for (const auto& [worker, line] : lines_) {
-    const bool writes = line.out != nullptr && line.sent < line.out->size();
-    polled.push_back({line.socket, static_cast<short>(writes ? POLLIN | POLLOUT : POLLIN), 0});
-    workers.push_back(worker);
-  }
-  const TimePoint next = pool_.wakes_at();
-  Duration pause = jobs_.empty() ? Duration::max() : Duration(kSignOfLife);
-  if (next != kNever) pause = std::min(pause, std::max(next - Clock::now(), Duration::zero()));
-  // Rounded up: what is due is due then.
-  const auto milliseconds =
-      std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(pause, kSignOfLife)).count();
-  const int timeout = pause == Duration::max() ? -1 : static_cast<int>(milliseconds);
-  if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
-  std::uint64_t ignored = 0;
-  if (polled[0].revents != 0) (void)!::read(wake_, &ignored, sizeof ignored);
-  for (std::size_t i = 0; i < workers.size(); ++i) {
-    const short events = polled[i + 2].revents;
-    const auto found = lines_.find(workers[i]);  // what was done for another may have ended this one
-    if (found == lines_.end()) continue;
-    if ((events & POLLOUT) != 0) send(found->second);
-    if ((events & ~POLLOUT) != 0) on_readable(workers[i]);
-  }
-  if (polled[1].revents != 0) take_reports();
-}
-
-void PrepareDriver::take_reports() {
-  while (true) {
-    auto report = keeper_.next_report();
-    if (!report) {
-      spdlog::error("{}", report.error().message);
-      std::_Exit(1);
-    }
-    if (!*report) return;
-    if ((*report)->kind == KeeperReport::Kind::kEnded) on_ended(**report);
-  }
-}
-
-void PrepareDriver::on_ended(const KeeperReport& report) {
-  on_readable(report.worker);  // it may have answered before
-  const auto request = pool_.ended(report.worker, Clock::now());
-  drop(report.worker);
-  act();
-  if (!request) return;
-  if (report.end.how == LimitedEnd::How::kOther) {
-    spdlog::error("request {}: the process that prepared it has ended: {}", request->value, describe(report.end));
-  }
-  fail(*request, error_of(report.end, keeper_.options()));
-}
-
-// ---- lines
-
-void PrepareDriver::send(Line& line) const {
+void PrepareDriver::send(Line& line) {
   while (line.out != nullptr && line.sent < line.out->size()) {
     const ssize_t put =
         ::send(line.socket, line.out->data() + line.sent, line.out->size() - line.sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return;  // full for now; or the worker has ended, which the keeper reports
+    if (put <= 0) break;  // full for now; or the worker has ended, which the keeper reports
     line.sent += static_cast<std::size_t>(put);
   }
+  must_wake_ |= line.out != nullptr && line.sent < line.out->size();
 }
 
 // Whether a whole answer has come.
-bool PrepareDriver::receive(Line& line) const {
+bool PrepareDriver::receive(Line& line) {
   while (line.socket >= 0) {
     std::size_t wanted = kFrameHeaderBytes;
     if (line.got >= kFrameHeaderBytes) {
@@ -262,34 +325,6 @@ bool PrepareDriver::receive(Line& line) const {
   return false;
 }
 
-void PrepareDriver::on_readable(WorkerId worker) {
-  const auto found = lines_.find(worker);
-  if (found == lines_.end() || !receive(found->second)) return;
-  found->second.got = 0;
-  found->second.out = nullptr;
-  const std::string bytes = std::exchange(found->second.in, {});
-  on_answer(worker, std::string_view(bytes).substr(kFrameHeaderBytes));
-}
-
-void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
-  pb::PrepareAnswer answer;
-  const bool good = answer.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-  const auto request = pool_.answered(worker, !good || answer.retire(), Clock::now());
-  act();  // it may begin with the next one while this one is handed on
-  if (!request) return;
-  if (!good) return fail(*request, internal("the process that prepared the request answered with nonsense"));
-  if (answer.has_failed()) {
-    const bool theirs = answer.failed().kind() == pb::Failed::INVALID;
-    return fail(*request, theirs ? invalid(answer.failed().message()) : internal(answer.failed().message()));
-  }
-  const auto job = take_job(*request);
-  try {
-    events_.on_answer(job->work, answer);
-  } catch (const std::exception& error) {
-    events_.on_failed(*request, internal(error.what()));
-  }
-}
-
 void PrepareDriver::drop(WorkerId worker) {
   const auto found = lines_.find(worker);
   if (found == lines_.end()) return;
@@ -297,9 +332,10 @@ void PrepareDriver::drop(WorkerId worker) {
   lines_.erase(found);
 }
 
-void PrepareDriver::fail(RequestId request, const Error& error) {
+void PrepareDriver::fail(RequestId request, Error error) {
   take_job(request);
-  events_.on_failed(request, error);
+  failures_.push_back({request, std::move(error)});
+  must_wake_ = true;
 }
 
 std::unique_ptr<PrepareDriver::Job> PrepareDriver::take_job(RequestId request) {

@@ -5,9 +5,10 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
-#include <variant>
 #include <vector>
 
 #include "base/mailbox.h"
@@ -53,34 +54,47 @@ class PrepareDriver {
     std::string in;  // what has come of its answer, the header first
     std::size_t got = 0;
   };
-  using Mail = std::variant<pb::PrepareWork, RequestId>;
+  // What the events are told of, once mutex_ is free.
+  struct Failure {
+    RequestId request;
+    Error error;
+  };
 
-  void post(Mail mail);
-  void take_mail();
-  void accept(pb::PrepareWork& work);
-  void act();
-  void start(WorkerId worker);
+  void wake();
   void wait();
+  void take_cancels();
   void take_reports();
   void on_ended(const KeeperReport& report);
-  void send(Line& line) const;
-  bool receive(Line& line) const;
   void on_readable(WorkerId worker);
   void on_answer(WorkerId worker, std::string_view bytes);
+  void deliver_failures();
+
+  // With mutex_ locked.
+  void act();
+  void start(WorkerId worker);
+  void send(Line& line);
+  static bool receive(Line& line);
   void drop(WorkerId worker);
-  void fail(RequestId request, const Error& error);
+  void fail(RequestId request, Error error);
   std::unique_ptr<Job> take_job(RequestId request);
 
   Keeper& keeper_;
   const Events events_;
   const PrepareLimits limits_;
-  PreparePool pool_;
-  Mailbox<Mail> mail_;
-  const int wake_;  // an eventfd: there is mail
+  Mailbox<RequestId> cancels_;
+  std::vector<RequestId> canceled_;
+  const int wake_;  // an eventfd
   std::atomic<bool> closed_{false};
-  std::vector<Mail> received_;
+  TimePoint last_work_{};  // of the thread
+
+  // add() gives a request to a worker itself, so that one thread less has to wake up for it.
+  std::mutex mutex_;  // of what follows
+  PreparePool pool_;
   std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
   std::unordered_map<WorkerId, Line> lines_;
+  std::vector<Failure> failures_;
+  bool must_wake_ = true;  // the thread sleeps without an end, or does not know of a worker yet
+
   std::atomic<std::uint32_t> requests_{0};
   std::atomic<std::uint64_t> progress_{0};
 };

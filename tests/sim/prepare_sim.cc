@@ -234,8 +234,7 @@ class PrepareWorld {
           break;
         case PoolAction::Kind::kTimeOut:
           ++counts_.timed_out;
-          if (requests_[action.request].fate != Fate::kNeverEnds)
-            fail("a request is given up that would have ended");
+          if (requests_[action.request].fate != Fate::kNeverEnds) fail("a request is given up that would have ended");
           requests_.erase(action.request);
           break;
       }
