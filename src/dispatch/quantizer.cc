@@ -26,6 +26,7 @@ constexpr int kLookMilliseconds = 100;  // how soon a cancel is noticed
 constexpr std::size_t kLineBytesMax = 4096;
 constexpr std::string_view kFull = "full";
 constexpr std::string_view kFailed = "failed ";
+constexpr int kLinesSaidMax = 50;  // of one child, in the log
 
 std::string system_error(const char* what) {
   return std::string(what) + ": " + std::strerror(errno);
@@ -115,6 +116,7 @@ class Child {
 struct Report {
   std::string line;    // not yet whole
   std::string reason;  // "full" or "failed …"
+  int lines_said = 0;  // what it wrote beside that: a library's, often its last words
 
   void read(std::string_view text, const std::function<void(double)>& progress) {
     for (const char c : text) {
@@ -127,7 +129,7 @@ struct Report {
         progress(std::min(std::max(std::strtod(line.c_str() + kProgress.size(), nullptr), 0.0), 1.0));
       } else if (line == kFull || line.starts_with(kFailed)) {
         reason = line;
-      } else if (!line.empty()) {
+      } else if (!line.empty() && ++lines_said <= kLinesSaidMax) {
         spdlog::warn("drover quantize: {}", line);  // what llama.cpp says as it gives up
       }
       line.clear();

@@ -26,6 +26,8 @@ using boost::system::error_code;
 
 // A longer line of a runner's log is cut into several.
 constexpr std::size_t kLogLineBytesMax = 8 << 10;
+// What a runner may say while we do something else.
+constexpr int kLogPipeBytes = 1 << 20;
 constexpr auto kEndGrace = std::chrono::seconds(3);
 
 std::string system_error(const char* what) {
@@ -56,6 +58,9 @@ Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io
     ::close(ends[1]);
     return internal(why);
   }
+  // It never waits for us: what is too much at once is lost to the log.
+  ::fcntl(log[1], F_SETPIPE_SZ, kLogPipeBytes);
+  ::fcntl(log[1], F_SETFL, O_NONBLOCK);
   auto pid = start_child(executable, {"drover", "runner", "--descriptor", "3"}, {log[1], log[1], ends[1]});
   ::close(ends[1]);
   ::close(log[1]);
