@@ -18,8 +18,6 @@ namespace {
 
 constexpr std::int64_t kTopLogprobsMax = 20;
 constexpr std::string_view kEmbeddingKeyEnd = " embedding";
-constexpr std::size_t kStopsMax = 64;
-constexpr std::size_t kStopBytesMax = 1024;
 // Logits that are divided by less are beyond what a float holds. Below, only the likeliest token is left anyway.
 constexpr double kTemperatureMin = 1e-3;
 constexpr double kRepeatPenaltyMin = 1e-3;
@@ -70,18 +68,6 @@ void read_sampling(const Json& options, pb::Generate& work) {
   }
 }
 
-// Each is looked for in each piece of the output.
-std::optional<RequestError> check_stops(const Json& options) {
-  const auto stops = options.find("stop");
-  if (stops == options.end()) return std::nullopt;
-  if (stops->size() > kStopsMax) return bad(fmt::format("option \"stop\" has more than {} texts", kStopsMax));
-  for (const Json& stop : *stops) {
-    if (stop.get_ref<const std::string&>().size() <= kStopBytesMax) continue;
-    return bad(fmt::format("option \"stop\" has a text of more than {} bytes", kStopBytesMax));
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
@@ -92,7 +78,6 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
     auto options = check_options(*found);
     if (!options) return RequestError{options.error(), 500};
     if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
-    if (auto error = check_stops(*options)) return error;
     for (auto& [name, value] : options->items()) merged[name] = value;
   }
   read_sampling(merged, into.work);

@@ -50,9 +50,9 @@ TEST(ReadOptions, StopsAreCounted) {
   const auto error_of = [](const Json& stops) {
     return read(Endpoint::kGenerate, {{"prompt", "x"}, {"options", {{"stop", stops}}}}).error;
   };
-  EXPECT_EQ(error_of(std::vector<std::string>(64, std::string(1024, 'x'))), "");
-  EXPECT_EQ(error_of(std::vector<std::string>(65, "x")), "option \"stop\" has more than 64 texts");
-  EXPECT_EQ(error_of({"x", std::string(1025, 'x')}), "option \"stop\" has a text of more than 1024 bytes");
+  EXPECT_EQ(error_of(std::vector<std::string>(64, std::string(4096, 'x'))), "");
+  EXPECT_EQ(error_of(std::vector<std::string>(65, "x")), "option \"stop\" must have at most 64 strings");
+  EXPECT_EQ(error_of({"x", std::string(4097, 'x')}), "option \"stop\" must have strings of at most 4096 bytes");
   Model model = some_model();
   model.parameters = {{"stop", std::vector<std::string>(65, "x")}};
   EXPECT_EQ(with_options("{}", model).submission.work.stop_size(), 64);

@@ -270,12 +270,12 @@ describe('hostile requests', () => {
   describe('options', () => {
     test('with more texts to stop at than there may be', async () => {
       const stop = Array.from({ length: 65 }, (_, i) => `stop ${i}`);
-      const text = 'option "stop" has more than 64 texts';
+      const text = 'option "stop" must have at most 64 strings';
       await refused('/api/generate', { model: 'cria', prompt: 'x', options: { stop } }, text);
       await refused('/v1/chat/completions', { model: 'cria', messages, stop }, text);
       await refused('/v1/messages', { model: 'cria', max_tokens: 9, messages, stop_sequences: stop }, text);
-      const long = { stop: 'x'.repeat(1025) };
-      await refused('/v1/completions', { model: 'cria', prompt: 'x', ...long }, /text of more than 1024 bytes$/);
+      const long = { stop: 'x'.repeat(4097) };
+      await refused('/v1/completions', { model: 'cria', prompt: 'x', ...long }, /strings of at most 4096 bytes$/);
     });
 
     // [the options, what refuses them]: without that they are taken, and each request is the one that loads the model.
