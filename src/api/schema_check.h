@@ -32,7 +32,7 @@ inline constexpr std::size_t kPropertiesMax = 1000;
 // The engine's time grows with the third power of those that are not required, of one object.
 inline constexpr std::size_t kOptionalPropertiesMax = 200;
 inline constexpr std::int64_t kOptionalCubesMax = 5 * 200 * 200 * 200;  // of all objects of a request
-inline constexpr std::size_t kSchemaNameBytesMax = 1024;  // of a property, a reference, a function
+inline constexpr std::size_t kSchemaNameBytesMax = 1024;                // of a property, a reference, a function
 inline constexpr std::size_t kPatternBytesMax = 4096;
 inline constexpr std::size_t kToolsMax = 1024;
 // Runners parse what they are handed as JSON several times more, and compare each key of an object with all others.
