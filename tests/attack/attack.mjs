@@ -38,7 +38,7 @@ const rest_s = 20; // after which the server is at rest again
 const defaults = {
   status: [200, 400],
   memory_mib: 256,
-  children_mib: 768,
+  children_mib: 1536, // what prepares a request may take a gibibyte
   within_s: 60,
   gap: { ratio: 4, cap_ms: 1500 },
 };

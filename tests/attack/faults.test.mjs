@@ -3,13 +3,13 @@
 import { renamed, slow } from '../e2e/gguf.mjs';
 import { is_alive, signal, sleep, Stream } from '../e2e/harness.mjs';
 import { attacks, short } from './attack.mjs';
+import { descendants } from './witness.mjs';
 
 const runner_of = (server, model) => Number([...server.stderr.matchAll(new RegExp(`loading ${model}:latest in process (\\d+)`, 'g'))].at(-1)?.[1]);
 
-// The processes in which requests of a model are prepared: its runner's children.
+// The processes in which requests of a model are prepared: all that its runner has started.
 function preparers_of(arena, model) {
-  const runner = runner_of(arena.server, model);
-  const found = arena.processes().filter(({ parent }) => parent === runner);
+  const found = descendants(runner_of(arena.server, model));
   if (found.length === 0) throw new Error(`the runner of ${model} has no process that prepares`);
   return found.map(({ pid }) => pid);
 }
@@ -91,7 +91,7 @@ attacks('faults', { env, slow: !short, prepare: (server) => server.create('busy'
       for (let i = 0; i < 10; i++) {
         const answer = arena.generate({ prompt: long_prompt, options: { num_predict: 4, num_ctx: 2048 } });
         await sleep(50);
-        signal(preparers_of(arena, 'cria').at(-1), name);
+        signal(preparers_of(arena, 'cria').at(i % 2 ? -1 : 0), name);
         found.push((await answer).status);
         await sleep(300);
       }

@@ -194,6 +194,7 @@ attacks('schemas', { slow: true, gap: { cap_ms: 1000 } }, [
   },
   {
     name: 'different schemas, 40 at the same time',
+    children_mib: 4608,
     within_s: 120,
     status: [200, 400, 500, 503],
     attack: (arena) => arena.statuses(range(40, (i) => () => in_format(arena, properties(180, (j) => string({ maxLength: 20 + ((i + j) % 30) })))), 40),
