@@ -1,6 +1,6 @@
 // GGUF files that pass for models: values that no engine takes, words that are none, and bytes changed at random, each
 // by a seed that its case names. DROVER_ATTACK_SEED=… begins with another one.
-import { cria } from '../e2e/gguf.mjs';
+import { cria, renamed } from '../e2e/gguf.mjs';
 import { put_together, take_apart } from '../e2e/gguf_parts.mjs';
 import { attacks, short } from './attack.mjs';
 
@@ -106,7 +106,7 @@ function generator(seed) {
 
 // Changes some bytes of the head, where counts, lengths and names are; one in four files also loses its end.
 function mutated(seed) {
-  const file = Buffer.from(cria());
+  const file = renamed('Muta'); // what has changed in nothing is no victim's model
   const next = generator(seed);
   const head = file.indexOf('token_embd.weight') + 4000;
   for (let left = 1 + next(4); left > 0; left--) {
