@@ -100,6 +100,7 @@ void Preparer::finish(const pb::Generate& work, int context_max, pb::Prompt& mad
 
   auto output = std::make_unique<OutputJob>(OutputJob{.request = request, .parser = std::move(parser), .context = {}});
   output->want_context = work.want_context();
+  output->one_call = work.chat().one_call();
   if (output->want_context) output->context = prompt->tokens;
   engine->prompt = std::move(prompt->tokens);
   engine_.post(Prepared{std::move(engine), std::move(output)});
