@@ -25,6 +25,16 @@ RequestId request_of(const pb::PrepareWork& work) {
   return {work.has_embed() ? work.embed().request() : work.generate().request()};
 }
 
+// What the worker alone needs, and much of it.
+void drop_input(pb::Generate& work) {
+  work.clear_context();
+  work.clear_format();
+  if (!work.has_chat()) return work.clear_input();
+  work.mutable_chat()->clear_messages();
+  work.mutable_chat()->clear_tools_json();
+  work.mutable_chat()->clear_go_template();
+}
+
 Error too_slow(std::string_view how_long) {
   return invalid(
       fmt::format("the request takes too long to prepare, more than {}: its prompt, schema or tools are too "
@@ -80,9 +90,7 @@ void PrepareDriver::add(pb::PrepareWork work) {
   if (work.has_embed()) {
     work.mutable_embed()->clear_texts();
   } else {
-    work.mutable_generate()->clear_input();
-    work.mutable_generate()->clear_context();
-    work.mutable_generate()->clear_format();
+    drop_input(*work.mutable_generate());
   }
   job->work = std::move(work);
   bool must_wake = false;

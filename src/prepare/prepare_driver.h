@@ -22,7 +22,7 @@ class PrepareDriver {
  public:
   // Called by the thread that runs run(). Of each request exactly one, unless it is canceled after it was prepared.
   struct Events {
-    // `work` without its input, which has become the answer.
+    // `work` without what the answer was made of: messages, tools, format, tokens.
     std::function<void(pb::PrepareWork& work, pb::PrepareAnswer& answer)> on_answer;
     std::function<void(RequestId request, const Error& error)> on_failed;
     // `here`: it was to be prepared, and will not be. Otherwise it is not known here, or has been handed on.

@@ -34,6 +34,7 @@ class PromptMaker {
   Result<MadePrompt> make_chat_prompt(const pb::Generate& work, int context_max) const;
   Result<MadePrompt> render_what_fits(const pb::Generate& work, int context_max, std::size_t whole_tokens) const;
   Result<MadePrompt> render(const pb::Generate& work, const pb::Chat& chat) const;
+  Result<void> add_tokens(const pb::Generate& work, MadePrompt& prompt) const;
   Result<MadePrompt> make_infill_prompt(const pb::Infill& infill) const;
   Result<void> fit(const pb::Generate& work, int context_max, MadePrompt& prompt) const;
 
