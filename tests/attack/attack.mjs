@@ -5,11 +5,13 @@
 // Each case has its attack run beside victims that go on asking (witness.mjs), and then says whether
 // - the front is the same process (or has ended well, where `ends`), and its memory grew by no more than `memory_mib`;
 // - what it started grew by no more than `children_mib`;
-// - the attacker got no other status than `status` says (0: cut off without one), and `check` has found nothing;
-// - every answer that a victim got was right (but for so many that `told` allows), and none had to wait longer for one than `gap` says:
-//   `ratio` times its longest wait without an attack, and `cap_ms`;
+// - the attacker got no other status than `status` says (0: cut off without one), and the attack itself has
+//   found nothing wrong;
+// - every answer that a victim got was right (but for so many that `told` allows), and none had to wait longer for one
+//   than `gap` says: `ratio` times its longest wait without an attack, and `cap_ms`;
 // - the attack was over after `within_s`, and the server at rest soon after.
-// So a machine that is busy with other things fails none. A case is a row of the table that table.mjs prints.
+// So a machine that is busy with other things fails none; waits alone are judged only if they are there twice. A
+// case is a row of the table that table.mjs prints.
 //
 // Cases share a server, which is started anew once it has died or has not come to rest; `fresh` gives a case its own.
 // With DROVER_ATTACK_SHORT=1 only those that are marked `short` run, and DROVER_ATTACK_CASES=text|… picks by name.
@@ -228,6 +230,10 @@ class Stage {
       assert.equal(response, victim.right);
     }
     this.witness ??= fork(fileURLToPath(new URL('witness.mjs', import.meta.url)));
+    await this.measure_calm();
+  }
+
+  async measure_calm() {
     this.watch(this.victims, 60);
     await sleep(calm_ms);
     this.calm = (await this.seen()).victims;
@@ -366,7 +372,12 @@ export function attacks(group, options, cases) {
     for (const one of picked) {
       test(one.name, async (t) => {
         const stage = one.fresh ? new Stage({ ...options, ...one.fresh }) : shared;
-        const row = await run_case(group, stage, one);
+        let row = await run_case(group, stage, one);
+        // A wait that comes from the attack is there a second time; one of a machine that got busy is not.
+        if (row.problems.length > 0 && row.problems.every((problem) => / waited for \d+ ms/.test(problem))) {
+          if (stage.server) await stage.measure_calm();
+          row = await run_case(group, stage, one);
+        }
         if (one.fresh) {
           const problem = await stage.end();
           if (problem) row.problems.push(problem);
