@@ -8,13 +8,13 @@ namespace drover {
 namespace {
 
 // A look at the clock takes as long as an allocation, and so many small ones take no time worth a look.
-constexpr int kAllocationsPerLook = 8;
+constexpr unsigned kAllocationsPerLook = 64;
 // What asks for so many bytes is about to fill them.
 constexpr std::size_t kLargeBytes = 16 << 10;
 
 struct Limit {
   bool on = false;
-  int allocations = 0;
+  unsigned allocations = 0;
   Duration end{};          // on the thread's clock
   TimePoint look_again{};  // before this the end cannot have come: a thread uses no more time than passes
 };
@@ -27,8 +27,7 @@ Duration thread_time() {
                                               std::chrono::nanoseconds(time.tv_nsec));
 }
 
-void look(std::size_t size) {
-  if (++limit.allocations % kAllocationsPerLook != 0 && size < kLargeBytes) return;
+void look() {
   const TimePoint now = Clock::now();
   if (now < limit.look_again) return;
   const Duration left = limit.end - thread_time();
@@ -58,8 +57,9 @@ Duration WorkLimit::used() const {
 
 // The program's own, in place of the library's, for all that is linked into it or with it.
 void* operator new(std::size_t size) {
-  if (drover::limit.on) [[unlikely]]
-    drover::look(size);
+  using drover::limit;
+  if (limit.on && (++limit.allocations % drover::kAllocationsPerLook == 0 || size >= drover::kLargeBytes))
+    drover::look();
   while (true) {
     if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
     const std::new_handler handler = std::get_new_handler();
