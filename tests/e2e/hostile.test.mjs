@@ -413,6 +413,7 @@ test('settings and durations at the ends of their ranges', async (t) => {
     OLLAMA_NUM_PARALLEL: '64',
     OLLAMA_MAX_LOADED_MODELS: '64',
     OLLAMA_MAX_QUEUE: '1000000',
+    OLLAMA_CONTEXT_LENGTH: '16777216',
   };
   const server = await server_for_test(t, { env });
   await server.create('bert', bert());
