@@ -65,7 +65,8 @@ void on_log(ggml_log_level level, const char* text, void* data) {
   std::fflush(stdout);
 }
 
-// What stops more from being written there; 0: nothing does. llama.cpp's streams do not keep the reason.
+// What stops more from being written there; 0: nothing does. llama.cpp's streams do not keep the reason. What has been
+// written is lost.
 int write_error_at(const std::string& path) {
   const int file = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (file < 0) return errno;
@@ -77,6 +78,9 @@ int write_error_at(const std::string& path) {
     if (count > 0) written += static_cast<std::size_t>(count);
     if (count < 0 && errno != EINTR) failure = errno;
   }
+  // The kernel keeps a file that the sandbox's rules name a little longer than the process lives, and with it its
+  // space.
+  (void)!::ftruncate(file, 0);
   ::close(file);
   return failure;
 }

@@ -225,7 +225,7 @@ int main(int argc, char** argv) {
   if (argc > 3 && std::strcmp(argv[1], "without") == 0) return run_without(argv + 2);
   if (argc != 5 || std::strcmp(argv[1], "try") != 0) return 2;
   const Targets at = {argv[3], static_cast<std::uint16_t>(std::atoi(argv[4]))};
-  std::printf("secret %s\n", std::getenv("DROVER_TEST_SECRET") == nullptr ? "none" : "seen");
+  std::printf("secret %s\n", std::getenv("PROBE_SECRET") == nullptr ? "none" : "seen");
   for (int descriptor = 3; descriptor < 1024; ++descriptor) {
     if (::fcntl(descriptor, F_GETFD) >= 0) std::printf("descriptor %d\n", descriptor);
   }

@@ -176,11 +176,11 @@ TEST_F(SandboxTest, AWorkerMayBeInsideARunnersSandbox) {
 }
 
 TEST_F(SandboxTest, AChildSeesNoSecretAndNoDescriptor) {
-  ::setenv("DROVER_TEST_SECRET", "x", 1);
+  ::setenv("PROBE_SECRET", "x", 1);
   const int left_open = ::open("/etc/passwd", O_RDONLY);  // without O_CLOEXEC
   Attempts attempts = probe("runner");
   ::close(left_open);
-  ::unsetenv("DROVER_TEST_SECRET");
+  ::unsetenv("PROBE_SECRET");
   EXPECT_EQ(attempts["secret"], "none");
   EXPECT_EQ(attempts.count("descriptor"), 0u) << attempts["descriptor"];
 }
