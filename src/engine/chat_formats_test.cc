@@ -444,28 +444,5 @@ TEST(ChatFormats, AnIdBetweenTheNameAndTheArguments) {
   }
 }
 
-// Where one call is wanted, the grammar has no second one.
-TEST(ChatFormats, OneCall) {
-  const ChatTemplate* ours = chat_template("Qwen-Qwen3-0.6B.jinja");
-  ASSERT_NE(ours, nullptr);
-  json conversation = {{"tools", true}, {"required", true}, {"messages", json::array()}};
-  conversation["messages"].push_back({{"role", "user"}, {"content", "How is the weather in Rome?"}});
-  pb::Chat chat = chat_of(conversation);
-  const std::string call =
-      "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Roma\", \"days\": 35}}\n</tool_call>";
-  GrammarCache grammars(cria());
-  for (const bool one : {false, true}) {
-    chat.set_one_call(one);
-    const auto rendered = ours->render(chat, {});
-    ASSERT_TRUE(rendered.ok()) << rendered.error().message;
-    SamplerOptions options;
-    options.grammar = rendered->grammar;
-    options.grammar_start.text = call;
-    EXPECT_TRUE(Sampler::create(cria(), options, grammars).ok());
-    options.grammar_start.text = call + "\n" + call;
-    EXPECT_EQ(Sampler::create(cria(), options, grammars).ok(), !one);
-  }
-}
-
 }  // namespace
 }  // namespace drover

@@ -1,5 +1,6 @@
 #include "prepare/keeper.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -56,7 +57,8 @@ class KeeperProcess {
 
   [[noreturn]] void run() {
     ::prctl(PR_SET_NAME, "drover-keeper");
-    // Where memory is short in the whole machine, the kernel is to take it from here, and first from who has most of it.
+    // Where memory is short in the whole machine, the kernel is to take it from here, and first from who has most of
+    // it.
     std::ofstream("/proc/self/oom_score_adj") << 1000;
     set_up_engine_log();
     if (options_.confine) {
@@ -179,11 +181,22 @@ class KeeperProcess {
     }
   }
 
+  static void report_unstarted(WorkerId worker) {
+    report({.kind = KeeperReport::Kind::kEnded, .worker = worker, .end = {.status = 1 << 8}});
+  }
+
   void start(WorkerId worker, int socket) {
     const pid_t keeper = ::getpid();
+    int detached[2];
+    if (::pipe2(detached, O_CLOEXEC) != 0) return report_unstarted(worker);
     const pid_t process = ::fork();
-    if (process < 0) return report({.kind = KeeperReport::Kind::kEnded, .worker = worker, .end = {.status = 1 << 8}});
-    if (process > 0) {
+    if (process != 0) {
+      ::close(detached[1]);
+      // Until detach() has closed the other end: a worker that is stopped before that would outlive this process.
+      char none = 0;
+      while (process > 0 && ::read(detached[0], &none, 1) < 0 && errno == EINTR) continue;
+      ::close(detached[0]);
+      if (process < 0) return report_unstarted(worker);
       workers_.emplace(worker, process);
       return;
     }
@@ -232,8 +245,8 @@ Result<std::unique_ptr<Keeper>> Keeper::start(const KeeperOptions& options) {
 Keeper::~Keeper() {
   ::close(socket_);
   if (reaped_) return;
-  ::kill(process_, SIGKILL);
-  ::waitpid(process_, nullptr, 0);
+  // From inside of a sandbox it may be out of reach. It ends with this process at the latest.
+  if (::kill(process_, SIGKILL) == 0) ::waitpid(process_, nullptr, 0);
 }
 
 Result<bool> Keeper::ready(bool wait) {
