@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <deque>
 #include <fstream>
 #include <unordered_map>
 
@@ -76,8 +77,10 @@ class KeeperProcess {
     report({.kind = KeeperReport::Kind::kReady});
     while (true) {
       reap();
-      pollfd wait = {kSocket, POLLIN, 0};
-      if (::ppoll(&wait, 1, nullptr, &unblocked_) > 0) take_order();
+      send_reports();
+      const auto events = static_cast<short>(unsent_.empty() ? POLLIN : POLLIN | POLLOUT);
+      pollfd wait = {kSocket, events, 0};
+      if (::ppoll(&wait, 1, nullptr, &unblocked_) > 0 && (wait.revents & ~POLLOUT) != 0) take_order();
     }
   }
 
@@ -109,7 +112,7 @@ class KeeperProcess {
     ::_exit(1);
   }
 
-  static void report(const KeeperReport& from) {
+  static std::string message_of(const KeeperReport& from) {
     ReportMessage message{};
     message.kind = from.kind;
     message.invalid = from.invalid;
@@ -118,8 +121,32 @@ class KeeperProcess {
     message.text_size = static_cast<std::uint32_t>(std::min(from.message.size(), kTextBytesMax));
     std::memcpy(message.text, from.message.data(), message.text_size);
     const std::size_t size = sizeof message - (from.message.empty() ? kTextBytesMax : 0);
-    while (::send(kSocket, &message, size, MSG_NOSIGNAL) < 0) {
+    return {reinterpret_cast<const char*>(&message), size};
+  }
+
+  // Before there are orders.
+  static void report(const KeeperReport& from) {
+    const std::string message = message_of(from);
+    while (::send(kSocket, message.data(), message.size(), MSG_NOSIGNAL) < 0) {
       if (errno != EINTR) ::_exit(0);  // the runner has gone
+    }
+  }
+
+  void report_ended(WorkerId worker, const LimitedEnd& end) {
+    unsent_.push_back(message_of({.kind = KeeperReport::Kind::kEnded, .worker = worker, .end = end}));
+  }
+
+  // As many as the runner takes. It may be waiting itself, until its next order is taken.
+  void send_reports() {
+    while (!unsent_.empty()) {
+      const std::string& message = unsent_.front();
+      if (::send(kSocket, message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+        unsent_.pop_front();
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return;
+      } else if (errno != EINTR) {
+        ::_exit(0);  // the runner has gone
+      }
     }
   }
 
@@ -132,7 +159,7 @@ class KeeperProcess {
       if (found == workers_.end()) continue;
       const WorkerId worker = found->first;
       workers_.erase(found);
-      report({.kind = KeeperReport::Kind::kEnded, .worker = worker, .end = end_of(status)});
+      report_ended(worker, end_of(status));
     }
   }
 
@@ -181,9 +208,7 @@ class KeeperProcess {
     }
   }
 
-  static void report_unstarted(WorkerId worker) {
-    report({.kind = KeeperReport::Kind::kEnded, .worker = worker, .end = {.status = 1 << 8}});
-  }
+  void report_unstarted(WorkerId worker) { report_ended(worker, {.status = 1 << 8}); }
 
   void start(WorkerId worker, int socket) {
     const pid_t keeper = ::getpid();
@@ -216,6 +241,7 @@ class KeeperProcess {
   std::unique_ptr<LlamaModel> model_;
   std::unique_ptr<ChatTemplate> chat_;
   std::unordered_map<WorkerId, pid_t> workers_;  // that are not reaped
+  std::deque<std::string> unsent_;               // reports
   sigset_t unblocked_{};
 };
 
