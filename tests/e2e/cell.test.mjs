@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { afterEach, describe, test } from 'node:test';
 
-import { cria } from './gguf.mjs';
+import { cria, endless } from './gguf.mjs';
 import { with_template } from './gguf_parts.mjs';
 import { is_alive, server_for_suite, server_for_test, signal, wait_until } from './harness.mjs';
 
@@ -134,10 +134,17 @@ test('a model whose chat template is a bomb is refused with the reason', async (
 
 test('the runner ends with its keeper, and what had sent nothing is answered all the same', async (t) => {
   const server = await server_for_test(t);
-  await server.generate('Count to 3');
+  await server.create('endless', endless());
+  await server.ok('/api/generate', { model: 'endless' });
   const [runner] = server.runners();
   const [keeper] = children_of(runner);
+  const options = { num_predict: 2000, temperature: 0 };
+  const answer = server.post('/api/generate', { model: 'endless', prompt: 'Hello', stream: false, options });
+  const requests = async () => (await server.get('/api/queue')).json.requests;
+  await wait_until(async () => (await requests())[0]?.output_tokens > 3, 'it runs, alone');
   signal(keeper, 'SIGKILL');
   await wait_until(() => !is_alive(runner), 'the runner has ended');
-  assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
+  const { status, json, text } = await answer;
+  assert.equal(status, 200, text);
+  assert.equal(json.eval_count, 2000);
 });
