@@ -68,7 +68,16 @@ void* operator new(std::size_t size) {
   }
 }
 
+// The library's passes on to the one above; a sanitizer's does not, and would find its memory given back to malloc.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return std::malloc(size > 0 ? size : 1);
+}
+
 void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
   std::free(memory);
 }
 
