@@ -51,7 +51,7 @@ constexpr std::string_view kDevices =
     "copy_file_range inotify_init1 inotify_add_watch timerfd_create timerfd_settime eventfd mbind sched_setscheduler "
     "sched_setattr sched_getattr kcmp";
 
-// Sanitizers stop the other threads of their process to look for leaks, and write reports.
+// Sanitizers stop the threads of their process from another one to look for leaks, and write reports.
 constexpr std::string_view kSanitizers =
     "ptrace personality ioctl prctl process_vm_readv process_vm_writev unlink unlinkat rename mkdir sched_setaffinity";
 
@@ -137,6 +137,7 @@ void allow_answering(Filter& filter) {
   filter.allow_all(kSanitizers);
   filter.allow_all(kComputing);
   filter.allow_all(kWriting);
+  filter.allow_if("clone", 0, 0, kNamespaces);
 }
 
 void allow_computing(Filter& filter) {
