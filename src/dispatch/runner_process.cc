@@ -82,8 +82,8 @@ Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io
     return internal(why);
   }
   ::fcntl(pidfd, F_SETFD, FD_CLOEXEC);
-  if (auto shared = runner->share_work_page(); !shared) return std::move(shared).error();
   runner->exit_watch_.assign(pidfd);
+  if (auto shared = runner->share_work_page(); !shared) return std::move(shared).error();
   runner->watch_exit();
   runner->read_header();
   runner->read_log();
