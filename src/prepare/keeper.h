@@ -23,8 +23,8 @@ namespace drover {
 struct KeeperOptions {
   std::string model_path;
   std::vector<std::string> shard_paths = {};
-  bool with_template = true;           // false: for embeddings
-  std::string template_override = {};  // jinja, for a model whose file has none
+  bool with_template = true;                   // false: for embeddings
+  std::string template_override = {};          // jinja, for a model whose file has none
   std::function<Result<void>()> confine = {};  // by which the keeper gives up what it does not need, if not empty
   // Of one request, and of the analysis of the chat template: memory beside what the keeper has, and seconds of the
   // processor.

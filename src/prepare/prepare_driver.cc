@@ -130,6 +130,7 @@ void PrepareDriver::run() {
       const std::lock_guard lock(mutex_);
       pool_.advance(Clock::now());
       act();
+      end_unstarted();
     }
     deliver_failures();
   }
@@ -295,9 +296,23 @@ void PrepareDriver::act() {
 
 void PrepareDriver::start(WorkerId worker) {
   auto socket = keeper_.start_worker(worker);
-  if (!socket) spdlog::error("no process to prepare requests can be started: {}", socket.error().message);
+  if (!socket) {
+    spdlog::error("no process to prepare requests can be started: {}", socket.error().message);
+    unstarted_.push_back(worker);
+  }
   lines_[worker].socket = socket ? *socket : -1;
   must_wake_ = true;
+}
+
+void PrepareDriver::end_unstarted() {
+  while (!unstarted_.empty()) {
+    const WorkerId worker = unstarted_.back();
+    unstarted_.pop_back();
+    const auto request = pool_.ended(worker, Clock::now());
+    drop(worker);
+    act();
+    if (request) fail(*request, internal("no process to prepare the request can be started"));
+  }
 }
 
 void PrepareDriver::send(Line& line) {

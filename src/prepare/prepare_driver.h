@@ -72,6 +72,7 @@ class PrepareDriver {
   // With mutex_ locked.
   void act();
   void start(WorkerId worker);
+  void end_unstarted();
   void send(Line& line);
   static bool receive(Line& line);
   void drop(WorkerId worker);
@@ -93,7 +94,8 @@ class PrepareDriver {
   std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
   std::unordered_map<WorkerId, Line> lines_;
   std::vector<Failure> failures_;
-  bool must_wake_ = true;  // the thread sleeps without an end, or does not know of a worker yet
+  std::vector<WorkerId> unstarted_;  // of which the keeper knows nothing
+  bool must_wake_ = true;            // the thread sleeps without an end, or does not know of a worker yet
 
   std::atomic<std::uint32_t> requests_{0};
   std::atomic<std::uint64_t> progress_{0};
