@@ -15,6 +15,8 @@
 #include <ctime>
 #include <new>
 
+#include "sandbox/sanitized.h"
+
 namespace drover {
 namespace {
 
@@ -24,20 +26,15 @@ constexpr int kExitStack = 77;
 // A function may use a page beyond the end that the guard below the stack does not cover.
 constexpr std::uintptr_t kStackSlack = 1u << 20;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-
 std::uintptr_t stack_top = 0;
 std::size_t stack_bytes = 0;
 alignas(16) char fault_stack[64 << 10];
 
 void on_fault(int signal, siginfo_t* info, void*) {
   const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
-  if (at < stack_top && stack_top - at < stack_bytes + kStackSlack) ::_exit(kExitStack);
-  ::signal(signal, SIG_DFL);  // it happens again, and ends the process
+  if (info->si_code > 0 && at < stack_top && stack_top - at < stack_bytes + kStackSlack) ::_exit(kExitStack);
+  ::signal(signal, SIG_DFL);  // it happens again, and ends the process; what was sent has to be sent again
+  if (info->si_code <= 0) ::raise(signal);
 }
 
 [[noreturn]] void on_no_memory() {
