@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/root/.cache/drover \
 FROM debian:12-slim
 RUN apt-get update && \
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    ca-certificates libcurl4 libedit2 libfmt9 libprotobuf32 libseccomp2 libspdlog1.10 libssl3 libzstd1 zlib1g && \
+    ca-certificates libcurl4 libedit2 libfmt9 libprotobuf32 libseccomp2 libspdlog1.10 libssl3 libzstd1 tini zlib1g && \
     rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/drover /opt/drover
 RUN ln -s /opt/drover/drover /usr/local/bin/drover && \
@@ -31,5 +31,6 @@ VOLUME /var/lib/drover
 EXPOSE 11434
 # Green while the process answers; whether it can take a request is what /readyz says.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["drover", "ps"]
-ENTRYPOINT ["drover"]
+# The first process of a container has to collect what a runner leaves behind: the processes that prepare its requests.
+ENTRYPOINT ["tini", "--", "drover"]
 CMD ["serve"]
