@@ -6,7 +6,7 @@ import { afterEach, describe, test } from 'node:test';
 
 import { cria, endless } from './gguf.mjs';
 import { with_template } from './gguf_parts.mjs';
-import { is_alive, server_for_suite, server_for_test, signal, wait_until } from './harness.mjs';
+import { is_alive, sanitized, server_for_suite, server_for_test, signal, wait_until } from './harness.mjs';
 
 // Does what the last message says, once there is more than one.
 const template = `{%- macro deep(n) -%}{{ deep(n + 1) }}{%- endmacro -%}
@@ -27,7 +27,6 @@ const children_of = (pid) => {
   }
 };
 const name_of = (pid) => fs.readFileSync(`/proc/${pid}/comm`, 'latin1').trim();
-
 
 describe('preparing', () => {
   const server = server_for_suite({ env: { OLLAMA_NUM_PARALLEL: '4' } }, async (one) => {
@@ -77,6 +76,7 @@ describe('preparing', () => {
     ['memory', /takes too much memory to prepare, more than \d+ MiB/],
     ['stack', /^the request is nested too deeply$/],
   ]) {
+    if (what === 'memory' && sanitized) continue;
     test(`that is a bomb (${what}) costs its own request`, async (t) => {
       const { value, longest, answers } = await victim_beside(server.post('/api/chat', body(what)));
       assert.equal(value.status, 400, value.text);
@@ -107,11 +107,16 @@ describe('preparing', () => {
   });
 
   test('has no descriptors but its own, and can gain no rights', async () => {
-    await wait_until(() => workers().length > 0, 'a process is there');
-    for (const pid of [keeper(), ...workers()]) {
-      assert.match(fs.readFileSync(`/proc/${pid}/status`, 'latin1'), /NoNewPrivs:\t1/);
-      assert.deepEqual(fs.readdirSync(`/proc/${pid}/fd`).filter((fd) => Number(fd) > 3), []);
-    }
+    const has_none = (pid) => {
+      try {
+        const others = fs.readdirSync(`/proc/${pid}/fd`).filter((fd) => Number(fd) > 3);
+        return others.length === 0 && /NoNewPrivs:\t1/.test(fs.readFileSync(`/proc/${pid}/status`, 'latin1'));
+      } catch {
+        return !is_alive(pid);
+      }
+    };
+    // One that has just begun still has the keeper's.
+    await wait_until(() => workers().length > 0 && [keeper(), ...workers()].every(has_none), 'none has more');
   });
 });
 
@@ -122,6 +127,7 @@ test('a model whose chat template is a bomb is refused with the reason', async (
     memory: ['{% for i in range(2000000000) %}{{ i }}{% endfor %}', /takes too much memory$/],
     stack: ['{% macro deep(n) %}{{ deep(n + 1) }}{% endmacro %}{{ deep(0) }}', /is nested too deeply$/],
   };
+  if (sanitized) delete bombs.memory;
   for (const [name, [text, why]] of Object.entries(bombs)) {
     await server.create(name, with_template(cria(), text, name));
     const messages = [{ role: 'user', content: 'Hi' }];

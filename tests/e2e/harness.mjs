@@ -23,6 +23,8 @@ export const drover = process.env.DROVER_BIN ?? path.join(root, 'build/release/d
 export const cria_file = path.join(root, 'models/cria/cria.gguf');
 // Under a sanitizer: the same tests with fewer requests.
 export const short = process.env.DROVER_TEST_SHORT === '1';
+// Sanitizers reserve more memory than any limit: their processes have none.
+export const sanitized = /\/(asan|tsan)\/[^/]*$/.test(drover);
 
 // How long a test waits for anything. Only what hangs gets there, under a sanitizer on a busy machine too; no other
 // place has a limit of its own. Who works on a test may want to know sooner: DROVER_TEST_PATIENCE=30
