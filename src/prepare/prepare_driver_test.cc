@@ -130,7 +130,7 @@ class PrepareDriverTest : public testing::Test {
 };
 
 TEST_F(PrepareDriverTest, GivesWhatIsMadeWithoutAProcess) {
-  start();
+  start({.time_max = std::chrono::minutes(10)}, {.model_path = {}, .request_seconds = 300});
   std::string large;
   while (large.size() < 3'000'000) large += fmt::format("{} words ", large.size());
   for (const std::string& text : {std::string("hello"), large}) {
@@ -153,18 +153,18 @@ TEST_F(PrepareDriverTest, MakesTheTokensOfInputs) {
 }
 
 TEST_F(PrepareDriverTest, OneThatDoesNotEndDelaysNobodyAndIsEnded) {
-  start({}, {.model_path = {}, .request_seconds = 1});
+  start({}, {.model_path = {}, .request_seconds = 3});
   const RequestId endless = ask("endless");
   for (int i = 0; i < 5; ++i) expect_answered(fmt::format("hello {}", i));
   EXPECT_FALSE(has_ended(endless));
   const Outcome got = outcome(endless);
   EXPECT_EQ(got.kind, Outcome::Kind::kInvalid);
-  EXPECT_NE(got.error.find("more than 1 s of the processor"), std::string::npos) << got.error;
+  EXPECT_NE(got.error.find("more than 3 s of the processor"), std::string::npos) << got.error;
   expect_answered("hello");
 }
 
 TEST_F(PrepareDriverTest, TheTimeThatARequestMayRunIsLimitedToo) {
-  start({.time_max = std::chrono::milliseconds(200)});
+  start({.time_max = std::chrono::seconds(1)});  // enough for others on a slow machine
   const Outcome got = outcome(ask("endless"));
   EXPECT_EQ(got.kind, Outcome::Kind::kInvalid);
   EXPECT_NE(got.error.find("the request takes too long to prepare"), std::string::npos) << got.error;
@@ -176,7 +176,7 @@ TEST_F(PrepareDriverTest, ManyThatDoNotEndDelayNobody) {
   std::vector<RequestId> endless;
   for (int i = 0; i < 8; ++i) endless.push_back(ask("endless"));
   for (int i = 0; i < 5; ++i) expect_answered(fmt::format("hello {}", i));
-  EXPECT_LE(workers().size(), 4u + 3u);
+  while (workers().size() > 4 + 3) std::this_thread::yield();  // those that were killed are there for a moment
   for (const RequestId request : endless) driver_->cancel(request);
   for (const RequestId request : endless) EXPECT_EQ(outcome(request).kind, Outcome::Kind::kCanceled);
   expect_answered("hello");
