@@ -119,8 +119,8 @@ struct Sampler::Parts {
     grammar_time += limit.used();
   }
 
-  // Has the grammar read an answer's beginning, which is no part of the output. Error: kInvalidArgument if it does not
-  // take it.
+  // Has the grammar read an answer's beginning, which is no part of the output, in the time of one slow token. Error:
+  // kInvalidArgument if it does not take it. Throws OverWorkLimit.
   Result<void> begin_with(const std::string& text) {
     if (text.size() > kBegunBytesMax) {
       return invalid("an answer that the last message begins is held to a `format` up to 64 KiB only");
@@ -134,10 +134,11 @@ struct Sampler::Parts {
       model.append_piece(tokens.front(), true, first);
       tokens.front() = token_of(first.substr(1));
     }
+    grammar_time = {};  // for all of them
     const auto fits = [&](Token token) {
-      grammar_time = {};
       if (token < 0 || !grammar_allows(token)) return token == kNoToken;
-      llama_sampler_accept(grammar.get(), token);
+      in_grammar([&] { llama_sampler_accept(grammar.get(), token); });
+      if (grammar_time > usual_time * kGrammarTimesMax) throw OverWorkLimit();
       return true;
     };
     if (std::all_of(tokens.begin(), tokens.end(), fits)) return {};
@@ -213,7 +214,11 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const 
     }
     parts->grammar_binds = start.kind != GrammarStart::Kind::kAfterText && !parts->trigger;
     if (start.kind == GrammarStart::Kind::kAtOnce) {
-      if (auto begun = parts->begin_with(start.text); !begun) return std::move(begun).error();
+      try {
+        if (auto begun = parts->begin_with(start.text); !begun) return std::move(begun).error();
+      } catch (const OverWorkLimit&) {
+        return invalid(GrammarTooSlow().what());
+      }
     }
   }
   return std::unique_ptr<Sampler>(new Sampler(std::move(parts)));

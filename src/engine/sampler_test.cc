@@ -247,6 +247,20 @@ TEST(Sampler, ASingleTokenIsNotWaitedForEither) {
   EXPECT_LT(outcome.seconds, 2);
 }
 
+// Nor is an answer's beginning, which is read before there is a token to choose.
+TEST(Sampler, ABeginningIsNotWaitedForEither) {
+  SamplerOptions options;
+  options.temperature = 0;
+  options.grammar = "root ::= a\na ::= \"x\" a \"y\" | \"x\" a \"z\" | \"end\"";
+  options.grammar_start.text = std::string(1000, 'x');
+  const std::clock_t start = std::clock();
+  const auto sampler = make_sampler(options);
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 2);
+  ASSERT_FALSE(sampler.ok());
+  EXPECT_EQ(sampler.error().message, "the grammar of this schema takes too long");
+  EXPECT_EQ(sampler.error().code, ErrorCode::kInvalidArgument);
+}
+
 TEST(Sampler, AnHonestGrammarIsNotTooSlow) {
   pb::Format format;
   format.set_kind(pb::Format::JSON);
