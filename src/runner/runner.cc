@@ -92,9 +92,9 @@ Result<Kernels> prepare_engine(const pb::Load& load) {
 }
 
 // A model is a stranger's file, and from here on it is read.
-Result<void> confine(const pb::Load& load) {
+Result<void> confine(const pb::Load& load, SandboxProfile profile) {
   SandboxRules rules;
-  rules.profile = engine_uses_devices() ? SandboxProfile::kGpu : SandboxProfile::kRunner;
+  rules.profile = profile;
   rules.readable = {load.model_path(), engine_folder().string()};
   rules.readable.insert(rules.readable.end(), load.shard_paths().begin(), load.shard_paths().end());
   rules.readable.insert(rules.readable.end(), load.adapter_paths().begin(), load.adapter_paths().end());
@@ -116,7 +116,7 @@ Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
   if (!load.family_template().empty() && family != family_templates().end()) {
     options.template_override = family->bytes;
   }
-  options.confine = [&load] { return confine(load); };
+  options.confine = [&load] { return confine(load, SandboxProfile::kRunner); };  // it uses no device
   return Keeper::start(options);
 }
 
@@ -414,7 +414,8 @@ int run_runner(int descriptor) {
     return 1;
   }
   set_up_engine_log();
-  if (const auto confined = confine(first.load()); !confined) {
+  const SandboxProfile profile = engine_uses_devices() ? SandboxProfile::kGpu : SandboxProfile::kRunner;
+  if (const auto confined = confine(first.load(), profile); !confined) {
     report_failed_load(confined.error(), channel);
     return 1;
   }
