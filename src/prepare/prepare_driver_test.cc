@@ -192,6 +192,16 @@ TEST_F(PrepareDriverTest, ACanceledOneIsGoneAtOnce) {
   expect_answered("hello");
 }
 
+// Each ends a worker and begins another, and the keeper says so: more than a socket takes unread.
+TEST_F(PrepareDriverTest, ManyCancelsAtOnceHoldUpNobody) {
+  start();
+  std::vector<RequestId> endless;
+  for (int i = 0; i < 400; ++i) endless.push_back(ask("endless"));
+  for (const RequestId request : endless) driver_->cancel(request);
+  for (const RequestId request : endless) EXPECT_EQ(outcome(request).kind, Outcome::Kind::kCanceled);
+  expect_answered("hello");
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they reserve more than any limit
 TEST_F(PrepareDriverTest, OneThatTakesAllMemoryIsEnded) {
   start({}, {.model_path = {}, .memory_max = 256u << 20});
