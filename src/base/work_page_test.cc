@@ -24,6 +24,7 @@ pid_t start(WorkPage& page, const std::function<void()>& work) {
   EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::signal(SIGSEGV, SIG_DFL);  // a sanitizer's handler ends a process otherwise
     receive_work_page(ends[1]);
     work();
     ::_exit(0);

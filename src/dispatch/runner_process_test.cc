@@ -23,6 +23,7 @@ constexpr int kDescriptor = 3;  // of a runner
 // What it is to do comes in its first frame.
 [[noreturn]] void be_runner() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::signal(SIGSEGV, SIG_DFL);  // a sanitizer's handler ends a process otherwise
   receive_work_page(kDescriptor);
   std::array<char, kFrameHeaderBytes> header;
   if (::read(kDescriptor, header.data(), header.size()) != static_cast<ssize_t>(header.size())) ::_exit(1);
