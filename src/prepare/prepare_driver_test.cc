@@ -196,7 +196,7 @@ TEST_F(PrepareDriverTest, ACanceledOneIsGoneAtOnce) {
 TEST_F(PrepareDriverTest, ManyCancelsAtOnceHoldUpNobody) {
   start();
   std::vector<RequestId> endless;
-  for (int i = 0; i < 400; ++i) endless.push_back(ask("endless"));
+  for (int i = 0; i < 600; ++i) endless.push_back(ask("endless"));
   for (const RequestId request : endless) driver_->cancel(request);
   for (const RequestId request : endless) EXPECT_EQ(outcome(request).kind, Outcome::Kind::kCanceled);
   expect_answered("hello");
