@@ -131,7 +131,7 @@ asio::awaitable<void> send_failure(http::Exchange& exchange, const Error& error)
     co_await send_error(exchange, error);
     co_return;
   }
-  const std::string line = ollama_error_text(error, 0) + "\n";
+  const std::string line = ollama_error_text(shown_error(error), 0) + "\n";
   co_await exchange.write(line);
   co_await exchange.finish();
 }

@@ -22,10 +22,16 @@ constexpr int http_status(ErrorCode code) {
     case ErrorCode::kUnavailable:
       return 503;
     case ErrorCode::kNoSpace:
+      return 507;
     case ErrorCode::kInternal:
       return 500;
   }
   return 500;
+}
+
+// The same for a request to a model. What is short there is memory, which is 500 in Ollama.
+constexpr int request_status(ErrorCode code) {
+  return code == ErrorCode::kNoSpace ? 500 : http_status(code);
 }
 
 }  // namespace drover::api

@@ -150,10 +150,10 @@ class Answer {
   asio::awaitable<void> on_failed(EventFailed& failed) {
     if (failed.error.code == ErrorCode::kCanceled && exchange_.disconnected()) co_return;
     if (!exchange_.begun()) {
-      co_await send_error(exchange_, failed.error, 0, failed.retry_after, error_text_);
+      co_await send_error(exchange_, failed.error, request_status(failed.error.code), failed.retry_after, error_text_);
       co_return;
     }
-    form_.failure(lines_, failed.error, http_status(failed.error.code));
+    form_.failure(lines_, shown_error(failed.error), request_status(failed.error.code));
     const bool written = co_await flush();
     if (written) co_await exchange_.finish();
   }
@@ -314,7 +314,7 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   auto ticket = service.driver.submit(std::move(asked.submission));
   if (!ticket) {
     const Duration retry_after = service.driver.retry_after(key);
-    co_await send_error(exchange, ticket.error(), 0, retry_after, dialect.error_text);
+    co_await send_error(exchange, ticket.error(), request_status(ticket.error().code), retry_after, dialect.error_text);
     co_return;
   }
   tell_position(exchange, service.driver, **ticket);

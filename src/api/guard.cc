@@ -82,6 +82,7 @@ asio::awaitable<bool> refuse(http::Exchange& exchange, std::string message) {
 }
 
 asio::awaitable<bool> check(const OriginList& origins, bool check_host, http::Exchange& exchange) {
+  exchange.add_header("X-Content-Type-Options", "nosniff");
   const std::string_view host = exchange.header("Host");
   if (check_host && !is_host_of_this_machine(host)) {
     std::string message = fmt::format("host \"{}\" is not allowed: this server is for this machine only", host);
@@ -89,7 +90,10 @@ asio::awaitable<bool> check(const OriginList& origins, bool check_host, http::Ex
   }
   const std::string origin(exchange.header("Origin"));
   const bool is_foreign = !origin.empty() && !is_own_origin(origin, host);
-  if (is_foreign && !origins.allows(origin)) {
+  // Pages of other origins have what CORS gives to them; others' answers are no image or script of theirs.
+  const bool shared = is_foreign && origins.allows(origin);
+  exchange.add_header("Cross-Origin-Resource-Policy", shared ? "cross-origin" : "same-origin");
+  if (is_foreign && !shared) {
     std::string message = fmt::format("origin \"{}\" is not allowed: see OLLAMA_ORIGINS", origin);
     co_return co_await refuse(exchange, std::move(message));
   }

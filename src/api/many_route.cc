@@ -79,9 +79,11 @@ class Part final : public http::Exchange {
 
   asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) override {
     if (many_.body.size() > bytes_max) co_return Error{ErrorCode::kTooLarge, "http: request body too large"};
+    if (const auto held = hold(many_.body.size()); !held) co_return held.error();
     co_return many_.body;
   }
   asio::awaitable<Result<std::size_t>> read_some_body(std::span<char>) override { co_return std::size_t{0}; }
+  Result<void> hold(std::size_t bytes) override { return many_.exchange.hold(bytes); }
 
   void add_header(std::string, std::string) override {}
 

@@ -1,6 +1,9 @@
 #include "api/service.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 
 #include "api/error_status.h"
 
@@ -9,7 +12,33 @@ namespace {
 
 constexpr std::size_t kCodingBytesShown = 100;
 
+bool begins_path(std::string_view text, std::size_t at) {
+  return text[at] == '/' && (at == 0 || std::string_view(" '\"(`").find(text[at - 1]) != std::string_view::npos);
+}
+
 }  // namespace
+
+std::string without_paths(std::string_view text) {
+  std::string shown;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto end = std::min(text.find_first_of(" '\"`)(,;:\n", at), text.size());
+    const auto last = begins_path(text, at) ? text.rfind('/', end - 1) : at;
+    if (last > at && last + 1 < end) at = last + 1;  // only the file's own name
+    shown.append(text.substr(at, std::max(end, at + 1) - at));
+    at = std::max(end, at + 1);
+  }
+  return shown;
+}
+
+Error shown_error(const Error& error) {
+  // What the server found at fault with a request holds the client's own words.
+  const bool words_of_client = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kForbidden ||
+                               (error.code == ErrorCode::kNotFound && !error.message.starts_with("cannot "));
+  if (words_of_client) return error;
+  Error shown{error.code, without_paths(error.message)};
+  if (shown.message != error.message) spdlog::warn("{}", error.message);
+  return shown;
+}
 
 std::string ollama_error_text(const Error& error, int /*status*/) {
   Json body = Json::object();
@@ -49,7 +78,7 @@ asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, i
   const int code = status != 0 ? status : http_status(error.code);
   http::Headers headers;
   if (code == 503) headers.emplace_back("Retry-After", DispatchDriver::retry_after_seconds(retry_after));
-  std::string text = error_text(error, code);
+  std::string text = error_text(shown_error(error), code);
   co_return co_await exchange.send(code, kJsonType, std::move(text), std::move(headers));
 }
 

@@ -62,11 +62,14 @@ asio::awaitable<std::invoke_result_t<Make, Json>> read_body_as(Service& service,
   Result<std::string> body = co_await exchange.read_body(bytes_max);
   if (!body) co_return std::move(body).error();
   const bool is_long = body->size() > kInlineBodyBytesMax || *coding != http::ContentCoding::kNone;
-  auto work = [text = std::move(*body), coding = *coding, bytes_max, make = std::move(make)]() mutable -> R {
+  std::size_t decoded_bytes = 0;
+  auto work = [text = std::move(*body), coding = *coding, bytes_max, &decoded_bytes,
+               make = std::move(make)]() mutable -> R {
     if (coding != http::ContentCoding::kNone) {
       Result<std::string> decoded = http::decode_content(coding, text, bytes_max);
       if (!decoded) return std::move(decoded).error();
       text = std::move(*decoded);
+      decoded_bytes = text.size();
     }
     Result<Json> json = parse_json(text);
     if (!json) return std::move(json).error();
@@ -74,12 +77,18 @@ asio::awaitable<std::invoke_result_t<Make, Json>> read_body_as(Service& service,
   };
   if (!is_long) co_return work();
   R made = co_await on_disk(service, std::move(work));
+  if (const auto held = exchange.hold(decoded_bytes); !held) co_return held.error();
   co_return made;
 }
 
 // An error's body in one of the dialects: JSON.
 using ErrorText = std::string (*)(const Error& error, int status);
 std::string ollama_error_text(const Error& error, int status);  // {"error": …}
+
+// `text` with the names of files in the place of absolute paths. "cannot open /srv/m/blobs/x: …" -> "cannot open x: …".
+std::string without_paths(std::string_view text);
+// An error as clients see it: without the server's paths, which the log keeps.
+Error shown_error(const Error& error);
 
 // Reads the body as a JSON object; sends the error itself and returns nullopt if that is not possible.
 asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange,

@@ -45,7 +45,6 @@ asio::awaitable<void> send_file(const File& file, http::Exchange& exchange) {
   headers.emplace_back("ETag", file.tag);
   headers.emplace_back("Cache-Control", "no-cache");  // kept, and asked for whether it is still the same
   headers.emplace_back("Content-Security-Policy", kPolicy);
-  headers.emplace_back("X-Content-Type-Options", "nosniff");
   headers.emplace_back("Referrer-Policy", "no-referrer");
   const bool known = is_known(exchange.header("If-None-Match"), file.tag);
   std::string body = known ? std::string() : file.bytes;

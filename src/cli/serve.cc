@@ -65,6 +65,12 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
     spdlog::warn("only {} files and sockets may be open (ulimit -Hn): at most {} connections", descriptors,
                  limits.connections_max);
   }
+  // All of a proxy's clients have one address: it has what waiting requests need, also where descriptors are few.
+  limits.connections_per_client_max =
+      std::min(limits.connections_max, std::max<std::size_t>(limits.connections_max / 4, 512));
+  limits.bodies_bytes_per_client_max =
+      std::max<std::size_t>(limits.bodies_bytes_per_client_max, settings.body_bytes_max);
+  limits.bodies_bytes_max = std::max(limits.bodies_bytes_max, 2 * limits.bodies_bytes_per_client_max);
   return limits;
 }
 
@@ -289,6 +295,7 @@ int serve(const std::string& executable, const std::vector<std::string>& engine)
     return 1;
   }
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);                                   // a file over the limit is an error as a full disk is
   ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
   const ServerLog log(settings->log_format, settings->debug);
   for (const std::string& line : engine) spdlog::info("{}", line);

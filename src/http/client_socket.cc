@@ -1,5 +1,8 @@
 #include "http/client_socket.h"
 
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
@@ -17,9 +20,7 @@ constexpr std::size_t kReadAheadPart = 4 << 10;
 // A handler that has much to send to a client that takes it as fast does not keep the thread for more than this.
 constexpr std::size_t kBurstBytesMax = 256 << 10;
 
-constexpr std::size_t kLingerBytesMax = 256 << 10;
-constexpr std::size_t kLingerPart = 16 << 10;
-constexpr std::chrono::seconds kLingerTimeMax{1};
+constexpr std::size_t kLingerPart = 64 << 10;
 
 bool must_wait(const error_code& error) {
   return error == asio::error::would_block || error == asio::error::try_again || error == asio::error::interrupted;
@@ -96,7 +97,8 @@ asio::awaitable<bool> ClientSocket::write(std::span<asio::const_buffer> pieces, 
 void ClientSocket::watch(std::function<void()> on_gone) {
   on_gone_ = std::move(on_gone);
   release_input();
-  if (ended()) {
+  if (end_of_input_) ask_if_gone();
+  if (lost_) {
     notify_later();
   } else {
     read_ahead_later();
@@ -114,8 +116,50 @@ bool ClientSocket::gone() {
     if (input_.size() == before) break;
   }
   release_input();
-  if (ended()) notify_later();
-  return ended();
+  if (end_of_input_) ask_if_gone();
+  if (lost_) notify_later();
+  return lost_;
+}
+
+// The client has said that it sends no more, as one does that is gone, and as one may that waits for its answer. Only
+// the first one refuses what it is sent (RFC 9293, 3.10.7.4): it gets a byte of urgent data, which a reader of the
+// answer does not see. At a Unix socket's other end the kernel tells the two apart.
+void ClientSocket::ask_if_gone() {
+  if (lost_) return;
+  if (!std::exchange(asked_, true)) {
+    int family = 0;
+    socklen_t size = sizeof family;
+    ::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_DOMAIN, &family, &size);
+    const char nothing = '\n';
+    if (family != AF_UNIX) ::send(socket_.native_handle(), &nothing, 1, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  if (hung_up()) {
+    lost_ = true;
+  } else {
+    await_loss();
+  }
+}
+
+void ClientSocket::await_loss() {
+  if (loss_pending_ || !on_gone_ || lost_) return;
+  loss_pending_ = true;
+  socket_.async_wait(StreamSocket::wait_error, [weak = weak_from_this()](const error_code&) {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->loss_pending_ = false;
+    if (self->lost_ || self->hung_up()) {
+      self->lost_ = true;
+      self->notify();
+    } else {
+      self->await_loss();
+    }
+  });
+}
+
+// Whether neither side can send any more.
+bool ClientSocket::hung_up() {
+  pollfd state{socket_.native_handle(), 0, 0};
+  return ::poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 void ClientSocket::cut(Cut how) {
@@ -128,19 +172,21 @@ void ClientSocket::cut(Cut how) {
   notify_later();
 }
 
-asio::awaitable<void> ClientSocket::linger() {
-  const TimePoint deadline = deadline_after(kLingerTimeMax);
+asio::awaitable<void> ClientSocket::linger(Patience patience) {
+  const TimePoint deadline = deadline_after(patience.time_max);
   error_code ignored;
   socket_.shutdown(StreamSocket::shutdown_send, ignored);
   std::size_t thrown_away = input_.size();
-  while (thrown_away < kLingerBytesMax) {
+  while (thrown_away < patience.bytes_max) {
     input_.consume(input_.size());
-    const Fill filled = co_await fill(kLingerPart, deadline);
+    const Fill filled = co_await fill(kLingerPart, std::min(deadline, deadline_after(patience.idle_max)));
     if (filled != Fill::kData) break;
     thrown_away += input_.size();
   }
   // Somebody who sends and sends is made to wait, which lets it notice our answer; closing would destroy that.
-  if (!ended()) co_await wait(StreamSocket::wait_error, deadline);
+  if (thrown_away >= patience.bytes_max && !ended()) {
+    co_await wait(StreamSocket::wait_error, std::min(deadline, deadline_after(patience.idle_max)));
+  }
   cut(Cut::kFlush);
 }
 
@@ -182,7 +228,8 @@ void ClientSocket::on_readable(const error_code& error) {
   if (!on_gone_ || lost_) return;
   const std::size_t room = kReadAheadBytesMax - std::min(kReadAheadBytesMax, input_.size());
   if (!error && room > 0) receive(std::min(kReadAheadPart, room));
-  if (ended()) {
+  if (end_of_input_) ask_if_gone();
+  if (lost_) {
     notify();
   } else {
     read_ahead_later();

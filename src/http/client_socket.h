@@ -52,8 +52,9 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   asio::awaitable<bool> write(std::span<asio::const_buffer> pieces, std::chrono::nanoseconds idle_timeout);
 
   // ---- the client's leaving
-  // Calls back, once, from the io_context, when the client has closed its end or the connection is lost, until
-  // unwatch(). Reads ahead into input() to notice it, kReadAheadBytesMax at most.
+  // Calls back, once, from the io_context, when the client has closed the connection or it is lost, until unwatch(). A
+  // client that has only said that it sends no more is still there. Reads ahead into input() to notice it,
+  // kReadAheadBytesMax at most.
   void watch(std::function<void()> on_gone);
   void unwatch();
   // Whether the client is gone, as far as can be told without waiting. May read ahead.
@@ -64,10 +65,18 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   // an end; kReset does not, and the client sees an error.
   void cut(Cut how);
   bool lost() const { return lost_; }                    // nothing can be sent any more
-  bool ended() const { return end_of_input_ || lost_; }  // the client is gone, as far as was noticed
+  bool ended() const { return end_of_input_ || lost_; }  // the client sends no more, as far as was noticed
   // Ends the connection so that what was written reaches the client even if it is still sending: says that no more
-  // comes, and throws away what the client sends until it closes, for a second at most.
-  asio::awaitable<void> linger();
+  // comes, and throws away what the client sends until it closes.
+  struct Patience {
+    std::size_t bytes_max;
+    std::chrono::seconds time_max;
+    std::chrono::seconds idle_max;  // without a byte
+  };
+  // For what is no request, and for an upload: many clients look for the answer only when they have sent all of it.
+  static constexpr Patience kRefusal{256 << 10, std::chrono::seconds(1), std::chrono::seconds(1)};
+  static constexpr Patience kUpload{std::size_t{4} << 30, std::chrono::seconds(60), std::chrono::seconds(5)};
+  asio::awaitable<void> linger(Patience patience);
 
  private:
   enum class Wait { kReady, kFailed, kTimedOut };
@@ -77,6 +86,9 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   void release_input();
   void read_ahead_later();
   void on_readable(const boost::system::error_code& error);
+  void ask_if_gone();
+  void await_loss();
+  bool hung_up();
   void notify_later();
   void notify();
   void set_deadline(TimePoint deadline);
@@ -86,6 +98,8 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   StreamSocket socket_;
   boost::beast::flat_buffer input_;
   bool end_of_input_ = false;  // the client will send no more
+  bool asked_ = false;         // the client was sent something that one that is gone refuses
+  bool loss_pending_ = false;  // await_loss() waits
   bool lost_ = false;          // nothing can be sent or received any more
 
   std::function<void()> on_gone_;  // set while watching and not yet called

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <exception>
 #include <utility>
 
@@ -17,19 +18,27 @@ constexpr std::string_view kInternalError = R"({"error":"internal error"})";
 
 }  // namespace
 
-Connection::Connection(StreamSocket socket, std::string remote_address, std::shared_ptr<ServerState> state)
+Connection::Connection(StreamSocket socket, std::string remote_address, ClientBudget::Place place,
+                       std::shared_ptr<ServerState> state)
     : state_(std::move(state)),
       socket_(std::make_shared<ClientSocket>(std::move(socket))),
-      remote_address_(std::move(remote_address)) {
+      remote_address_(std::move(remote_address)),
+      place_(place) {
   state_->connections.insert(this);
 }
 
 Connection::~Connection() {
   state_->connections.erase(this);
+  state_->budget.leave(remote_address_, place_);
   socket_->cut(ClientSocket::Cut::kFlush);
 }
 
 asio::awaitable<void> Connection::run(std::unique_ptr<Connection> self) {
+  if (self->place_ == ClientBudget::Place::kProbe) {
+    co_await self->serve_probe();
+    if (!self->socket_->lost()) co_await self->socket_->linger(ClientSocket::kRefusal);
+    co_return;
+  }
   // A client that has just connected has a request to send; one that was answered may take its time.
   TimePoint deadline = deadline_after(self->state_->limits.header_timeout);
   while (true) {
@@ -39,7 +48,9 @@ asio::awaitable<void> Connection::run(std::unique_ptr<Connection> self) {
     if (!goes_on || self->state_->stopping) break;
     deadline = deadline_after(self->state_->limits.keep_alive_timeout);
   }
-  if (!self->socket_->lost() && (self->body_unread_ || self->socket_->unread())) co_await self->socket_->linger();
+  if (!self->socket_->lost() && (self->body_unread_ || self->socket_->unread())) {
+    co_await self->socket_->linger(self->upload_ ? ClientSocket::kUpload : ClientSocket::kRefusal);
+  }
 }
 
 void Connection::close_if_idle() {
@@ -60,7 +71,7 @@ asio::awaitable<bool> Connection::await_request(TimePoint deadline) {
 }
 
 asio::awaitable<bool> Connection::serve_request() {
-  HttpExchange exchange(*socket_, state_->limits, state_->stopping, remote_address_);
+  HttpExchange exchange(*socket_, state_->limits, state_->budget, state_->stopping, remote_address_);
   const bool complete = co_await exchange.read_head();
   if (!complete) {
     body_unread_ = exchange.begun();  // a refusal
@@ -69,7 +80,23 @@ asio::awaitable<bool> Connection::serve_request() {
   co_await answer(exchange);
   const bool goes_on = co_await exchange.end();
   body_unread_ = !exchange.body_done();
+  upload_ = body_unread_;
   co_return goes_on;
+}
+
+// The server is full: it says whether it lives, and that it is full.
+asio::awaitable<void> Connection::serve_probe() {
+  static const bool kLast = true;
+  ServerLimits limits = state_->limits;
+  limits.header_timeout = limits.probe_timeout;
+  HttpExchange exchange(*socket_, limits, state_->budget, kLast, remote_address_);
+  const bool complete = co_await exchange.read_head();
+  if (complete && (exchange.path() == "/healthz" || exchange.path() == "/readyz")) {
+    co_await answer(exchange);
+  } else if (!socket_->ended() && !exchange.begun()) {
+    std::array pieces{asio::const_buffer(kTooManyConnections.data(), kTooManyConnections.size())};
+    co_await socket_->write(pieces, limits.probe_timeout);
+  }
 }
 
 // Runs what answers the request, and makes up for what it leaves out.

@@ -88,17 +88,27 @@ bool is_line_end(char c) {
   return c == '\r' || c == '\n';
 }
 
+// A header that goes on in a next line: obsolete (RFC 9112, 5.2), and other servers on the way may see another one.
+bool has_folded_line(std::string_view head) {
+  return head.find("\n ") != std::string_view::npos || head.find("\n\t") != std::string_view::npos;
+}
+
 bool status_has_body(int status) {
   return status >= 200 && status != 204 && status != 304;
 }
 
 }  // namespace
 
-HttpExchange::HttpExchange(ClientSocket& socket, const ServerLimits& limits, const bool& stopping,
-                           std::string_view remote_address)
-    : socket_(socket), limits_(limits), stopping_(stopping), remote_address_(remote_address) {
+HttpExchange::HttpExchange(ClientSocket& socket, const ServerLimits& limits, ClientBudget& budget, const bool& stopping,
+                           const std::string& remote_address)
+    : socket_(socket), limits_(limits), budget_(budget), stopping_(stopping), remote_address_(remote_address) {
   parser_.header_limit(static_cast<std::uint32_t>(limits_.header_bytes_max));
   parser_.body_limit(boost::none);  // each handler has its own
+}
+
+HttpExchange::~HttpExchange() {
+  socket_.unwatch();
+  budget_.give_back(remote_address_, held_bytes_);
 }
 
 // ---- the head
@@ -129,7 +139,13 @@ std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
     take(1);  // blank lines before a request are allowed
   }
   error_code error = beast::http::error::need_more;
-  if (input.size() > 0) take(parser_.put(input.data(), error));
+  if (input.size() > 0) {
+    const char* const text = static_cast<const char*>(input.cdata().data());
+    const std::size_t parsed = parser_.put(input.data(), error);
+    const bool folded = has_folded_line({text, parsed});
+    take(parsed);
+    if (folded) return Refusal{400, "folded header"};
+  }
   const bool more = error == beast::http::error::need_more;
   if (error == beast::http::error::header_limit || head_bytes_ + (more ? input.size() : 0) > limits_.header_bytes_max) {
     return Refusal{431, "request header fields too large"};
@@ -217,6 +233,7 @@ asio::awaitable<Result<std::string>> HttpExchange::read_body(std::size_t bytes_m
     const Result<std::size_t> got = co_await read_some_body(into);
     if (!got) co_return got.error();
     body.resize(used + *got);
+    if (const auto held = hold(*got); !held) co_return fail_body(held.error().code, held.error().message);
     if (body.size() > bytes_max) co_return too_large();
   }
   co_return body;
@@ -232,13 +249,34 @@ asio::awaitable<Result<std::size_t>> HttpExchange::read_some_body(std::span<char
     if (got > 0 || parser_.is_done()) break;
     if (!well_formed) co_return fail_body(ErrorCode::kInvalidArgument, "malformed request body");
     if (expects_continue_) co_await send_continue();
-    const ClientSocket::Fill filled = co_await socket_.fill(kBodyPart, deadline_after(limits_.body_idle_timeout));
+    const ClientSocket::Fill filled = co_await fill_body();
     if (filled == ClientSocket::Fill::kTimedOut) {
       co_return fail_body(ErrorCode::kTimedOut, "timed out reading the request body");
     }
     if (filled == ClientSocket::Fill::kEnd) co_return fail_body(ErrorCode::kCanceled, "the client went away");
   }
   co_return got;
+}
+
+// Waits for more of the body, until the client is too slow.
+asio::awaitable<ClientSocket::Fill> HttpExchange::fill_body() {
+  const auto left = body_time_left(limits_, body_waited_, body_bytes_);
+  if (left <= std::chrono::nanoseconds(0)) co_return ClientSocket::Fill::kTimedOut;
+  const TimePoint before = Clock::now();
+  const TimePoint deadline = std::min(deadline_after(limits_.body_idle_timeout), deadline_after(left));
+  const std::size_t had = socket_.input().size();
+  const ClientSocket::Fill filled = co_await socket_.fill(kBodyPart, deadline);
+  body_waited_ += Clock::now() - before;
+  if (filled == ClientSocket::Fill::kData) body_bytes_ += socket_.input().size() - had;
+  co_return filled;
+}
+
+Result<void> HttpExchange::hold(std::size_t bytes) {
+  if (!budget_.take(remote_address_, bytes)) {
+    return Error{ErrorCode::kUnavailable, "the bodies of requests under way take too much memory: try again later"};
+  }
+  held_bytes_ += bytes;
+  return {};
 }
 
 // Moves what has arrived of the body into `into`. False: what follows is malformed.
@@ -317,7 +355,7 @@ asio::awaitable<bool> HttpExchange::send(int status, std::string_view content_ty
   const bool bodiless = framing_ == Framing::kNoBody || method() == "HEAD";
   std::array<asio::const_buffer, 2> pieces{buffer(text), buffer(bodiless ? std::string_view() : body)};
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
-  co_return sent && !socket_.ended();
+  co_return sent;
 }
 
 asio::awaitable<bool> HttpExchange::begin(int status, std::string_view content_type, Headers headers) {
@@ -328,13 +366,13 @@ asio::awaitable<bool> HttpExchange::begin(int status, std::string_view content_t
   if (method() == "HEAD") framing_ = Framing::kNoBody;
   std::array<asio::const_buffer, 1> pieces{buffer(text)};
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
-  co_return sent && !socket_.ended();
+  co_return sent;
 }
 
 asio::awaitable<bool> HttpExchange::write(std::string_view piece) {
   DROVER_CHECK(answer_ == Answer::kBegun || answer_ == Answer::kAborted);
   // An empty chunk would end the answer.
-  if (piece.empty() || framing_ == Framing::kNoBody) co_return !socket_.ended();
+  if (piece.empty() || framing_ == Framing::kNoBody) co_return !socket_.lost();
   std::array<char, 18> size;
   std::array<asio::const_buffer, 3> pieces{asio::const_buffer(), buffer(piece), asio::const_buffer()};
   if (framing_ == Framing::kChunked) {
@@ -345,17 +383,17 @@ asio::awaitable<bool> HttpExchange::write(std::string_view piece) {
     pieces[2] = buffer(kLineEnd);
   }
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
-  co_return sent && !socket_.ended();
+  co_return sent;
 }
 
 asio::awaitable<bool> HttpExchange::finish() {
   DROVER_CHECK(answer_ == Answer::kBegun || answer_ == Answer::kAborted);
   if (answer_ == Answer::kAborted) co_return false;
   answer_ = Answer::kFinished;
-  if (framing_ != Framing::kChunked) co_return !socket_.ended();
+  if (framing_ != Framing::kChunked) co_return !socket_.lost();
   std::array<asio::const_buffer, 1> pieces{buffer(kLastChunk)};
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
-  co_return sent && !socket_.ended();
+  co_return sent;
 }
 
 void HttpExchange::abort() {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "http/client_budget.h"
 #include "http/client_socket.h"
 #include "http/server.h"
 
@@ -21,9 +22,10 @@ inline constexpr std::size_t kDrainBytesMax = 256 << 10;
 class HttpExchange final : public Exchange {
  public:
   // All must outlive the exchange. `stopping`: the server wants its connections to end.
-  HttpExchange(ClientSocket& socket, const ServerLimits& limits, const bool& stopping, std::string_view remote_address);
+  HttpExchange(ClientSocket& socket, const ServerLimits& limits, ClientBudget& budget, const bool& stopping,
+               const std::string& remote_address);
 
-  ~HttpExchange() override { socket_.unwatch(); }
+  ~HttpExchange() override;
 
   // ---- for the connection
   // Reads the request's line and headers. False: there is no request. Either the client ended or was too slow, or what
@@ -46,6 +48,7 @@ class HttpExchange final : public Exchange {
   std::string_view remote_address() const override { return remote_address_; }
   asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) override;
   asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) override;
+  Result<void> hold(std::size_t bytes) override;
   void add_header(std::string name, std::string value) override;
   asio::awaitable<bool> send(int status, std::string_view content_type, std::string body, Headers headers) override;
   asio::awaitable<bool> begin(int status, std::string_view content_type, Headers headers) override;
@@ -69,6 +72,7 @@ class HttpExchange final : public Exchange {
   asio::awaitable<bool> refuse(Refusal refusal);
   bool parse_body(std::span<char> into, std::size_t& got);
   asio::awaitable<void> send_continue();
+  asio::awaitable<ClientSocket::Fill> fill_body();
   Error fail_body(ErrorCode code, std::string message);
   asio::awaitable<bool> drain();
 
@@ -78,8 +82,9 @@ class HttpExchange final : public Exchange {
 
   ClientSocket& socket_;
   const ServerLimits& limits_;
+  ClientBudget& budget_;
   const bool& stopping_;
-  const std::string_view remote_address_;
+  const std::string& remote_address_;
 
   boost::beast::http::request_parser<boost::beast::http::buffer_body> parser_;
   std::size_t head_bytes_ = 0;
@@ -88,6 +93,9 @@ class HttpExchange final : public Exchange {
   std::vector<std::pair<std::string, std::string>> parameters_;
   bool expects_continue_ = false;  // the client waits for a word before it sends the body
   std::optional<Error> body_error_;
+  std::size_t held_bytes_ = 0;              // of the budget
+  std::chrono::nanoseconds body_waited_{};  // for the client to send the body
+  std::size_t body_bytes_ = 0;              // that came in that time
 
   Headers added_headers_;
   Answer answer_ = Answer::kNone;

@@ -41,10 +41,6 @@ constexpr int kKeepAliveProbes = 4;
 
 constexpr std::size_t kUnixPathMax = sizeof(sockaddr_un::sun_path) - 1;
 
-constexpr std::string_view kTooMany =
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 32\r\n"
-    "Retry-After: 1\r\nConnection: close\r\n\r\n{\"error\":\"too many connections\"}";
-
 std::string text_of(const tcp::endpoint& endpoint) {
   const std::string address = endpoint.address().to_string();
   const bool v6 = endpoint.address().is_v6();
@@ -163,15 +159,16 @@ error_code open_unix(Listener& listener, const asio::local::stream_protocol::end
 
 void start_connection(StreamSocket socket, const Stream::endpoint& remote, const std::shared_ptr<ServerState>& state) {
   close_on_exec(socket.native_handle());
-  if (state->connections.size() >= state->limits.connections_max) {
+  std::string remote_address = remote_of(socket, remote);
+  const ClientBudget::Place place = state->budget.enter(remote_address);
+  if (place == ClientBudget::Place::kNone) {
     error_code ignored;
     socket.non_blocking(true, ignored);
-    socket.write_some(asio::const_buffer(kTooMany.data(), kTooMany.size()), ignored);
+    socket.write_some(asio::const_buffer(kTooManyConnections.data(), kTooManyConnections.size()), ignored);
     return;
   }
   const auto executor = socket.get_executor();
-  std::string remote_address = remote_of(socket, remote);
-  auto connection = std::make_unique<Connection>(std::move(socket), std::move(remote_address), state);
+  auto connection = std::make_unique<Connection>(std::move(socket), std::move(remote_address), place, state);
   asio::co_spawn(executor, Connection::run(std::move(connection)), [](const std::exception_ptr& failure) {
     if (failure) spdlog::error("a connection ended with an exception");
   });
@@ -270,7 +267,8 @@ class Server::Impl {
 };
 
 Server::Server(asio::io_context& io, Router router, ServerLimits limits, Guard guard)
-    : impl_(std::make_unique<Impl>(io, ServerState{std::move(router), limits, std::move(guard), false, {}})) {}
+    : impl_(std::make_unique<Impl>(
+          io, ServerState{std::move(router), limits, std::move(guard), ClientBudget(limits), false, {}})) {}
 
 Server::~Server() {
   impl_->stop_listening();

@@ -40,13 +40,18 @@ class Exchange {
 
   // The whole body. Errors: kTooLarge if it is longer than bytes_max (nothing more is read then); kCanceled if the
   // client left; kTimedOut if it sent nothing for body_idle_timeout; kInvalidArgument if its chunks are malformed.
+  // The memory for it is counted until the request ends (see hold()); kUnavailable: there is too little at the moment.
   virtual asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) = 0;
   // The next part of the body, for large uploads: bytes put into `into` (not empty), 0 at the end. Errors as above.
   virtual asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) = 0;
 
+  // Counts `bytes` more that the request takes, as of a body that was decompressed, against what all requests, and
+  // those of this address, may take. Given back when the request ends. Error: kUnavailable.
+  virtual Result<void> hold(std::size_t bytes) = 0;
+
   // ---- the answer: send() once, or begin(), write()…, finish()
-  // HEAD requests get the same headers and no body. False: the client is gone. After a half-close the answer is still
-  // sent, as far as the client takes it, but the functions return false. Date, Content-Type, Content-Length,
+  // HEAD requests get the same headers and no body. False: the client is gone; one that has only closed its own
+  // direction is not. Date, Content-Type, Content-Length,
   // Transfer-Encoding and Connection are the server's: `headers` must not name them.
   // (Give `headers` as a variable: g++ 12 does not compile a braced list within co_await.)
   // A handler that ends without an answer, or throws before one,
@@ -66,9 +71,9 @@ class Exchange {
   virtual bool begun() const = 0;  // send() or begin() was called
 
   // ---- the client's end
-  // Calls back, once, on the I/O thread, as soon as the client has closed its connection (a half-close counts), in any
-  // phase after the body was read; never from within a call of this interface. Set it again to replace it, or to null
-  // to be left alone; it is dropped when the handler returns. It must not throw.
+  // Calls back, once, on the I/O thread, as soon as the client has closed its connection (a half-close does not count),
+  // in any phase after the body was read; never from within a call of this interface. Set it again to replace it, or to
+  // null to be left alone; it is dropped when the handler returns. It must not throw.
   //
   // To notice this the server reads ahead. A client that pipelines more than 64 KiB behind a request that is still
   // being answered is not read any further, and then only a failing write tells.
@@ -105,8 +110,15 @@ class Router {
 
 // Sizes in bytes; a timeout of 0 or less is none.
 struct ServerLimits {
-  std::size_t header_bytes_max = 64 << 10;                                // a request's line and headers; more: 431
-  std::size_t connections_max = 10'000;                                   // one more: 503, and closed
+  std::size_t header_bytes_max = 64 << 10;              // a request's line and headers; more: 431
+  std::size_t connections_max = 10'000;                 // one more: 503, and closed
+  std::size_t connections_per_client_max = 2'500;       // from one address; one more: the same
+  std::size_t probes_max = 64;                          // connections beyond these, for /healthz and /readyz alone
+  std::size_t bodies_bytes_max = 512 << 20;             // that bodies of requests under way take; more: 503
+  std::size_t bodies_bytes_per_client_max = 256 << 20;  // the same for one address
+  std::chrono::nanoseconds probe_timeout = std::chrono::seconds(2);       // as header_timeout, for those connections
+  std::chrono::nanoseconds body_grace = std::chrono::seconds(30);         // after so long, a body that is slower than
+  std::size_t body_bytes_per_second_min = 1 << 10;                        // so many, on average, is given up; 0: never
   std::chrono::nanoseconds header_timeout = std::chrono::seconds(30);     // for a request's line and headers
   std::chrono::nanoseconds body_idle_timeout = std::chrono::seconds(60);  // between two parts of a body
   std::chrono::nanoseconds write_idle_timeout =

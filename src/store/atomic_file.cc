@@ -34,7 +34,7 @@ Error file_error(std::string_view action, const fs::path& path, int error_number
   Error error;
   error.message = fmt::format("cannot {} {}: {}", action, path.string(),
                               std::error_code(error_number, std::generic_category()).message());
-  if (error_number == ENOSPC || error_number == EDQUOT) error.code = ErrorCode::kNoSpace;
+  if (error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG) error.code = ErrorCode::kNoSpace;
   if (error_number == ENOENT || error_number == ENOTDIR) error.code = ErrorCode::kNotFound;
   return error;
 }
@@ -42,7 +42,8 @@ Error file_error(std::string_view action, const fs::path& path, int error_number
 Result<std::string> read_whole_file(const fs::path& path, std::uint64_t bytes_max) {
   // O_NONBLOCK keeps a FIFO that somebody put there from blocking the open.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.value() < 0 && errno == ELOOP) return invalid(fmt::format("{} is a symbolic link", path.string()));
+  if (file.value() < 0 && errno == ELOOP)
+    return invalid(fmt::format("{} is a symbolic link", path.filename().string()));
   if (file.value() < 0) return file_error("open", path, errno);
   struct stat status {};
   if (::fstat(file.value(), &status) != 0) return file_error("read", path, errno);
