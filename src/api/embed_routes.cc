@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "api/error_status.h"
 #include "api/generation_request.h"
 #include "api/openai_answer.h"
 #include "api/request_identity.h"
@@ -310,7 +311,7 @@ asio::awaitable<void> answer(Service& service, http::Exchange& exchange, Face fa
       if (failed->error.code == ErrorCode::kCanceled && exchange.disconnected()) co_return;
       // /api/embeddings takes whatever goes wrong with an input for a mistake of the server, as with Ollama.
       const bool theirs = failed->error.code == ErrorCode::kInvalidArgument;
-      const int status = face == Face::kEmbeddings && theirs ? 500 : 0;
+      const int status = face == Face::kEmbeddings && theirs ? 500 : request_status(failed->error.code);
       co_await send_error(exchange, failed->error, status, failed->retry_after, error_text_of(face));
       co_return;
     }
@@ -326,14 +327,23 @@ asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Face fa
     co_return;
   }
   Ask ask;
-  auto read = read_submission(service, exchange, face, *body, ask);
-  body.reset();  // a request that waits should not hold its texts twice
-  if (const auto* error = std::get_if<RequestError>(&read)) {
+  const auto read = [&] {
+    auto submission = read_submission(service, exchange, face, *body, ask);
+    body.reset();  // a request that waits should not hold its texts twice
+    return submission;
+  };
+  std::variant<Submission, RequestError> asked;
+  if (may_be_long(exchange)) {
+    asked = co_await on_disk(service, read);
+  } else {
+    asked = read();
+  }
+  if (const auto* error = std::get_if<RequestError>(&asked)) {
     service.driver.note_refused(std::move(identity), error->error);
     co_await send_error(exchange, error->error, error->status, std::nullopt, error_text_of(face));
     co_return;
   }
-  Submission& submission = std::get<Submission>(read);
+  Submission& submission = std::get<Submission>(asked);
   const std::string key = submission.target.key;
   if (submission.load_only && submission.keep_alive == Duration::zero()) {
     service.driver.unload(key);
@@ -347,7 +357,8 @@ asio::awaitable<void> handle(Service& service, http::Exchange& exchange, Face fa
   auto ticket = service.driver.submit(std::move(submission));
   if (!ticket) {
     const Duration retry_after = service.driver.retry_after(key);
-    co_await send_error(exchange, ticket.error(), 0, retry_after, error_text_of(face));
+    const int status = request_status(ticket.error().code);
+    co_await send_error(exchange, ticket.error(), status, retry_after, error_text_of(face));
     co_return;
   }
   tell_position(exchange, service.driver, **ticket);

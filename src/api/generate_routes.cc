@@ -281,12 +281,22 @@ asio::awaitable<void> answer_generation(Service& service, http::Exchange& exchan
   Result<Translated> translated = co_await read_translated(service, exchange, dialect);
   if (!translated) {
     service.driver.note_refused(std::move(identity), translated.error());
-    co_await send_error(exchange, translated.error(), unread_status(exchange), std::nullopt, dialect.error_text);
+    co_await send_error(exchange, translated.error(), unread_status(exchange, translated.error()), std::nullopt,
+                        dialect.error_text);
     co_return;
   }
   AnswerForm& form = *translated->form;
-  auto request = read_request(service, exchange, dialect.endpoint, *translated);
-  translated->body = nullptr;  // a request that waits should not hold its text twice
+  const auto read = [&] {
+    auto request = read_request(service, exchange, dialect.endpoint, *translated);
+    translated->body = nullptr;  // a request that waits should not hold its text twice
+    return request;
+  };
+  std::variant<Asked, RequestError> request;
+  if (may_be_long(exchange)) {
+    request = co_await on_disk(service, read);
+  } else {
+    request = read();
+  }
   if (const auto* error = std::get_if<RequestError>(&request)) {
     service.driver.note_refused(std::move(identity), error->error);
     // Where Ollama calls a client's mistake its own, its clients expect that; those of other dialects do not.

@@ -42,6 +42,7 @@ struct Many {
   asio::steady_timer wake;  // never expires; cancelled when there is something to write, and when a part ends
   asio::steady_timer room;  // never expires; cancelled when what was pending has been written
   std::string body;         // of each part
+  std::string body_length;  // as its header says it
   std::string pending;      // whole lines, not yet written
   std::vector<std::unique_ptr<Part>> parts;
   std::size_t running = 0;
@@ -72,6 +73,7 @@ class Part final : public http::Exchange {
   std::string_view remote_address() const override { return many_.exchange.remote_address(); }
   std::string_view header(std::string_view name) const override {
     if (name == "X-Request-Id") return id_;
+    if (name == "Content-Length") return many_.body_length;
     const bool shared =
         std::find(std::begin(kSharedHeaders), std::end(kSharedHeaders), name) != std::end(kSharedHeaders);
     return shared ? many_.exchange.header(name) : std::string_view();
@@ -218,12 +220,17 @@ asio::awaitable<Result<Asked>> read_request(http::Exchange& exchange) {
 asio::awaitable<void> answer_many(const Handlers& handlers, http::Exchange& exchange) {
   Result<Asked> asked = co_await read_request(exchange);
   if (!asked) {
-    co_await send_error(exchange, asked.error());
+    co_await send_error(exchange, asked.error(), unread_status(exchange, asked.error()));
+    co_return;
+  }
+  if (const auto held = exchange.hold(asked->body.size()); !held) {
+    co_await send_error(exchange, held.error());
     co_return;
   }
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const auto many = std::make_shared<Many>(exchange, executor);
   many->body = std::move(asked->body);
+  many->body_length = std::to_string(many->body.size());
   const http::Handler& handler = asked->chats ? handlers.chat : handlers.generate;
   const std::string_view path = asked->chats ? kChatPath : kGeneratePath;
   for (std::string& id : asked->ids) {

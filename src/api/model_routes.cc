@@ -272,7 +272,8 @@ asio::awaitable<void> blob_post(Service& service, http::Exchange& exchange) {
   if (received) {
     co_await exchange.send(201, "", "");
   } else {
-    co_await send_error(exchange, received.error());
+    const bool slow = received.error().code == ErrorCode::kTimedOut;
+    co_await send_error(exchange, received.error(), slow ? 408 : 0);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <variant>
 
+#include "api/error_status.h"
 #include "api/generate_routes.h"
 #include "api/kept_response.h"
 #include "api/openai_answer.h"
@@ -308,7 +309,8 @@ asio::awaitable<void> answer_tokens(Service& service, http::Exchange& exchange, 
       co_return;
     } else if (auto* failed = std::get_if<EventFailed>(&event)) {
       if (failed->error.code == ErrorCode::kCanceled && exchange.disconnected()) co_return;
-      co_await send_error(exchange, failed->error, 0, failed->retry_after, openai_error_text);
+      const int status = request_status(failed->error.code);
+      co_await send_error(exchange, failed->error, status, failed->retry_after, openai_error_text);
       co_return;
     }
   }
@@ -319,7 +321,7 @@ asio::awaitable<void> handle_tokens(Service& service, http::Exchange& exchange, 
   auto ask = co_await read_body_as(service, exchange, read_ask);
   if (!ask) {
     service.driver.note_refused(std::move(identity), ask.error());
-    co_await send_error(exchange, ask.error(), unread_status(exchange), std::nullopt, openai_error_text);
+    co_await send_error(exchange, ask.error(), unread_status(exchange, ask.error()), std::nullopt, openai_error_text);
     co_return;
   }
   auto read = token_submission(service, exchange, *ask);
@@ -335,7 +337,8 @@ asio::awaitable<void> handle_tokens(Service& service, http::Exchange& exchange, 
   submission.identity = std::move(identity);
   auto ticket = service.driver.submit(std::move(submission));
   if (!ticket) {
-    co_await send_error(exchange, ticket.error(), 0, service.driver.retry_after(key), openai_error_text);
+    const int status = request_status(ticket.error().code);
+    co_await send_error(exchange, ticket.error(), status, service.driver.retry_after(key), openai_error_text);
     co_return;
   }
   tell_position(exchange, service.driver, **ticket);

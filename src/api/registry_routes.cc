@@ -79,13 +79,13 @@ std::string line_of(const Progress& progress) {
 // The registry's words may be no UTF-8.
 std::string line_of(const Error& error) {
   Json json = Json::object();
-  json["error"] = error.message;
+  json["error"] = shown_error(error).message;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 int status_of(const Error& error) {
-  const bool busy = error.code == ErrorCode::kQueueFull;
-  return busy ? 503 : 500;
+  if (error.code == ErrorCode::kNoSpace) return 507;
+  return error.code == ErrorCode::kQueueFull ? 503 : 500;
 }
 
 asio::awaitable<void> wait(Watch& watch) {

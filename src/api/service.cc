@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <charconv>
+#include <system_error>
 
 #include "api/error_status.h"
 
@@ -31,9 +33,10 @@ std::string without_paths(std::string_view text) {
 }
 
 Error shown_error(const Error& error) {
-  // What the server found at fault with a request holds the client's own words.
+  // What is wrong with a request holds the client's own words, which may look like paths. Ours show none
+  // (shown_name()); those of the engine and of the system do.
   const bool words_of_client = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kForbidden ||
-                               (error.code == ErrorCode::kNotFound && !error.message.starts_with("cannot "));
+                               error.code == ErrorCode::kNotFound || error.code == ErrorCode::kTooLarge;
   if (words_of_client) return error;
   Error shown{error.code, without_paths(error.message)};
   if (shown.message != error.message) spdlog::warn("{}", error.message);
@@ -55,14 +58,24 @@ Result<http::ContentCoding> content_coding_of(http::Exchange& exchange) {
                              header.substr(0, kCodingBytesShown), http::kContentCodings));
 }
 
-int unread_status(const http::Exchange& exchange) {
+int unread_status(const http::Exchange& exchange, const Error& error) {
+  if (error.code == ErrorCode::kTimedOut) return 408;
   return http::parse_content_coding(exchange.header("Content-Encoding")) ? 0 : 415;
+}
+
+bool may_be_long(const http::Exchange& exchange) {
+  if (!exchange.header("Content-Encoding").empty()) return true;
+  const std::string_view text = exchange.header("Content-Length");
+  const char* const text_end = text.data() + text.size();
+  std::size_t length = 0;
+  const auto [end, error] = std::from_chars(text.data(), text_end, length);
+  return error != std::errc() || end != text_end || length > kInlineBodyBytesMax;
 }
 
 asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange, ErrorText error_text) {
   Result<Json> json = co_await read_body_as(service, exchange, [](Json body) { return Result<Json>(std::move(body)); });
   if (!json) {
-    co_await send_error(exchange, json.error(), unread_status(exchange), std::nullopt, error_text);
+    co_await send_error(exchange, json.error(), unread_status(exchange, json.error()), std::nullopt, error_text);
     co_return std::nullopt;
   }
   co_return std::move(*json);

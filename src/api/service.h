@@ -45,11 +45,14 @@ asio::awaitable<std::invoke_result_t<Work>> on_disk(Service& service, Work work)
 
 // How the body is compressed. Error: kInvalidArgument, and the answer's Accept-Encoding says what is taken.
 Result<http::ContentCoding> content_coding_of(http::Exchange& exchange);
-// The status where that is the reason why a body is not read; else 0, the error's own.
-int unread_status(const http::Exchange& exchange);
+// The status of the error for which a body was not read: 415 for what it is compressed with, 408 for a client that was
+// too slow; else 0, the error's own.
+int unread_status(const http::Exchange& exchange, const Error& error);
 
 // A longer body is read on the disk's threads: others wait for the I/O thread.
 inline constexpr std::size_t kInlineBodyBytesMax = 256 << 10;
+// Whether the body may be longer than that, as its head says. What looks at all of it then belongs there too.
+bool may_be_long(const http::Exchange& exchange);
 
 // Reads the body as a JSON object and returns what `make`, a function of Json, makes of it: a Result. Both happen off
 // the I/O thread if the body is long, or compressed and may become so. An error's status is unread_status().

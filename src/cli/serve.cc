@@ -65,6 +65,7 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
     spdlog::warn("only {} files and sockets may be open (ulimit -Hn): at most {} connections", descriptors,
                  limits.connections_max);
   }
+  limits.probes_max = std::min(limits.probes_max, descriptors / 16);  // they are among those that are kept
   // All of a proxy's clients have one address: it has what waiting requests need, also where descriptors are few.
   limits.connections_per_client_max =
       std::min(limits.connections_max, std::max<std::size_t>(limits.connections_max / 4, 512));
@@ -127,7 +128,7 @@ class ServerLife {
     }
     // A server that cannot listen has touched nothing.
     if (const auto opened = open_store(); !opened) {
-      fmt::print(stderr, "Error: {}\n", opened.error().message);
+      fmt::print(stderr, "Error: {}: {}\n", settings_.models.string(), opened.error().message);
       return 1;
     }
     url_ = HostAddress{settings_.host.scheme, settings_.host.host, server_.port()}.url();

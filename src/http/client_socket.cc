@@ -9,6 +9,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/socket_base.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <string_view>
 #include <utility>
 
 namespace drover::http {
@@ -122,37 +123,35 @@ bool ClientSocket::gone() {
 }
 
 // The client has said that it sends no more, as one does that is gone, and as one may that waits for its answer. Only
-// the first one refuses what it is sent (RFC 9293, 3.10.7.4): it gets a byte of urgent data, which a reader of the
-// answer does not see. At a Unix socket's other end the kernel tells the two apart.
+// the first one refuses what it is sent (RFC 9293, 3.10.7.4). At a Unix socket's other end the kernel tells them apart.
 void ClientSocket::ask_if_gone() {
   if (lost_) return;
-  if (!std::exchange(asked_, true)) {
-    int family = 0;
-    socklen_t size = sizeof family;
-    ::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_DOMAIN, &family, &size);
-    const char nothing = '\n';
-    if (family != AF_UNIX) ::send(socket_.native_handle(), &nothing, 1, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT);
+  const std::string_view question = hung_up() ? std::string_view() : std::exchange(question_, {});
+  if (!question.empty()) {
+    error_code error;
+    const std::size_t sent = socket_.write_some(asio::const_buffer(question.data(), question.size()), error);
+    // Where only a part of it found room, the answer would not be understood any more.
+    lost_ = (error && !must_wait(error)) || (sent > 0 && sent < question.size());
   }
-  if (hung_up()) {
-    lost_ = true;
-  } else {
-    await_loss();
-  }
+  if (hung_up()) lost_ = true;
+  await_loss();
 }
 
+// What completes the wait is a reset that comes after the end of the input.
 void ClientSocket::await_loss() {
   if (loss_pending_ || !on_gone_ || lost_) return;
   loss_pending_ = true;
-  socket_.async_wait(StreamSocket::wait_error, [weak = weak_from_this()](const error_code&) {
+  socket_.async_wait(StreamSocket::wait_error, [weak = weak_from_this()](const error_code& error) {
     const auto self = weak.lock();
     if (!self) return;
     self->loss_pending_ = false;
     if (self->lost_ || self->hung_up()) {
       self->lost_ = true;
       self->notify();
-    } else {
-      self->await_loss();
+    } else if (error) {
+      self->await_loss();  // a deadline's end cancels all waits
     }
+    // Anything else is urgent data, and would be there again at once: the next write tells.
   });
 }
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "base/clock.h"
 
@@ -57,6 +58,9 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   // kReadAheadBytesMax at most.
   void watch(std::function<void()> on_gone);
   void unwatch();
+  // What the client is sent, once, when it is watched and says that it sends no more: one that is gone refuses it. It
+  // is something that one who waits for the answer skips. Empty: nothing. The text must outlive the socket.
+  void ask_with(std::string_view question) { question_ = question; }
   // Whether the client is gone, as far as can be told without waiting. May read ahead.
   bool gone();
 
@@ -98,9 +102,9 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   StreamSocket socket_;
   boost::beast::flat_buffer input_;
   bool end_of_input_ = false;  // the client will send no more
-  bool asked_ = false;         // the client was sent something that one that is gone refuses
   bool loss_pending_ = false;  // await_loss() waits
   bool lost_ = false;          // nothing can be sent or received any more
+  std::string_view question_;  // see ask_with()
 
   std::function<void()> on_gone_;  // set while watching and not yet called
   bool wait_pending_ = false;      // on_readable() is going to be called; there is one such wait at most

@@ -80,7 +80,7 @@ asio::awaitable<bool> Connection::serve_request() {
   co_await answer(exchange);
   const bool goes_on = co_await exchange.end();
   body_unread_ = !exchange.body_done();
-  upload_ = body_unread_;
+  upload_ = body_unread_ && !exchange.body_timed_out();
   co_return goes_on;
 }
 

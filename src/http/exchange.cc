@@ -108,6 +108,7 @@ HttpExchange::HttpExchange(ClientSocket& socket, const ServerLimits& limits, Cli
 
 HttpExchange::~HttpExchange() {
   socket_.unwatch();
+  socket_.ask_with({});
   budget_.give_back(remote_address_, held_bytes_);
 }
 
@@ -176,6 +177,8 @@ std::optional<HttpExchange::Refusal> HttpExchange::check_head() {
   if (!target) return Refusal{400, "malformed request target"};
   path_ = std::move(target->path);
   query_ = std::move(target->query);
+  // Every client of HTTP/1.1 skips this answer; not all of them skip others of its class.
+  if (http_1_1) socket_.ask_with(kContinue);
   return std::nullopt;
 }
 
@@ -331,6 +334,7 @@ bool HttpExchange::can_keep_alive() const {
 
 std::string HttpExchange::head(int status, std::string_view content_type, std::size_t length, const Headers& headers) {
   const bool http_1_1 = parser_.get().version() >= 11;
+  socket_.ask_with({});  // from here on, all that is sent belongs to the answer
   keep_alive_ = can_keep_alive();
   std::string head;
   head.reserve(256);

@@ -38,6 +38,7 @@ class HttpExchange final : public Exchange {
   asio::awaitable<bool> end();
   bool finished() const { return answer_ == Answer::kFinished; }
   bool body_done() const { return parser_.is_done(); }
+  bool body_timed_out() const { return body_error_ && body_error_->code == ErrorCode::kTimedOut; }
 
   // ---- for handlers
   std::string_view method() const override;

@@ -39,8 +39,9 @@ class Exchange {
       const = 0;  // numeric, without the port; IPv4 in IPv6 as IPv4; Unix: "uid:1000"
 
   // The whole body. Errors: kTooLarge if it is longer than bytes_max (nothing more is read then); kCanceled if the
-  // client left; kTimedOut if it sent nothing for body_idle_timeout; kInvalidArgument if its chunks are malformed.
-  // The memory for it is counted until the request ends (see hold()); kUnavailable: there is too little at the moment.
+  // client left; kTimedOut if it sent nothing for body_idle_timeout, or too little (body_grace); kInvalidArgument if
+  // its chunks are malformed. The memory for it is counted until the request ends (see hold()); kUnavailable: there is
+  // too little at the moment.
   virtual asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) = 0;
   // The next part of the body, for large uploads: bytes put into `into` (not empty), 0 at the end. Errors as above.
   virtual asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) = 0;
@@ -74,6 +75,10 @@ class Exchange {
   // Calls back, once, on the I/O thread, as soon as the client has closed its connection (a half-close does not count),
   // in any phase after the body was read; never from within a call of this interface. Set it again to replace it, or to
   // null to be left alone; it is dropped when the handler returns. It must not throw.
+  //
+  // A client that says it sends no more may be gone or wait for its answer. To tell the two apart it is sent a "100
+  // Continue", if it speaks HTTP/1.1 and the answer has not begun: one that is gone refuses it. Otherwise only what is
+  // written tells.
   //
   // To notice this the server reads ahead. A client that pipelines more than 64 KiB behind a request that is still
   // being answered is not read any further, and then only a failing write tells.

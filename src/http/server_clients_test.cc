@@ -1,10 +1,8 @@
-// Clients that leave, stall or are many, and the server's own end. HTTP itself: server_test.cc.
+// Clients that leave or take their time, and the server's own end. Limits: server_limits_test.cc. HTTP itself: server_test.cc.
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <boost/asio/redirect_error.hpp>
 #include <ctime>
-#include <fstream>
 #include <vector>
 
 #include "http/server.h"
@@ -12,84 +10,6 @@
 
 namespace drover::http {
 namespace {
-
-// A handler that waits as a request in the queue does, until its client leaves or the test lets it answer.
-class Waiting {
- public:
-  asio::awaitable<void> handle(Exchange& exchange) {
-    ++begun;
-    const Result<std::string> body = co_await exchange.read_body(1 << 20);
-    if (!body) {
-      ++body_errors;
-      co_return;
-    }
-    asio::steady_timer answer(co_await asio::this_coro::executor, kNever);
-    answer_ = &answer;
-    exchange.on_disconnect([this, &answer] {
-      ++disconnects;
-      answer.cancel();
-    });
-    ++waiting;
-    boost::system::error_code ignored;
-    co_await answer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    answer_ = nullptr;
-    --waiting;
-    seen_gone = exchange.disconnected();
-    if (!seen_gone) co_await exchange.send(200, "text/plain", "waited " + *body);
-    ++ended;
-  }
-  // On the I/O thread.
-  void let_answer() {
-    if (answer_ != nullptr) answer_->cancel();
-  }
-
-  std::atomic<int> begun = 0;
-  std::atomic<int> waiting = 0;
-  std::atomic<int> disconnects = 0;
-  std::atomic<int> ended = 0;
-  std::atomic<int> body_errors = 0;
-  std::atomic<bool> seen_gone = false;
-
- private:
-  asio::steady_timer* answer_ = nullptr;
-};
-
-template <typename Predicate>
-bool becomes_true(Predicate predicate) {
-  const TimePoint give_up = Clock::now() + kPatience;
-  while (!predicate() && Clock::now() < give_up) std::this_thread::sleep_for(1ms);
-  return predicate();
-}
-
-template <typename T>
-bool becomes(const std::atomic<T>& value, T wanted) {
-  return becomes_true([&] { return value == wanted; });
-}
-
-// Waits until the server's thread, asked again and again, has had nothing to do that changes the value.
-template <typename T>
-bool comes_to_rest(TestServer& server, const std::atomic<T>& value) {
-  T last = value;
-  int still = 0;
-  return becomes_true([&] {
-    server.on_io([] {});
-    still = value == last ? still + 1 : 0;
-    last = value;
-    return still > 200;
-  });
-}
-
-Router router_of(Waiting& waiting) {
-  Router router;
-  router.add("POST", "/wait", [&waiting](Exchange& exchange) { return waiting.handle(exchange); });
-  router.add("GET", "/wait", [&waiting](Exchange& exchange) { return waiting.handle(exchange); });
-  router.add("GET", "/hello",
-             [](Exchange& exchange) -> asio::awaitable<void> { co_await exchange.send(200, "text/plain", "hello"); });
-  return router;
-}
-
-const std::string kWait = "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
-const std::string kHello = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
 
 class DisconnectTest : public testing::Test {
  protected:
@@ -121,12 +41,53 @@ TEST_F(DisconnectTest, AReset) {
   expect_noticed();
 }
 
-TEST_F(DisconnectTest, AHalfClose) {
+TEST_F(DisconnectTest, AHalfCloseIsNoEnd) {
   TestClient client(server_);
   client.send(kWait);
   ASSERT_TRUE(becomes(waiting_.waiting, 1));
   client.shutdown_send();
+  EXPECT_EQ(client.read_response().status, 100) << "that is how a client is told from one that is gone";
+  server_.on_io([this] { waiting_.let_answer(); });
+  EXPECT_EQ(client.read_response().body, "waited hi");
+  EXPECT_TRUE(client.closed_by_server());
+  EXPECT_EQ(waiting_.disconnects, 0);
+}
+
+TEST_F(DisconnectTest, ACloseAfterAHalfClose) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.shutdown_send();
+  ASSERT_TRUE(client.readable(kPatience));
+  client.close();  // with the 100 unread: a reset, as after everything that is sent to it from now on
   expect_noticed();
+}
+
+TEST_F(DisconnectTest, AHalfCloseOfAnOldClientIsAnsweredAlone) {
+  TestClient client(server_);
+  client.send("POST /wait HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.shutdown_send();
+  EXPECT_FALSE(client.readable(50ms)) << "HTTP/1.0 has no answers before the answer";
+  server_.on_io([this] { waiting_.let_answer(); });
+  const Response response = client.read_response();
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, "waited hi");
+  EXPECT_EQ(waiting_.disconnects, 0);
+}
+
+TEST_F(DisconnectTest, UrgentBytesCostNothing) {
+  TestClient client(server_);
+  client.send(kWait);
+  ASSERT_TRUE(becomes(waiting_.waiting, 1));
+  client.send_urgent('!');
+  client.shutdown_send();
+  EXPECT_EQ(client.read_response().status, 100);
+  const std::clock_t used = std::clock();
+  std::this_thread::sleep_for(200ms);
+  EXPECT_LT(std::clock() - used, CLOCKS_PER_SEC / 10);  // no busy loop
+  server_.on_io([this] { waiting_.let_answer(); });
+  EXPECT_EQ(client.read_response().body, "waited hi");
 }
 
 TEST_F(DisconnectTest, ARequestWithoutABody) {
@@ -252,6 +213,7 @@ TEST(Disconnect, TheCallbackCanBeReplacedAndTakenBack) {
 // Streams small pieces without end.
 struct Ticking {
   std::atomic<int> disconnects = 0;
+  std::atomic<int> ticks = 0;
   std::atomic<bool> write_failed = false;
   asio::awaitable<void> handle(Exchange& exchange) {
     exchange.on_disconnect([this] { ++disconnects; });
@@ -262,6 +224,7 @@ struct Ticking {
       timer.expires_after(1ms);
       co_await timer.async_wait(asio::use_awaitable);
       sent = co_await exchange.write("tick\n");
+      ++ticks;
     }
     write_failed = true;
   }
@@ -279,20 +242,15 @@ TEST(Disconnect, WithinAStream) {
     std::this_thread::sleep_for(20ms);
     if (half) {
       client.shutdown_send();
-    } else {
-      client.close();
+      const int before = ticking.ticks;
+      EXPECT_TRUE(becomes_true([&] { return ticking.ticks > before + 20; })) << "it still reads";
+      EXPECT_EQ(ticking.disconnects, 0);
     }
+    client.close();
     EXPECT_TRUE(becomes(ticking.write_failed, true));
     EXPECT_TRUE(server.wait_for_connections(0));
     EXPECT_EQ(ticking.disconnects, 1);
   }
-}
-
-std::size_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::size_t total = 0, resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 // Writes 100 MB as fast as the client takes it.
@@ -354,147 +312,6 @@ TEST(SlowClient, IsCutAfterTheWriteTimeout) {
   EXPECT_TRUE(server.wait_for_connections(0));
   client.read_to_end();
   EXPECT_TRUE(client.was_reset());
-}
-
-TEST(Timeouts, CutClientsThatStall) {
-  struct Case {
-    const char* what;
-    std::string request;
-    std::chrono::nanoseconds ServerLimits::*limit;  // the only one that is not far away
-  };
-  for (const Case& stall :
-       {Case{"says nothing", "", &ServerLimits::header_timeout},
-        Case{"headers", "GET /hello HTTP/1.1\r\nHo", &ServerLimits::header_timeout},
-        Case{"body", "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhi", &ServerLimits::body_idle_timeout},
-        Case{"keeps the connection", kHello, &ServerLimits::keep_alive_timeout}}) {
-    Waiting waiting;
-    ServerLimits limits;
-    limits.header_timeout = limits.keep_alive_timeout = limits.body_idle_timeout = 1h;
-    limits.*stall.limit = 200ms;
-    TestServer server(router_of(waiting), limits);
-    const TimePoint start = Clock::now();
-    TestClient client(server);
-    client.send(stall.request);
-    if (stall.request == kHello) {
-      EXPECT_EQ(client.read_response().body, "hello");
-    }
-    client.read_to_end();
-    EXPECT_TRUE(client.closed_by_server()) << stall.what;
-    EXPECT_GE(Clock::now() - start, 200ms) << stall.what;
-    EXPECT_FALSE(client.was_reset()) << stall.what;
-    EXPECT_EQ(waiting.body_errors, stall.limit == &ServerLimits::body_idle_timeout ? 1 : 0) << stall.what;
-    EXPECT_TRUE(server.wait_for_connections(0)) << stall.what;
-  }
-}
-
-TEST(Timeouts, DripFedHeadersAreTooSlowAllTheSame) {
-  Waiting waiting;
-  ServerLimits limits;
-  limits.header_timeout = 200ms;
-  TestServer server(router_of(waiting), limits);
-  const TimePoint start = Clock::now();
-  TestClient client(server);
-  client.send("GET /hello HTTP/1.1\r\n");
-  const bool cut = becomes_true([&] { return client.readable(20ms) || !client.send("A: b\r\n"); });
-  EXPECT_TRUE(cut);
-  EXPECT_TRUE(client.closed_by_server()) << "without an answer";
-  EXPECT_GE(Clock::now() - start, 200ms);
-}
-
-TEST(Timeouts, NoneIsNone) {
-  Waiting waiting;
-  ServerLimits limits;
-  limits.header_timeout = limits.keep_alive_timeout = 0s;
-  limits.body_idle_timeout = limits.write_idle_timeout = std::chrono::nanoseconds::max();
-  TestServer server(router_of(waiting), limits);
-  TestClient client(server);
-  client.send("POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nh");
-  ASSERT_TRUE(becomes(waiting.begun, 1));
-  std::this_thread::sleep_for(50ms);
-  client.send("i");
-  ASSERT_TRUE(becomes(waiting.waiting, 1));
-  server.on_io([&] { waiting.let_answer(); });
-  EXPECT_EQ(client.read_response().body, "waited hi");
-}
-
-// Room for both ends of so many connections, or nothing.
-bool allow_connections(rlim_t count) {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const rlim_t wanted = 2 * count + 200;
-  if (limit.rlim_cur >= wanted) return true;
-  limit.rlim_cur = std::min(limit.rlim_max, wanted);
-  setrlimit(RLIMIT_NOFILE, &limit);
-  return limit.rlim_cur >= wanted;
-}
-
-TEST(ManyClients, IdleOrWaitingTheyCostLittle) {
-  constexpr int kClients = 2000;
-  if (!allow_connections(kClients)) GTEST_SKIP() << "too few file descriptors";
-  Waiting waiting;
-  TestServer server(router_of(waiting));
-  std::vector<TestClient> clients;
-  clients.reserve(kClients);
-  const std::size_t before = resident_bytes();
-  for (int i = 0; i < kClients; ++i) {
-    clients.emplace_back(server);
-    clients.back().send(kHello);
-    ASSERT_EQ(clients.back().read_response().body, "hello");
-  }
-  EXPECT_EQ(server.connections(), kClients);
-  const std::size_t idle = resident_bytes() - std::min(before, resident_bytes());
-  for (TestClient& client : clients) client.send(kWait);
-  ASSERT_TRUE(becomes(waiting.waiting, kClients));
-  const std::size_t busy = resident_bytes() - std::min(before, resident_bytes());
-  RecordProperty("idle_bytes", static_cast<int>(idle / kClients));
-  RecordProperty("waiting_bytes", static_cast<int>(busy / kClients));
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  EXPECT_LT(idle / kClients, 8u << 10);
-  EXPECT_LT(busy / kClients, 16u << 10);
-#endif
-  for (TestClient& client : clients) client.close();
-  EXPECT_TRUE(becomes(waiting.disconnects, kClients));
-  EXPECT_TRUE(server.wait_for_connections(0));
-}
-
-TEST(ManyClients, OverTheLimitTheyAreToldSo) {
-  Waiting waiting;
-  ServerLimits limits;
-  limits.connections_max = 2;
-  TestServer server(router_of(waiting), limits);
-  TestClient first(server), second(server);
-  EXPECT_EQ(first.get("/hello").status, 200);
-  EXPECT_EQ(second.get("/hello").status, 200);
-  {
-    TestClient third(server);
-    const Response response = third.read_response();
-    EXPECT_EQ(response.status, 503);
-    EXPECT_EQ(response.body, R"({"error":"too many connections"})");
-  }
-  first.close();
-  ASSERT_TRUE(server.wait_for_connections(1));
-  EXPECT_EQ(TestClient(server).get("/hello").status, 200);
-}
-
-TEST(ManyClients, RunningOutOfDescriptorsIsNotTheEnd) {
-  Waiting waiting;
-  TestServer server(router_of(waiting));
-  EXPECT_EQ(TestClient(server).get("/hello").status, 200);
-  ASSERT_TRUE(server.wait_for_connections(0));
-  TestClient client;  // has its descriptor already
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const int next = dup(0);
-  ::close(next);
-  const rlimit exhausted{static_cast<rlim_t>(next), limit.rlim_max};
-  setrlimit(RLIMIT_NOFILE, &exhausted);
-  ASSERT_TRUE(client.connect(server.port()));
-  client.send(kHello);
-  const std::clock_t used = std::clock();
-  EXPECT_FALSE(client.readable(500ms));
-  EXPECT_LT(std::clock() - used, CLOCKS_PER_SEC / 4);  // no busy loop
-  setrlimit(RLIMIT_NOFILE, &limit);
-  EXPECT_EQ(client.read_response().body, "hello");
 }
 
 TEST(Shutdown, IdleConnectionsCloseAndOthersFinish) {

@@ -10,12 +10,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <future>
 #include <memory>
@@ -99,6 +102,13 @@ struct Response {
 class TestClient {
  public:
   TestClient() : descriptor_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
+  // From another address of this machine.
+  explicit TestClient(const char* from) : TestClient() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    EXPECT_EQ(inet_pton(AF_INET, from, &address.sin_addr), 1);
+    EXPECT_EQ(::bind(descriptor_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  }
   explicit TestClient(std::uint16_t port) : TestClient() { EXPECT_TRUE(connect(port)); }
   explicit TestClient(TestServer& server) : TestClient(server.port()) {}
   ~TestClient() { close(); }
@@ -125,6 +135,7 @@ class TestClient {
     }
     return true;
   }
+  void send_urgent(char byte) { EXPECT_EQ(::send(descriptor_, &byte, 1, MSG_OOB | MSG_NOSIGNAL), 1); }
   void shutdown_send() { shutdown(descriptor_, SHUT_WR); }
   void close() {
     if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
@@ -215,5 +226,93 @@ class TestClient {
   bool at_end_ = false;
   bool was_reset_ = false;
 };
+
+// ---- what the tests of clients and of limits share
+
+// A handler that waits as a request in the queue does, until its client leaves or the test lets it answer.
+class Waiting {
+ public:
+  asio::awaitable<void> handle(Exchange& exchange) {
+    ++begun;
+    const Result<std::string> body = co_await exchange.read_body(1 << 20);
+    if (!body) {
+      ++body_errors;
+      co_return;
+    }
+    asio::steady_timer answer(co_await asio::this_coro::executor, kNever);
+    answer_ = &answer;
+    exchange.on_disconnect([this, &answer] {
+      ++disconnects;
+      answer.cancel();
+    });
+    ++waiting;
+    boost::system::error_code ignored;
+    co_await answer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    answer_ = nullptr;
+    --waiting;
+    seen_gone = exchange.disconnected();
+    if (!seen_gone) co_await exchange.send(200, "text/plain", "waited " + *body);
+    ++ended;
+  }
+  // On the I/O thread.
+  void let_answer() {
+    if (answer_ != nullptr) answer_->cancel();
+  }
+
+  std::atomic<int> begun = 0;
+  std::atomic<int> waiting = 0;
+  std::atomic<int> disconnects = 0;
+  std::atomic<int> ended = 0;
+  std::atomic<int> body_errors = 0;
+  std::atomic<bool> seen_gone = false;
+
+ private:
+  asio::steady_timer* answer_ = nullptr;
+};
+
+template <typename Predicate>
+bool becomes_true(Predicate predicate) {
+  const TimePoint give_up = Clock::now() + kPatience;
+  while (!predicate() && Clock::now() < give_up) std::this_thread::sleep_for(1ms);
+  return predicate();
+}
+
+template <typename T>
+bool becomes(const std::atomic<T>& value, T wanted) {
+  return becomes_true([&] { return value == wanted; });
+}
+
+// Waits until the server's thread, asked again and again, has had nothing to do that changes the value.
+template <typename T>
+bool comes_to_rest(TestServer& server, const std::atomic<T>& value) {
+  T last = value;
+  int still = 0;
+  return becomes_true([&] {
+    server.on_io([] {});
+    still = value == last ? still + 1 : 0;
+    last = value;
+    return still > 200;
+  });
+}
+
+inline Router router_of(Waiting& waiting) {
+  Router router;
+  router.add("POST", "/wait", [&waiting](Exchange& exchange) { return waiting.handle(exchange); });
+  router.add("GET", "/wait", [&waiting](Exchange& exchange) { return waiting.handle(exchange); });
+  router.add("GET", "/hello",
+             [](Exchange& exchange) -> asio::awaitable<void> { co_await exchange.send(200, "text/plain", "hello"); });
+  return router;
+}
+
+inline const std::string kWait = "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+inline const std::string kHello = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+
+// What this process has in memory.
+inline std::size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
 
 }  // namespace drover::http

@@ -133,10 +133,10 @@ Result<void> PartialFile::open_files() {
   if (file_ < 0) return file_error("open", path_, errno);
   struct stat status {};
   if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    return internal(fmt::format("{} is not a regular file", path_.string()));
+    return internal(fmt::format("{} is not a regular file", shown_name(path_)));
   }
   if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    return Error{ErrorCode::kUnavailable, fmt::format("{} is being written by another process", path_.string())};
+    return Error{ErrorCode::kUnavailable, fmt::format("{} is being written by another process", shown_name(path_))};
   }
   ledger_ = ::open(ledger_path_.c_str(), kFlags | O_APPEND, 0644);
   if (ledger_ < 0) return file_error("open", ledger_path_, errno);

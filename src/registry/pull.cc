@@ -118,8 +118,8 @@ Result<void> Pull::check_space() const {
   const std::uint64_t available = static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
   if (missing <= available) return {};
   return Error{ErrorCode::kNoSpace,
-               fmt::format("no space left on device: {} takes {} more bytes, and {} has {}", name_.display_shortest(),
-                           missing, store_.blobs().folder().string(), available)};
+               fmt::format("no space left on device: {} takes {} more bytes, and the model folder has {}",
+                           name_.display_shortest(), missing, available)};
 }
 
 // ---- blobs

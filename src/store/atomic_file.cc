@@ -30,9 +30,13 @@ Error write_error(const fs::path& path, int error_number) {
 
 }  // namespace
 
+std::string shown_name(const fs::path& path) {
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 Error file_error(std::string_view action, const fs::path& path, int error_number) {
   Error error;
-  error.message = fmt::format("cannot {} {}: {}", action, path.string(),
+  error.message = fmt::format("cannot {} {}: {}", action, shown_name(path),
                               std::error_code(error_number, std::generic_category()).message());
   if (error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG) error.code = ErrorCode::kNoSpace;
   if (error_number == ENOENT || error_number == ENOTDIR) error.code = ErrorCode::kNotFound;
@@ -42,15 +46,14 @@ Error file_error(std::string_view action, const fs::path& path, int error_number
 Result<std::string> read_whole_file(const fs::path& path, std::uint64_t bytes_max) {
   // O_NONBLOCK keeps a FIFO that somebody put there from blocking the open.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.value() < 0 && errno == ELOOP)
-    return invalid(fmt::format("{} is a symbolic link", path.filename().string()));
+  if (file.value() < 0 && errno == ELOOP) return invalid(fmt::format("{} is a symbolic link", shown_name(path)));
   if (file.value() < 0) return file_error("open", path, errno);
   struct stat status {};
   if (::fstat(file.value(), &status) != 0) return file_error("read", path, errno);
-  if (!S_ISREG(status.st_mode)) return invalid(fmt::format("{} is not a regular file", path.string()));
+  if (!S_ISREG(status.st_mode)) return invalid(fmt::format("{} is not a regular file", shown_name(path)));
   if (static_cast<std::uint64_t>(status.st_size) > bytes_max) {
     return Error{ErrorCode::kTooLarge,
-                 fmt::format("{} has {} bytes, more than {}", path.string(), status.st_size, bytes_max)};
+                 fmt::format("{} has {} bytes, more than {}", shown_name(path), status.st_size, bytes_max)};
   }
   std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t done = 0;
@@ -95,7 +98,7 @@ Result<AtomicFile> AtomicFile::create(const fs::path& folder) {
     ::flock(descriptor, LOCK_EX);
     if (::fstat(descriptor, &status) == 0 && status.st_nlink > 0) return file;
   }
-  return internal(fmt::format("cannot write in {}: temporary files vanish", folder.string()));
+  return internal(fmt::format("cannot write in {}: temporary files vanish", shown_name(folder)));
 }
 
 AtomicFile::AtomicFile(fs::path temporary, int descriptor)

@@ -11,7 +11,11 @@
 
 namespace drover {
 
-// "cannot <action> <path>: <reason>". kNoSpace for a full disk or quota, kNotFound for a missing file, else kInternal.
+// What errors call the file or folder at `path`: its own name. They may reach a client, which is not to learn where the
+// server has its files.
+std::string shown_name(const std::filesystem::path& path);
+
+// "cannot <action> <name>: <reason>". kNoSpace for a full disk or quota, kNotFound for a missing file, else kInternal.
 Error file_error(std::string_view action, const std::filesystem::path& path, int error_number);
 
 // All of the regular file at `path`, which must not be a symbolic link. Errors: kNotFound; kTooLarge over `bytes_max`;

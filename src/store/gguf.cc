@@ -62,7 +62,7 @@ std::string scaled(double value, int decimals, char unit) {
 
 Result<Gguf> Gguf::read(const std::filesystem::path& path, GgufArrays arrays) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (file < 0 && errno == ELOOP) return invalid(fmt::format("{} is a symbolic link", path.filename().string()));
+  if (file < 0 && errno == ELOOP) return invalid(fmt::format("{} is a symbolic link", shown_name(path)));
   if (file < 0) return file_error("open", path, errno);
   struct stat status {};
   Result<Gguf> result = invalid("supplied file was not in GGUF format");

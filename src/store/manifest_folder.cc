@@ -104,7 +104,7 @@ Result<void> add_files_below(const fs::path& folder, std::size_t depth, std::vec
     } else if (files.size() < kManifestsMax) {
       files.push_back(entry->path());
     } else {
-      return internal(fmt::format("{} has more than {} files", folder.string(), kManifestsMax));
+      return internal(fmt::format("{} has more than {} files", shown_name(folder), kManifestsMax));
     }
   }
   if (error && error != std::errc::no_such_file_or_directory) return file_error("read", folder, error.value());
@@ -171,11 +171,11 @@ Result<std::string> ManifestFolder::read(const fs::path& manifest) const {
   const fs::path target = (manifest.parent_path() / fs::read_symlink(manifest, error)).lexically_normal();
   const Result<Digest> digest = Digest::parse(target.filename().string());
   if (!digest || !fs::equivalent(target.parent_path(), blobs_, error)) {
-    return invalid(fmt::format("{} is a symbolic link that does not lead to a blob", manifest.string()));
+    return invalid(fmt::format("{} is a symbolic link that does not lead to a blob", shown_name(manifest)));
   }
   Result<std::string> text = read_whole_file(blobs_ / digest->file_name(), kManifestBytesMax);
   if (text.ok() && Digest::of(*text) != *digest) {
-    return invalid(fmt::format("{} leads to a blob that does not hold what its name says", manifest.string()));
+    return invalid(fmt::format("{} leads to a blob that does not hold what its name says", shown_name(manifest)));
   }
   return text;
 }
@@ -216,7 +216,7 @@ Result<void> ManifestFolder::write(const ModelName& name, std::string_view text)
   std::error_code error;
   for (fs::path folder = place.parent_path(); folder != folder_; folder = folder.parent_path()) {
     if (fs::is_symlink(fs::symlink_status(folder, error))) {
-      return invalid(fmt::format("{} is a symbolic link", folder.string()));
+      return invalid(fmt::format("{} is a symbolic link", shown_name(folder)));
     }
   }
   if (Result<void> made = make_folders(place.parent_path()); !made) return made;
