@@ -93,6 +93,13 @@ bool has_folded_line(std::string_view head) {
   return head.find("\n ") != std::string_view::npos || head.find("\n\t") != std::string_view::npos;
 }
 
+// A chunk that readers of such a stream skip where it stands between two pieces: a comment, or a blank line.
+std::string_view chunk_without_meaning(std::string_view content_type) {
+  if (content_type == "text/event-stream") return "3\r\n:\n\n\r\n";
+  if (content_type == "application/x-ndjson") return "1\r\n\n\r\n";
+  return {};
+}
+
 bool status_has_body(int status) {
   return status >= 200 && status != 204 && status != 304;
 }
@@ -370,6 +377,8 @@ asio::awaitable<bool> HttpExchange::begin(int status, std::string_view content_t
   if (method() == "HEAD") framing_ = Framing::kNoBody;
   std::array<asio::const_buffer, 1> pieces{buffer(text)};
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  if (framing_ == Framing::kChunked) question_ = chunk_without_meaning(content_type);
+  socket_.ask_with(question_);
   co_return sent;
 }
 
@@ -386,7 +395,9 @@ asio::awaitable<bool> HttpExchange::write(std::string_view piece) {
     pieces[0] = asio::const_buffer(size.data(), static_cast<std::size_t>(end - size.data()));
     pieces[2] = buffer(kLineEnd);
   }
+  socket_.ask_with({});  // not within a piece
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  socket_.ask_with(question_);
   co_return sent;
 }
 
@@ -394,6 +405,7 @@ asio::awaitable<bool> HttpExchange::finish() {
   DROVER_CHECK(answer_ == Answer::kBegun || answer_ == Answer::kAborted);
   if (answer_ == Answer::kAborted) co_return false;
   answer_ = Answer::kFinished;
+  socket_.ask_with({});
   if (framing_ != Framing::kChunked) co_return !socket_.lost();
   std::array<asio::const_buffer, 1> pieces{buffer(kLastChunk)};
   const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);

@@ -101,6 +101,7 @@ class HttpExchange final : public Exchange {
   Headers added_headers_;
   Answer answer_ = Answer::kNone;
   Framing framing_ = Framing::kLength;
+  std::string_view question_;            // between two pieces, to learn whether the client is gone; empty: none
   bool keep_alive_ = false;              // as the answer's head said
   std::function<void()> on_disconnect_;  // until the body is read; then the socket has it
 };

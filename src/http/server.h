@@ -76,9 +76,10 @@ class Exchange {
   // in any phase after the body was read; never from within a call of this interface. Set it again to replace it, or to
   // null to be left alone; it is dropped when the handler returns. It must not throw.
   //
-  // A client that says it sends no more may be gone or wait for its answer. To tell the two apart it is sent a "100
-  // Continue", if it speaks HTTP/1.1 and the answer has not begun: one that is gone refuses it. Otherwise only what is
-  // written tells.
+  // A client that says it sends no more may be gone or wait for its answer. To tell the two apart it is sent
+  // something that clients skip, which one that is gone refuses: a "100 Continue" before the answer begins, a comment
+  // or a blank line in a stream of events or of JSON lines. With HTTP/1.0 and in other streams only what is written
+  // tells.
   //
   // To notice this the server reads ahead. A client that pipelines more than 64 KiB behind a request that is still
   // being answered is not read any further, and then only a failing write tells.

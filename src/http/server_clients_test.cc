@@ -1,4 +1,4 @@
-// Clients that leave or take their time, and the server's own end. Limits: server_limits_test.cc. HTTP itself: server_test.cc.
+// Clients that leave or take their time, and the server's own end. HTTP itself: server_test.cc.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -229,6 +229,33 @@ struct Ticking {
     write_failed = true;
   }
 };
+
+TEST(Disconnect, WithinASilentStream) {
+  std::atomic<int> disconnects = 0, begun = 0;
+  Router router;
+  router.add("GET", "/", [&](Exchange& exchange) -> asio::awaitable<void> {
+    asio::steady_timer silence(co_await asio::this_coro::executor, kNever);
+    exchange.on_disconnect([&] {
+      ++disconnects;
+      silence.cancel();
+    });
+    co_await exchange.begin(200, exchange.query("type"));
+    ++begun;
+    boost::system::error_code ignored;
+    co_await silence.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  });
+  TestServer server(std::move(router));
+  int asked = 0;
+  for (const std::string type : {"text/event-stream", "application/x-ndjson"}) {
+    TestClient client(server);
+    client.send("GET /?type=" + type + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(client.read_response(true).status, 200);
+    ASSERT_TRUE(becomes(begun, ++asked));
+    client.close();  // nothing is unread, and nothing will be written
+    EXPECT_TRUE(becomes(disconnects, asked)) << type;
+    EXPECT_TRUE(server.wait_for_connections(0));
+  }
+}
 
 TEST(Disconnect, WithinAStream) {
   for (const bool half : {false, true}) {

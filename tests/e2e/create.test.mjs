@@ -165,7 +165,7 @@ describe('quantize on a full disk', () => {
     const mount = `mkdir "$OLLAMA_MODELS" && mount -t tmpfs -o size=${room}m none "$OLLAMA_MODELS" && exec "$0" "$@"`;
     const server = await server_for_test(t, { wrapper: ['unshare', '-rm', 'bash', '-c', mount] });
     const answer = await server.post('/api/create', { model: 'q', from: 'cria', quantize: 'Q8_0', stream: false });
-    assert.equal(answer.status, 500, answer.text);
+    assert.equal(answer.status, 507, answer.text);
     assert.match(answer.json.error, /no space left/);
     await server.ok('/api/create', { model: 'text', from: 'cria', system: 'x'.repeat(1_000_000), stream: false });
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');

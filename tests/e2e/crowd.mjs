@@ -55,7 +55,9 @@ export class Crowd {
   }
 
   async #enter(number) {
-    const socket = net.connect(this.server.port, '127.0.0.1');
+    // One address has a part of the connections only.
+    const localAddress = `127.0.1.${1 + Math.floor(number / 1000)}`;
+    const socket = net.connect({ port: this.server.port, host: '127.0.0.1', localAddress });
     let answer = '';
     socket.on('data', (data) => {
       answer += data.toString('latin1');

@@ -240,7 +240,7 @@ describe('a full disk', () => {
     const server = await server_for_test(t, { wrapper: ['unshare', '-rm', 'bash', '-c', mount] });
     const bytes = renamed('Full'); // beside cria there is room for half of it
     const digest = `sha256:${sha256(bytes)}`;
-    check_error(await server.send('POST', `/api/blobs/${digest}`, bytes), 500, /no space/i);
+    check_error(await server.send('POST', `/api/blobs/${digest}`, bytes), 507, /no space/i);
     assert.equal((await server.send('HEAD', `/api/blobs/${digest}`)).status, 404);
     await server.ok('/api/create', { model: 'small', from: 'cria', system: 'x'.repeat(1_000_000), stream: false });
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
