@@ -79,6 +79,19 @@ describe('pages of other origins', () => {
   });
 });
 
+describe('answers', () => {
+  test('are no script, image or page of other origins, unless those are allowed', async (t) => {
+    const server = await server_for_test(t);
+    const of = ({ headers }) => [headers['x-content-type-options'], headers['cross-origin-resource-policy']];
+    for (const target of ['/api/version', '/api/tags', '/metrics', '/ui/', '/nowhere'])
+      assert.deepEqual(of(await ask(at(server), { path: target })), ['nosniff', 'same-origin'], target);
+    const allowed = { headers: { Origin: 'http://localhost:3000' } };
+    assert.deepEqual(of(await ask(at(server), allowed)), ['nosniff', 'cross-origin']);
+    const foreign = { headers: { Origin: 'https://evil.example' } };
+    assert.deepEqual(of(await ask(at(server), foreign)), ['nosniff', 'same-origin']);
+  });
+});
+
 describe('the Host header', () => {
   test('of somebody else is refused on loopback', async (t) => {
     const server = await server_for_test(t);
