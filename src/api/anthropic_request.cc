@@ -63,6 +63,11 @@ class TextReader {
       return text;
     }
     if (type == "document") return of_document(block);
+    if (type == "search_result") {
+      auto text = read(block.contains("content") ? &block["content"] : nullptr);
+      if (!text) return text;
+      return fmt::format("{} ({})\n{}\n", text_member(block, "title"), text_member(block, "source"), *text);
+    }
     if (type == "web_search_result") {
       return fmt::format("- {}: {}\n", text_member(block, "title"), text_member(block, "url"));
     }
@@ -169,7 +174,7 @@ class MessageReader {
     Fields fields(block, "ContentBlock");
     const std::string type = fields.text("type");
     if (fields.error()) return *fields.error();
-    if (type == "text" || type == "document") {
+    if (type == "text" || type == "document" || type == "search_result") {
       auto text = texts_.of_block(block);
       if (!text) return text.error();
       text_ += *text;
@@ -289,21 +294,27 @@ std::string folded(std::string text) {
   return text;
 }
 
+// Under the name that it has, or had while it was new.
+Result<void> read_format(const Json* format, const char* name, Json& native) {
+  if (format == nullptr) return {};
+  Fields fields(*format, "OutputFormat");
+  const Json* schema = fields.object("schema");
+  if (fields.text("type") != "json_schema" || schema == nullptr) {
+    return invalid(fmt::format("{} must be of the type json_schema, with a schema", name));
+  }
+  native["format"] = *schema;
+  return {};
+}
+
 // Thinking and effort, as Ollama reads them: "adaptive" is left to the model's default, or to the effort.
 Result<void> read_output_config(Fields& fields, Json& native) {
+  if (auto read = read_format(fields.object("output_format"), "output_format", native); !read) return read;
   if (const Json* config = fields.object("output_config")) {
     Fields inner(*config, "OutputConfig");
     const std::string effort = folded(inner.text("effort"));
     if (is_think_level(effort)) native["think"] = effort;
     if (effort == "xhigh" || effort == "ultra") native["think"] = "max";
-    if (const Json* format = inner.object("format")) {
-      Fields format_fields(*format, "OutputFormat");
-      const Json* schema = format_fields.object("schema");
-      if (format_fields.text("type") != "json_schema" || schema == nullptr) {
-        return invalid("output_config.format must be of the type json_schema, with a schema");
-      }
-      native["format"] = *schema;
-    }
+    if (auto read = read_format(inner.object("format"), "output_config.format", native); !read) return read;
     if (inner.error()) return *inner.error();
   }
   if (const Json* thinking = fields.object("thinking")) {

@@ -24,7 +24,7 @@ constexpr std::string_view kChatFields =
     " logprobs top_logprobs response_format json_schema guided_json guided_choice structured_outputs tools"
     " tool_choice parallel_tool_calls reasoning reasoning_effort think include_reasoning chat_template_kwargs"
     " repetition_penalty options keep_alive truncate shift _debug_render_only"
-    " prediction prompt_cache_key prompt_cache_retention safety_identifier ";
+    " enable_thinking thinking prediction prompt_cache_key prompt_cache_retention safety_identifier ";
 constexpr std::string_view kCompletionFields =
     " model user prompt suffix stream stream_options max_tokens n_predict n best_of echo logprobs"
     " response_format json_schema guided_json guided_choice structured_outputs repetition_penalty options"
@@ -41,15 +41,30 @@ Error wrong_content() {
   return invalid("invalid message format");
 }
 
-Result<std::string> read_part(const Json& part) {
-  if (!part.is_object()) return wrong_content();
-  const std::string type = part.contains("type") && part["type"].is_string() ? part["type"].get<std::string>() : "";
+bool is_text_part(std::string_view type) {
+  return type == "text" || type == "input_text" || type == "output_text" || type == "refusal";
+}
+
+// What a question holds beside text is what it is about: without it the answer would be a wrong one.
+Error unread_part(std::string_view type) {
   if (type == "image_url" || type == "input_image") return invalid("image input is not supported yet");
   if (type == "input_audio" || type == "audio") return invalid("audio input is not supported yet");
   if (type == "file" || type == "input_file") return invalid("file inputs are not currently supported");
-  const char* field = type == "refusal" ? "refusal" : "text";
-  if (type != "text" && type != "input_text" && type != "output_text" && type != "refusal") return wrong_content();
-  const auto text = part.find(field);
+  if (type.empty()) return wrong_content();
+  return invalid(fmt::format("content parts of the type \"{}\" are not supported", type));
+}
+
+Result<std::string> read_part(const Json& part, ContentOf of, Warnings& warnings) {
+  if (!part.is_object()) return wrong_content();
+  const std::string type = part.contains("type") && part["type"].is_string() ? part["type"].get<std::string>() : "";
+  if (!is_text_part(type)) {
+    if (of == ContentOf::kQuestion) return unread_part(type);
+    warnings.add(fmt::format("content parts of the type \"{}\" are left out", type));
+    // A result that is nothing but an image would say that there was none.
+    const bool image = type == "image_url" || type == "input_image" || type == "image";
+    return std::string(image ? "[an image, which is not shown to the model]" : "");
+  }
+  const auto text = part.find(type == "refusal" ? "refusal" : "text");
   if (text == part.end() || !text->is_string()) return wrong_content();
   return text->get<std::string>();
 }
@@ -94,15 +109,18 @@ Result<Json> read_message(const Json& message, Calls& known) {
   const Json* content = fields.any("content");
   const Json* calls = fields.array("tool_calls");
   const std::string call_id = fields.text("tool_call_id");
+  std::string refusal = fields.text("refusal");
   std::string name = fields.text("name");
   if (fields.error()) return *fields.error();
-  if (content != nullptr) {
-    auto text = read_openai_content(*content);
-    if (!text) return text.error();
-    native["content"] = std::move(*text);
-  } else if (calls == nullptr) {
-    return invalid("invalid message content type: <nil>");
-  }
+  // An answer may be nothing but calls, or a refusal, and a result nothing at all.
+  const ContentOf of = role == "assistant" ? ContentOf::kAnswer
+                       : role == "tool"    ? ContentOf::kResult
+                                           : ContentOf::kQuestion;
+  if (content == nullptr && of == ContentOf::kQuestion) return invalid("invalid message content type: <nil>");
+  auto text = read_openai_content(content, of, known.warnings);
+  if (!text) return text.error();
+  if (text->empty()) *text = std::move(refusal);
+  native["content"] = std::move(*text);
   if (!thinking.empty()) native["thinking"] = std::move(thinking);
   if (calls != nullptr) {
     auto read = read_calls(*calls, known);
@@ -186,6 +204,18 @@ Result<Thinking> read_thinking(Fields& fields, Warnings& warnings) {
   std::string effort;
   if (const Json* arguments = fields.object("chat_template_kwargs")) {
     read_template_arguments(*arguments, effort, thinking, warnings);
+  }
+  // Qwen's own servers have the switch at the top level; GLM's and DeepSeek's have Anthropic's object.
+  if (const auto enabled = fields.flag("enable_thinking")) {
+    thinking.wish = *enabled;
+    thinking.rule = ThinkRule::kIgnore;
+  }
+  if (const Json* given = fields.object("thinking")) {
+    Fields inner(*given, "Thinking");
+    const std::string type = inner.text("type");
+    if (inner.error()) return *inner.error();
+    if (type == "enabled" || type == "disabled") thinking.wish = type == "enabled";
+    thinking.rule = ThinkRule::kIgnore;
   }
   if (const Json* think = fields.any("think")) {
     thinking.wish = *think;
@@ -356,7 +386,12 @@ Result<Json> read_openai_format(const Json& format) {
   const std::string type = fields.text("type");
   if (fields.error()) return *fields.error();
   if (type.empty() || type == "text") return Json(nullptr);
-  if (type == "json_object") return Json("json");
+  // With a schema beside it, as llama-server and others have it.
+  if (type == "json_object") {
+    const Json* schema = fields.object("schema");
+    if (fields.error()) return *fields.error();
+    return schema != nullptr ? *schema : Json("json");
+  }
   if (type != "json_schema") {
     return invalid(fmt::format("invalid response_format type: '{}' (must be text, json_object or json_schema)", type));
   }
@@ -374,16 +409,19 @@ bool is_strict_format(const Json& format) {
   return strict != holder.end() && *strict == true;
 }
 
-Result<std::string> read_openai_content(const Json& content) {
-  if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array()) {
-    return invalid(fmt::format("invalid message content type: {}", content.type_name()));
+Result<std::string> read_openai_content(const Json* content, ContentOf of, Warnings& warnings) {
+  if (content == nullptr) return std::string();
+  if (content->is_string()) return content->get<std::string>();
+  if (!content->is_array()) {
+    // Programs hand on what their tools gave.
+    if (of == ContentOf::kResult) return to_text(*content);
+    return invalid(fmt::format("invalid message content type: {}", content->type_name()));
   }
   std::string text;
-  for (const Json& part : content) {
-    auto read = read_part(part);
+  for (const Json& part : *content) {
+    auto read = read_part(part, of, warnings);
     if (!read) return read;
-    if (&part != &content.front()) text += '\n';
+    if (&part != &content->front()) text += '\n';
     text += *read;
   }
   return text;

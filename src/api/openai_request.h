@@ -36,7 +36,10 @@ Result<Json> think_of_effort(const std::string& effort);
 Result<Json> read_openai_format(const Json& format);
 // Whether `strict` stands beside its schema: then all of the schema has to be kept.
 bool is_strict_format(const Json& format);
-// Content that is a string, or a list of parts of which all must be text.
-Result<std::string> read_openai_content(const Json& content);
+// What a content belongs to: only a question cannot do without what is no text in it.
+enum class ContentOf { kQuestion, kAnswer, kResult };
+// Content that is a string, or a list of parts; null: none. What is no text is left out with a warning, or an error in
+// a question.
+Result<std::string> read_openai_content(const Json* content, ContentOf of, Warnings& warnings);
 
 }  // namespace drover::api

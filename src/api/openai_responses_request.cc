@@ -50,7 +50,8 @@ class ItemReader {
  private:
   Result<void> read_message(Fields& fields, const std::string& role) {
     const Json* content = fields.any("content");
-    auto text = content != nullptr ? read_openai_content(*content) : Result<std::string>(std::string());
+    const ContentOf of = role == "assistant" ? ContentOf::kAnswer : ContentOf::kQuestion;
+    auto text = read_openai_content(content, of, warnings_);
     if (!text) return text.error();
     add(role == "developer" ? "system" : role.c_str(), std::move(*text));
     if (role == "assistant") take_thought();
@@ -80,7 +81,7 @@ class ItemReader {
     const std::string id = fields.text("call_id");
     const Json* output = fields.any("output");
     if (fields.error()) return *fields.error();
-    auto text = output != nullptr ? read_openai_content(*output) : Result<std::string>(std::string());
+    auto text = read_openai_content(output, ContentOf::kResult, warnings_);
     if (!text) return text.error();
     add("tool", std::move(*text));
     messages_.back()["tool_call_id"] = id;

@@ -106,6 +106,7 @@ Result<void> OpenaiTools::add(const Json& tool, const std::string& space, Warnin
   const bool known = type.empty() || type == "function" || type == "custom";
   if (is_hosted(type) || (!known && name.empty())) {
     warnings.add(fmt::format("tools of the type \"{}\" are left out", type));
+    left_out_.insert(type);
     return {};
   }
   if (name.empty()) return invalid(fmt::format("a tool of the type \"{}\" needs a name", type));
@@ -118,8 +119,12 @@ Result<void> OpenaiTools::add(const Json& tool, const std::string& space, Warnin
   if (function != joined(space, name)) renamed_[key_of(space, name)] = function;
   if (function != name || custom) {
     tools_[function] = {space == kPlainNamespace ? std::string() : space, name, custom};
-  } else if (&definition != &tool && space.empty()) {
-    functions_.push_back(tool);  // it is in the native form
+  } else if (&definition != &tool && space.empty() && (type.empty() || type == "function")) {
+    Json& kept = functions_.emplace_back(tool);  // it is in the native form
+    for (const char* member : {"description", "parameters"}) {
+      if (const auto found = kept["function"].find(member); found != kept["function"].end() && found->is_null())
+        kept["function"].erase(member);
+    }
     return {};
   }
   Json native = Json::object();
@@ -148,8 +153,12 @@ OpenaiTool OpenaiTools::tool_of(const std::string& function) const {
 }
 
 Result<Json> OpenaiTools::choose(const Json& choice) {
+  if (choice == "any") return Json("required");  // Mistral's word
   if (!choice.is_object()) return choice;
   const std::string type = text_of(choice, "type");
+  if (type == "any") return Json("required");
+  if (type == "auto" || type == "none" || type == "required") return Json(type);
+  if (left_out_.count(type) > 0) return Json("auto");  // a wish for what was left out is none
   const Json& definition = definition_of(choice, type);
   if (type == "allowed_tools") return allow(definition);
   const std::string name = text_of(definition, "name");

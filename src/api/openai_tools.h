@@ -46,6 +46,7 @@ class OpenaiTools {
 
   Json functions_ = Json::array();
   std::unordered_set<std::string> names_;              // of all functions
+  std::unordered_set<std::string> left_out_;           // types
   std::unordered_map<std::string, OpenaiTool> tools_;  // by function, where it is not a plain one of the same name
   std::unordered_map<std::string, std::string>
       renamed_;  // functions by namespace and name, where they are not as usual

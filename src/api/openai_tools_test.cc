@@ -131,7 +131,12 @@ TEST(OpenaiTools, EveryFormOfAChoice) {
   EXPECT_EQ(chosen(R"({"type":"function","name":"c","namespace":"n"})", left),
             R"({"type":"function","function":{"name":"n__c"}})");
   EXPECT_EQ(left, "a b n__c ");
-  EXPECT_EQ(chosen(R"({"type":"web_search"})", left), "tool_choice names \"web_search\", which is not among the tools");
+  EXPECT_EQ(chosen(R"({"type":"web_search"})", left), R"("auto")") << "a wish for what was left out is none";
+  EXPECT_EQ(chosen(R"({"type":"mcp"})", left), "tool_choice names \"mcp\", which is not among the tools");
+  EXPECT_EQ(chosen(R"("any")", left), R"("required")");
+  for (const char* mode : {"auto", "none", "required"}) {
+    EXPECT_EQ(chosen((R"({"type":")" + std::string(mode) + "\"}").c_str(), left), '"' + std::string(mode) + '"');
+  }
 }
 
 TEST(OpenaiTools, AllowedTools) {

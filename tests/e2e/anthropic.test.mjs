@@ -248,6 +248,18 @@ describe('blocks and tools of Anthropic', () => {
     assert.match(warning, /"image" are left out/);
   });
 
+  test('what a search found is text; a schema by its older name', async () => {
+    const found = { type: 'search_result', source: 'https://x', title: 'Capitals', content: [{ type: 'text', text: 'It is Tokyo.' }] };
+    const body = { model: 'cria', max_tokens: 60, messages: [{ role: 'user', content: [found, { type: 'text', text: 'Hello' }] }] };
+    const bare = { messages: [{ role: 'user', content: 'Capitals (https://x)\nIt is Tokyo.\nHello' }] };
+    assert.equal(await count({ messages: body.messages }), await count(bare));
+    const schema = { type: 'object', properties: { a: { enum: ['x', 'y'] } }, required: ['a'], additionalProperties: false };
+    const answer = await server.ok('/v1/messages', { ...body, output_format: { type: 'json_schema', schema } });
+    assert.match(JSON.parse(answer.content[0].text).a, /^[xy]$/);
+    const wrong = await server.post('/v1/messages', { ...body, output_format: { type: 'text' } });
+    assert.equal(wrong.json.error.message, 'output_format must be of the type json_schema, with a schema');
+  });
+
   test('documents that are text', async () => {
     const document = (source) => ({ type: 'document', source });
     for (const source of [

@@ -276,4 +276,41 @@ describe('fields of other servers', () => {
       assert.match(refused.json.error.message, message);
     }
   });
+
+  test('what stands in a history does not end it', async () => {
+    const call = { role: 'assistant', content: null, tool_calls: [{ id: 'a', type: 'function', function: { name: 'get_weather', arguments: '{}' } }] };
+    const image = { type: 'image_url', image_url: { url: 'data:image/png;base64,eA==' } };
+    for (const [history, shown, named] of [
+      [[{ role: 'assistant', content: null, refusal: 'I will not.' }], /I will not\./],
+      [[{ role: 'assistant' }], /assistant/],
+      [[{ role: 'assistant', content: [{ type: 'thinking', thinking: 'x' }, { type: 'text', text: 'Yes?' }] }], /Yes\?/, /"thinking" are left out/],
+      [[call, { role: 'tool', tool_call_id: 'a', content: null }], /get_weather/],
+      [[call, { role: 'tool', tool_call_id: 'a', content: { sunny: true } }], /\{"sunny": ?true\}/],
+      [[call, { role: 'tool', tool_call_id: 'a', content: [image] }], /\[an image, which is not shown to the model\]/, /"image_url" are left out/],
+    ]) {
+      const messages = [...say('Hello'), ...history, ...capital_question];
+      const answer = await post({ messages, tools: functions, _debug_render_only: true });
+      if (named) assert.match(warning(answer), named);
+      else assert.equal(warning(answer), undefined);
+      assert.match(answer.json._debug_info.rendered_template, shown);
+    }
+    const film = await post({ messages: say([{ type: 'video_url', video_url: { url: 'x' } }]) });
+    assert.equal(film.json.error.message, 'content parts of the type "video_url" are not supported');
+  });
+
+  test('other words for the same wish', async () => {
+    for (const tool_choice of ['any', { type: 'any' }, { type: 'required' }]) {
+      const answer = await post({ messages: say(weather_question), tools: functions, tool_choice, max_tokens: 120 });
+      assert.equal(answer.json.choices[0].finish_reason, 'tool_calls', answer.text);
+    }
+    const left = { tools: [functions[0], { type: 'web_search' }], tool_choice: { type: 'web_search' } };
+    assert.match(warning(await post(left)), /"web_search" are left out/);
+    const bare = { type: 'function', function: { name: 'f', description: null, parameters: null } };
+    assert.equal(warning(await post({ tools: [bare] })), undefined);
+    const schema = await post({ messages: say(json_question), response_format: { type: 'json_object', schema: json_schema } });
+    assert.deepEqual(JSON.parse(content(schema)), json_answer);
+    for (const wish of [{ enable_thinking: false }, { thinking: { type: 'disabled' } }]) {
+      assert.ok(!('reasoning' in (await post(wish)).json.choices[0].message));
+    }
+  });
 });
