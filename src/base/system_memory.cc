@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
-std::optional<std::uint64_t> meminfo_kib(const std::string& wanted) {
-  std::ifstream file("/proc/meminfo");
+std::optional<std::uint64_t> meminfo_kib(const std::filesystem::path& root, const std::string& wanted) {
+  std::ifstream file(root / "proc/meminfo");
   std::string line;
   while (std::getline(file, line)) {
     std::istringstream words(line);
@@ -47,9 +47,9 @@ std::uint64_t rest_of_groups(const std::filesystem::path& root, std::filesystem:
 
 // What the control groups of this process leave. /proc/self/cgroup has lines "0::/path" (version 2) and
 // "4:memory:/path" (version 1).
-std::uint64_t control_group_rest() {
-  const std::filesystem::path root = "/sys/fs/cgroup";
-  std::ifstream file("/proc/self/cgroup");
+std::uint64_t control_group_rest(const std::filesystem::path& system_root) {
+  const std::filesystem::path root = system_root / "sys/fs/cgroup";
+  std::ifstream file(system_root / "proc/self/cgroup");
   std::string line;
   std::uint64_t rest = kUnlimited;
   while (std::getline(file, line)) {
@@ -68,10 +68,10 @@ std::uint64_t control_group_rest() {
 
 }  // namespace
 
-std::uint64_t available_memory_bytes() {
-  const auto kib = meminfo_kib("MemAvailable");
+std::uint64_t available_memory_bytes(const std::filesystem::path& root) {
+  const auto kib = meminfo_kib(root, "MemAvailable");
   if (!kib) return 0;
-  return std::min(*kib * 1024, control_group_rest());
+  return std::min(*kib * 1024, control_group_rest(root));
 }
 
 }  // namespace drover

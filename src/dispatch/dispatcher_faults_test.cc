@@ -77,7 +77,7 @@ TEST_F(DispatcherFaultsTest, LoadTimesOutForWantOfProgressNotForItsLength) {
   EXPECT_EQ(actions(), Log{});
   EXPECT_FLOAT_EQ(view('A').load_fraction, 0.9f);
   pass(5s);
-  dispatcher().load_progress(RunnerId{1}, 0.9f, now_);  // says something, but gets nowhere
+  dispatcher().load_progress(RunnerId{1}, 9 * 0.1f, now_);  // says something, but gets nowhere
   dispatcher().progress(RunnerId{1}, now_);
   pass(5s);
   const Log log = actions();

@@ -322,6 +322,18 @@ TEST_F(DispatcherMemoryTest, LoadThatRunsOutOfMemoryIsTriedOnceMoreWithoutAnIdle
   EXPECT_EQ(actions(), Log{"fail r2 no good"});
 }
 
+TEST_F(DispatcherMemoryTest, ForALoadThatRunsOutOfMemoryTheModelGoesThatWasUsedLongestAgo) {
+  load('A');
+  pass(1s);
+  load('B');
+  pass(1s);
+  finish(ask('A'));
+  ask('C');
+  actions();
+  load_failed(3, true);
+  EXPECT_EQ(actions(), Log{"stop 2 evicted"});
+}
+
 TEST_F(DispatcherMemoryTest, LoadThatRunsOutOfMemoryFailsWhenNobodyIsIdle) {
   load('A');
   ask('A');
@@ -346,6 +358,26 @@ TEST_F(DispatcherMemoryTest, AContextThatDoesNotFitFailsAloneAndTheOthersGoOn) {
   EXPECT_EQ(actions(), Log{"run r4 3"});
   EXPECT_FALSE(admit(sized('A', 9, 1 << 20)).ok()) << "for a while; the model that works is not stopped for it again";
   ask('A');
+}
+
+TEST_F(DispatcherMemoryTest, AModelThatIsWaitedForIsKnownHoweverManyOthersAreAskedFor) {
+  config_.loaded_models_max = 1;
+  load('A');
+  ask('A');
+  const RequestId waits = ask('B');
+  Arrival other = arrival('C');
+  for (std::uint32_t model = 2; model < 1200; ++model) {
+    other.request = RequestId{++requests_};
+    other.model = ModelId{model};
+    cancel(ask(other));
+  }
+  EXPECT_LT(dispatcher().models().size(), 1100u);
+  EXPECT_EQ(actions(), Log{"run r2 1"});
+  finish(RequestId{2});
+  gone(1);
+  EXPECT_EQ(actions(), (Log{"stop 1 evicted", "start 2 B"}));
+  loaded(2);
+  EXPECT_EQ(actions(), Log{"run r" + std::to_string(waits.value) + " 2"});
 }
 
 TEST_F(DispatcherMemoryTest, SmallerContextIsNotHeldBackByOneThatDidNotFit) {

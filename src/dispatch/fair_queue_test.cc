@@ -123,6 +123,18 @@ TEST_F(FairQueueTest, ThousandsOfClientsThatComeOnceAreForgotten) {
   EXPECT_EQ(queue_.order().size(), 1u);
 }
 
+TEST_F(FairQueueTest, OfTooManyIdleClientsTheOneThatOwesLeastIsForgotten) {
+  push("runs");
+  start();  // if nobody ran, all would start anew
+  push("heavy");
+  EXPECT_EQ(serve(1000s), "heavy");
+  for (int i = 0; i < 1100; ++i) push("client " + std::to_string(i));
+  for (int i = 0; i < 1100; ++i) serve(1s);
+  push("heavy");
+  push("new");
+  EXPECT_EQ(serve(1s), "new") << "the debt of the heavy one was forgotten";
+}
+
 TEST_F(FairQueueTest, MeanFollowsWhatIsMeasured) {
   for (int i = 0; i < 40; ++i) push("a");
   serve(8s);

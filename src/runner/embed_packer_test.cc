@@ -185,6 +185,14 @@ TEST(EmbedPacker, WhatIsRemovedIsNoShareOfALane) {
   EXPECT_EQ(packer.next(EmbedWorker::kWide), (std::vector<Picked>{{kB, 0}}));
 }
 
+TEST(EmbedPacker, TheTokensOfWhatIsRemovedAreNoShareOfALaneEither) {
+  EmbedPacker packer(with_lanes());
+  packer.add(kA, {5, 5, 5, 5});
+  packer.add(kB, {50});
+  packer.remove(kB);
+  EXPECT_EQ(packer.next(EmbedWorker::kLane).size(), 2u);
+}
+
 // With lanes, every input comes once and in its request's order, never beside the wide worker's batch, and as long as
 // something waits, somebody computes.
 TEST(EmbedPacker, LanesNeverStandStill) {

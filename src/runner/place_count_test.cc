@@ -154,5 +154,13 @@ TEST(PlaceCount, StaysBelowWhatMemoryHolds) {
   EXPECT_GE(count.places(), 3);
 }
 
+TEST(PlaceCount, RisesAgainOnceMemoryHasCome) {
+  PlaceCount count(PlaceCount::Mode::kMeasured, 4, kMost);
+  count.observe_parked(3);
+  EXPECT_EQ(count.places(), 2);
+  for (int i = 0; i < 50000; ++i) count.observe(count.places(), std::chrono::milliseconds(10));
+  EXPECT_GE(count.places(), 8);
+}
+
 }  // namespace
 }  // namespace drover

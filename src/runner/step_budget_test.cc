@@ -130,6 +130,15 @@ TEST(StepBudget, OneSlowStepChangesNothing) {
   EXPECT_EQ(budget.prompt_tokens(3, 1), before);
 }
 
+TEST(StepBudget, OneSlowStepOfStreamsAloneChangesLittle) {
+  StepBudget budget(milliseconds(400), false, kStepTokensMax);
+  for (int i = 0; i < 4; ++i) budget.observe(3, 0, duration_of(slow_machine(3, 0)));
+  for (int i = 0; i < 10; ++i) step(budget, slow_machine, 3);
+  const int before = budget.prompt_tokens(3, 1);
+  budget.observe(3, 0, duration_of(20 * slow_machine(3, 0)));
+  EXPECT_GE(budget.prompt_tokens(3, 1), before * 9 / 10);
+}
+
 TEST(StepBudget, FollowsAMachineThatBecomesSlower) {
   StepBudget budget(milliseconds(400), false, kStepTokensMax);
   budget.observe(3, 0, duration_of(slow_machine(3, 0)));

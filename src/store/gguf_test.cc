@@ -66,6 +66,20 @@ TEST_F(GgufTest, BoundsEveryCount) {
       "");
 }
 
+TEST_F(GgufTest, TensorsStandWhereTheFilesOwnAlignmentSays) {
+  const auto two_tensors = [](std::uint32_t alignment, std::uint64_t second) {
+    return GgufBuilder()
+        .number("general.alignment", alignment)
+        .tensor_at("a", {4}, 0, 0, 16)
+        .tensor_at("b", {4}, 0, second, 64)
+        .build();
+  };
+  EXPECT_EQ(error_of(two_tensors(16, 16)), "");
+  EXPECT_EQ(error_of(two_tensors(8, 24)), "");
+  EXPECT_NE(error_of(two_tensors(16, 24)).find("not aligned"), std::string::npos);
+  EXPECT_NE(error_of(two_tensors(64, 32)).find("not aligned"), std::string::npos);
+}
+
 TEST_F(GgufTest, RefusesContradictions) {
   EXPECT_NE(error_of(GgufBuilder().number("a", 1).number("a", 2).build()).find("twice"), std::string::npos);
   EXPECT_NE(error_of(GgufBuilder().entry("a", 99, "").build()).find("unknown type"), std::string::npos);

@@ -193,6 +193,14 @@ TEST_F(ModelCreateTest, TakesASplitModelInAnyOrder) {
   EXPECT_EQ(all->find("tokenizer.ggml.tokens")->size(), 3u);
   EXPECT_NE(show_modelfile(*model).find("FROM " + model->shard_paths.back().string()), std::string::npos);
 
+  // Another program may have listed the parts in any order.
+  const fs::path place = folder_.path() / "manifests" / name_of("split").manifest_path();
+  nlohmann::ordered_json manifest = nlohmann::ordered_json::parse(std::ifstream(place));
+  std::reverse(manifest["layers"].begin(), manifest["layers"].end());
+  write_manifest((name_of("reversed").manifest_path()).string(), manifest.dump());
+  EXPECT_EQ(find("reversed")->model_digest, model->model_digest);
+  EXPECT_EQ(find("reversed")->shard_paths, model->shard_paths);
+
   // A model made from it is split too.
   CreateSpec derived(name_of("derived"));
   derived.from = name_of("split");

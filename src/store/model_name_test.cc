@@ -108,6 +108,7 @@ TEST(ModelName, IgnoresCaseWhenCompared) {
   EXPECT_EQ(std::hash<ModelName>{}(a), std::hash<ModelName>{}(b));
   EXPECT_EQ(a.display_shortest(), "Cria:Latest");
   EXPECT_NE(a, *ModelName::parse("cria:1"));
+  EXPECT_EQ(ModelName::parse("OLLAMA.com/library/cria")->host(), b.host());
 }
 
 // Whatever is thrown at it: a name that parses makes a path of four plain components.

@@ -151,6 +151,8 @@ TEST(TemplateLanguage, PipesAndCalls) {
 
 TEST(TemplateLanguage, PrintsAsGoDoes) {
   expect_all({
+      // The last letter before the surrogates is one, and a surrogate is none.
+      {"{{ printf \"%q %q\" \"\xed\x9f\xbb\" \"\xed\xa0\x80\" }}", "\"\xed\x9f\xbb\" \"\\xed\\xa0\\x80\""},
       {R"({{ printf "%5s|%-5s|%.2s|%q" "ab" "ab" "abc" "a\"b\n" }})", "   ab|ab   |ab|\"a\\\"b\\n\""},
       {R"({{ printf "%d %+d %05d %x %X %o %b %c %q" 5 5 -5 255 255 8 5 65 65 }})", "5 +5 -0005 ff FF 10 101 A 'A'"},
       {R"({{ printf "%.2f %g %e %6.1f %v" 3.14159 0.5 1500.0 2.25 1e-5 }})", "3.14 0.5 1.500000e+03    2.2 1e-05"},
