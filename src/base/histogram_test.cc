@@ -58,6 +58,23 @@ TEST(Quote, EscapesWhatWouldBreakALine) {
   EXPECT_EQ(quoted(std::string_view("\0", 1)), R"("\u0000")");
 }
 
+TEST(Quote, EscapesWhatATerminalWouldObey) {
+  const auto escaped = [](std::string_view text) {
+    std::string out;
+    append_escaped(out, text);
+    return out;
+  };
+  EXPECT_EQ(escaped("as \"it\" \\ is: é€😀"), "as \"it\" \\ is: é€😀");
+  EXPECT_EQ(escaped("a\nb\tc\x1b[2J\x7f"), R"(a\nb\u0009c\u001b[2J\u007f)");
+  // C1, as UTF-8 and as a bare byte; separators of lines and paragraphs; bidi marks, overrides and isolates.
+  EXPECT_EQ(escaped("\xc2\x85\xc2\x9b\x9b"), "\\u0085\\u009b\xef\xbf\xbd");
+  EXPECT_EQ(escaped("\xe2\x80\xa8\xe2\x80\xa9"), R"(\u2028\u2029)");
+  EXPECT_EQ(escaped("\xd8\x9c\xe2\x80\x8e\xe2\x80\x8f\xe2\x80\xaa\xe2\x80\xae\xe2\x81\xa6\xe2\x81\xa9"),
+            R"(\u061c\u200e\u200f\u202a\u202e\u2066\u2069)");
+  EXPECT_EQ(escaped("\xe2\x80\xa7\xe2\x80\xaf\xe2\x81\xaa\xc2\xa0"), "\xe2\x80\xa7\xe2\x80\xaf\xe2\x81\xaa\xc2\xa0");
+  EXPECT_EQ(quoted("\xe2\x80\xa8\""), R"("\u2028\"")");
+}
+
 TEST(Quote, WhatIsNoUtf8BecomesTheReplacementCharacter) {
   EXPECT_EQ(quoted("é€😀"), "\"é€😀\"");
   // A lone continuation, a cut character, an overlong slash, a surrogate, beyond Unicode.

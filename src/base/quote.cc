@@ -1,12 +1,50 @@
 #include "base/quote.h"
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 
 namespace drover {
 namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
+
+// The code of a character of one to three bytes; of one of four, among which none is a control, any other.
+std::uint32_t code_of(std::string_view character) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<std::uint8_t>(character[i])); };
+  if (character.size() == 1) return byte(0);
+  if (character.size() == 2) return (byte(0) & 0x1f) << 6 | (byte(1) & 0x3f);
+  if (character.size() == 3) return (byte(0) & 0x0f) << 12 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f);
+  return 0xffff'ffff;
+}
+
+// What would begin a line, move the cursor, change colours, or show text in another order than it has.
+bool is_control(std::uint32_t code) {
+  if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return true;
+  if (code == 0x61c || code == 0x200e || code == 0x200f) return true;
+  return (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+// `also`: characters that get a backslash.
+void append_escaped(std::string& out, std::string_view text, std::string_view also) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  while (!text.empty()) {
+    const std::size_t size = character_bytes(text);
+    const std::string_view character = text.substr(0, size);
+    const std::uint32_t code = size == 0 ? 0 : code_of(character);
+    if (size == 0) {
+      out += kReplacement;
+    } else if (code == '\n') {
+      out += "\\n";
+    } else if (is_control(code)) {
+      out += "\\u";
+      for (int shift = 12; shift >= 0; shift -= 4) out += kDigits[(code >> shift) & 15];
+    } else {
+      if (also.find(character.front()) != std::string_view::npos) out += '\\';
+      out += character;
+    }
+    text.remove_prefix(std::max<std::size_t>(size, 1));
+  }
+}
 
 }  // namespace
 
@@ -27,29 +65,13 @@ std::size_t character_bytes(std::string_view text) {
   return size;
 }
 
+void append_escaped(std::string& out, std::string_view text) {
+  append_escaped(out, text, "");
+}
+
 void append_quoted(std::string& out, std::string_view text) {
-  static constexpr std::string_view kDigits = "0123456789abcdef";
   out += '"';
-  while (!text.empty()) {
-    const std::size_t size = character_bytes(text);
-    const char c = text.front();
-    const auto code = static_cast<std::uint8_t>(c);
-    if (size == 0) {
-      out += kReplacement;
-    } else if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (code < 0x20 || code == 0x7f) {
-      out += "\\u00";
-      out += kDigits[code >> 4];
-      out += kDigits[code & 15];
-    } else {
-      out += text.substr(0, size);
-    }
-    text.remove_prefix(size == 0 ? 1 : size);
-  }
+  append_escaped(out, text, "\"\\");
   out += '"';
 }
 

@@ -1,4 +1,4 @@
-// Text from anywhere as a JSON string, for logs.
+// Text from anywhere for logs: as one line that does nothing to a terminal, and as a JSON string.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,12 @@
 
 namespace drover {
 
-// Appends `text` as a JSON string with its quotes. Whatever the bytes are, the result is valid: what is no UTF-8
-// becomes U+FFFD, control characters are escaped.
+// Appends `text` so that whatever its bytes are, it stays on its line and shows as what it is: what is no UTF-8 becomes
+// U+FFFD; control characters (C0, DEL, C1), the separators of lines and paragraphs and what turns the direction of text
+// are written as JSON escapes them ("\n", "\u001b", "\u202e").
+void append_escaped(std::string& out, std::string_view text);
+
+// Appends `text` as a JSON string with its quotes: as append_escaped() does, quotes and backslashes escaped too.
 void append_quoted(std::string& out, std::string_view text);
 
 // How many bytes the character at the front of `text` takes, which must not be empty; 0 if it is no UTF-8. Overlong

@@ -276,10 +276,10 @@ int serve(const std::string& executable, const std::vector<std::string>& engine)
     fmt::print(stderr, "Error: {}\n", settings.error().message);
     return 1;
   }
-  set_up_server_log(settings->log_format, settings->debug);
-  for (const std::string& line : engine) spdlog::info("{}", line);
   ::signal(SIGPIPE, SIG_IGN);
   ServiceManager manager = ServiceManager::from_environment();  // while this is the only thread
+  const ServerLog log(settings->log_format, settings->debug);
+  for (const std::string& line : engine) spdlog::info("{}", line);
   const http::ServerLimits limits = server_limits(*settings, raise_descriptor_limit());
   return ServerLife(*settings, executable, limits, std::move(manager)).run();
 }

@@ -116,5 +116,17 @@ TEST(RequestLine, WhatWasNeverServedAndAnErrorThatIsNoWord) {
             R"(error="two\nlines and \"quotes\"" queue_ms=1000.0 load_ms=0.0 total_ms=1000.0)");
 }
 
+TEST(RequestLine, IsBoundedWhateverAnErrorQuotes) {
+  RequestRecord request;
+  request.identity.id = "one";
+  request.outcome = Outcome::kInvalid;
+  request.error = "model '" + std::string(1 << 20, '\x1b') + "' not found";
+  for (const LogFormat format : {LogFormat::kText, LogFormat::kJson}) {
+    const std::string line = request_line(request, format);
+    EXPECT_LT(line.size(), 8u << 10);
+    EXPECT_NE(line.find("... (1047570 bytes more)"), std::string::npos) << line.substr(line.size() - 200);
+  }
+}
+
 }  // namespace
 }  // namespace drover

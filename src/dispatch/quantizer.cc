@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr int kLookMilliseconds = 100;  // how soon a cancel is noticed
 constexpr std::size_t kLineBytesMax = 4096;
+constexpr int kLinesSaidMax = 50;  // of one child, in the log
 
 std::string system_error(const char* what) {
   return std::string(what) + ": " + std::strerror(errno);
@@ -59,7 +60,7 @@ class NamedParts {
   fs::path folder_;
 };
 
-// A child whose standard output is read here. Ends with this object.
+// A child whose standard output and error are read here. Ends with this object.
 class Child {
  public:
   Child() = default;
@@ -84,6 +85,7 @@ class Child {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
     const int failed = ::posix_spawn(&pid_, executable.c_str(), &actions, nullptr, pointers.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
     ::close(ends[1]);
@@ -122,6 +124,7 @@ class Child {
 struct Report {
   std::string line;    // not yet whole
   std::string reason;  // "full" or "failed …"
+  int lines_said = 0;  // what it wrote beside that: a library's, often its last words
 
   void read(std::string_view text, const std::function<void(double)>& progress) {
     for (const char c : text) {
@@ -130,10 +133,13 @@ struct Report {
         continue;
       }
       constexpr std::string_view kProgress = "progress ";
+      constexpr std::string_view kFailed = "failed ";
       if (line.starts_with(kProgress)) {
         progress(std::min(std::max(std::strtod(line.c_str() + kProgress.size(), nullptr), 0.0), 1.0));
-      } else {
+      } else if (line == "full" || line.starts_with(kFailed)) {
         reason = line;
+      } else if (++lines_said <= kLinesSaidMax) {
+        spdlog::warn("quantizing: {}", line);
       }
       line.clear();
     }

@@ -9,6 +9,9 @@
 namespace drover {
 namespace {
 
+// Of one field: an error may quote what a client sent.
+constexpr std::size_t kFieldBytesMax = 1 << 10;
+
 class Line {
  public:
   explicit Line(LogFormat format) : json_(format == LogFormat::kJson) {
@@ -19,6 +22,11 @@ class Line {
   void text(const char* name, std::string_view value) {
     if (value.empty()) return;
     begin(name);
+    std::string shortened;
+    if (value.size() > kFieldBytesMax) {
+      shortened = fmt::format("{}... ({} bytes more)", value.substr(0, kFieldBytesMax), value.size() - kFieldBytesMax);
+      value = shortened;
+    }
     const bool bare = !json_ && value.find_first_of(" =\"\\\t\r\n") == std::string_view::npos;
     if (bare) {
       text_ += value;

@@ -29,6 +29,8 @@ using boost::system::error_code;
 constexpr int kChildDescriptor = 3;
 // A longer line of a runner's log is cut into several.
 constexpr std::size_t kLogLineBytesMax = 8 << 10;
+// What a runner may say while we do something else.
+constexpr int kLogPipeBytes = 1 << 20;
 constexpr auto kEndGrace = std::chrono::seconds(3);
 
 std::string system_error(const char* what) {
@@ -75,6 +77,9 @@ Result<std::shared_ptr<RunnerProcess>> RunnerProcess::start(asio::io_context& io
     ::close(ends[1]);
     return internal(why);
   }
+  // It never waits for us: what is too much at once is lost to the log.
+  ::fcntl(log[1], F_SETPIPE_SZ, kLogPipeBytes);
+  ::fcntl(log[1], F_SETFL, O_NONBLOCK);
   auto pid = spawn(executable, ends[1], log[1]);
   ::close(ends[1]);
   ::close(log[1]);

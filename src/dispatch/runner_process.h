@@ -57,7 +57,7 @@ class RunnerProcess : public std::enable_shared_from_this<RunnerProcess> {
   boost::asio::local::stream_protocol::socket socket_;
   boost::asio::posix::stream_descriptor exit_watch_;  // a pidfd: readable once the process has ended
   boost::asio::posix::stream_descriptor log_;
-  std::array<char, 4096> log_bytes_{};
+  std::array<char, 16'384> log_bytes_{};
   std::string log_line_;  // has no end yet
   pid_t pid_ = 0;
   std::array<char, 4> header_{};

@@ -2,6 +2,12 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cstdint>
+#include <utility>
+
+#include "base/clock.h"
+#include "dispatch/log_allowance.h"
+
 namespace drover {
 namespace {
 
@@ -32,11 +38,44 @@ std::shared_ptr<spdlog::logger> named_logger(std::string_view name) {
   return logger;
 }
 
-std::function<void(std::string_view)> runner_log(const std::string& model) {
-  return [logger = named_logger(std::string(kModelLoggerPrefix) + model)](std::string_view line) {
+namespace {
+
+// The log of one runner.
+class RunnerLog {
+ public:
+  explicit RunnerLog(std::shared_ptr<spdlog::logger> logger) : logger_(std::move(logger)) {}
+  ~RunnerLog() { tell_left_out(); }
+  RunnerLog(const RunnerLog&) = delete;
+  RunnerLog& operator=(const RunnerLog&) = delete;
+
+  void take(std::string_view line) {
     const auto level = take_level(line);
-    logger->log(level, spdlog::string_view_t(line.data(), line.size()));
-  };
+    if (!logger_->should_log(level)) return;
+    if (!allowance_.takes(line.size(), Clock::now())) {
+      if (!std::exchange(silent_, true)) logger_->warn("says more than the log takes: lines are left out");
+      return;
+    }
+    silent_ = false;
+    tell_left_out();
+    logger_->log(level, spdlog::string_view_t(line.data(), line.size()));
+  }
+
+ private:
+  void tell_left_out() {
+    if (const std::uint64_t lines = allowance_.take_left_out(); lines > 0)
+      logger_->warn("{} lines were left out", lines);
+  }
+
+  const std::shared_ptr<spdlog::logger> logger_;
+  LogAllowance allowance_;
+  bool silent_ = false;
+};
+
+}  // namespace
+
+std::function<void(std::string_view)> runner_log(const std::string& model) {
+  const auto log = std::make_shared<RunnerLog>(named_logger(std::string(kModelLoggerPrefix) + model));
+  return [log](std::string_view line) { log->take(line); };
 }
 
 }  // namespace drover

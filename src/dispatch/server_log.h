@@ -21,7 +21,8 @@ std::shared_ptr<spdlog::logger> named_logger(std::string_view name);
 
 // Takes the lines that a runner writes to its standard error into the log, under its model's name. Its logger puts the
 // level in front of the text as syslog counts it ("<7>" debug, "<6>" info, "<4>" warning, "<3>" error); lines without
-// are a library's, often its last words, and count as warnings. May outlive everything but the log.
+// are a library's, often its last words, and count as warnings. What is more than a LogAllowance is left out and
+// counted. May outlive everything but the log.
 std::function<void(std::string_view line)> runner_log(const std::string& model);
 
 }  // namespace drover

@@ -1,5 +1,6 @@
 // What the server writes to its log.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { describe, test } from 'node:test';
 
 import { bert } from './bert.mjs';
@@ -122,11 +123,162 @@ test('OLLAMA_DEBUG=1 says why: who waits, who is next, who is evicted', async (t
 test('without OLLAMA_DEBUG a request is one line of text, and nothing is said for each token', async (t) => {
   const server = await server_for_test(t);
   await server.generate('Hello');
+  await line_with(server, / outcome=stop /);
   const before = lines_of(server).length;
   await server.generate('Count from 1 to 40');
   const line = await line_with(server, / outcome=stop .* output_tokens=\d\d/);
   assert.match(line, /^\d{4}-\d\d-\d\dT\S+ info +request id=[0-9a-f]{16} client=127\.0\.0\.1 route=\/api\/generate model=cria:latest /i);
   assert.equal(lines_of(server).length, before + 1);
+});
+
+// Whatever moves a cursor, begins a line or turns text round, and bytes that are no UTF-8.
+const escapes = '\n\r\t\u001b[2J\u001b]0;title\u0007\u007f\u0085\u009b1m\u2028\u2029\u202e\u2066\u200f';
+const forged = '2026-11-28T00:00:00.000 info  request id=FORGED outcome=stop';
+// eslint-disable-next-line no-control-regex
+const harmful = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+
+for (const format of ['text', 'json']) {
+  test(`what others send stays within its line (${format})`, async (t) => {
+    const server = await server_for_test(t, { env: { DROVER_LOG_FORMAT: format, OLLAMA_DEBUG: '1' } });
+    await server.generate('Hello'); // its runner is there
+    const evil = `x${escapes}\n${forged}`;
+    const at_once = { model: 'cria', prompt: 'Hello', stream: false, options: { num_predict: 1 } };
+    await server.ok('/api/generate', { ...at_once, options: { ...at_once.options, [evil]: 1 } });
+    for (const [route, body] of [
+      ['/api/generate', { ...at_once, model: evil }],
+      ['/api/generate', { ...at_once, format: evil }],
+      ['/api/generate', { ...at_once, think: evil }],
+      ['/api/generate', { ...at_once, keep_alive: evil }],
+      ['/api/chat', { model: 'cria', messages: [{ role: evil, content: evil }], stream: false }],
+      ['/api/chat', { model: 'cria', messages: [], tools: [{ type: evil }], stream: false }],
+      ['/v1/chat/completions', { model: evil, messages: [{ role: 'user', content: 'Hello' }], [evil]: 1 }],
+      ['/v1/messages', { model: evil, max_tokens: 1, messages: [{ role: 'user', content: [{ type: evil }] }] }],
+      ['/api/embed', { model: evil, input: 'x' }],
+      ['/api/create', { model: 'other', from: 'cria', parameters: { [evil]: 1 }, stream: false }],
+      [`/api/${encodeURIComponent(evil)}`, {}],
+    ])
+      await server.send('POST', route, body, { 'x-client-id': 'somebody' });
+    // What a library writes to a runner's standard error, which is a stranger's file's text as often as not.
+    const [runner] = server.runners();
+    fs.writeFileSync(`/proc/${runner}/fd/2`, Buffer.from(`<3>a token ${escapes.replace('\n', '')}\x9b \xff${'y'.repeat(9000)}\n`, 'latin1'));
+    await server.ok('/api/generate', at_once);
+    await line_with(server, /a token/);
+    await wait_until(() => lines_of(server).filter((line) => /outcome"?[=:]/.test(line)).length >= 7, 'all are logged');
+    assert.doesNotMatch(server.stderr, harmful);
+    assert.doesNotMatch(server.stderr, /^2026-11-28T00:00:00.000/m);
+    for (const line of lines_of(server)) {
+      if (format === 'json') assert.ok(JSON.parse(line).message, line);
+      else assert.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} (debug|info|warn\w*|error) /i);
+    }
+  });
+}
+
+test('a request has few lines, and each is short', async (t) => {
+  const server = await server_for_test(t);
+  await server.generate('Hello');
+  const before = server.stderr.length;
+  const lines_before = lines_of(server).length;
+  const long = 'z'.repeat(1 << 20);
+  const options = Object.fromEntries(Array.from({ length: 8000 }, (_, i) => [`unknown_${i}`, i]));
+  await server.ok('/api/generate', { model: 'cria', prompt: 'Hello', stream: false, options: { num_predict: 1, ...options } });
+  const line = await line_with(server, /invalid option provided/);
+  assert.match(line, / warn\w* +invalid option provided: "unknown_0", "unknown_1", "unknown_2", "unknown_3", "unknown_4" and 7995 more$/i);
+  for (const [route, body] of [
+    ['/api/generate', { model: long, prompt: 'Hello' }],
+    ['/api/generate', { model: 'cria', prompt: 'Hello', options: { [long]: 1 }, stream: false }],
+    ['/api/generate', { model: 'cria', prompt: 'Hello', format: long }],
+    ['/api/generate', { model: 'cria', prompt: 'Hello', think: long }],
+    ['/v1/chat/completions', { model: 'cria', messages: [{ role: 'user', content: 'Hello' }], max_tokens: 1, [long]: 1, ...options }],
+    ['/v1/chat/completions', { model: 'cria', messages: [{ role: long, content: 'Hello' }], max_tokens: 1 }],
+  ]) {
+    const { headers } = await server.send('POST', route, body);
+    assert.ok((headers['x-drover-warning'] ?? '').length < 4096);
+  }
+  await wait_until(() => lines_of(server).slice(lines_before).filter((each) => / outcome=/.test(each)).length >= 7, 'all are logged');
+  for (const each of lines_of(server)) assert.ok(each.length < 8192, `${each.length}: ${each.slice(0, 200)}`);
+  assert.ok(server.stderr.length - before < 32_768, `${server.stderr.length - before} bytes`);
+});
+
+describe('nobody reads the log', () => {
+  // More than the writer keeps and the kernel takes: each of these is a line of six thousand bytes.
+  async function fill(server) {
+    server.process.stderr.pause();
+    const body = { model: 'cria', prompt: 'x', think: '\u0001'.repeat(1000) };
+    const one = async () => {
+      for (let i = 0; i < 400; i++) assert.equal((await server.post('/api/generate', body)).status, 400);
+    };
+    await Promise.all(Array.from({ length: 4 }, one));
+  }
+
+  test('it costs lines, which are counted, and nothing else', async (t) => {
+    const server = await server_for_test(t, { env: { OLLAMA_DEBUG: '1' } });
+    await server.generate('Hello');
+    await fill(server);
+    assert.equal((await server.get('/healthz')).status, 200);
+    assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
+    server.process.stderr.resume();
+    const notice = await line_with(server, /\d+ lines of the log were not written/);
+    const left_out = Number(/(\d+) lines of the log were not written/.exec(notice)[1]);
+    assert.ok(left_out > 0);
+    await server.generate('Hello');
+    await wait_until(() => server.stderr.slice(server.stderr.indexOf(notice)).includes(' outcome=stop '), 'the log goes on');
+  });
+
+  for (const signals of [['SIGTERM'], ['SIGTERM', 'SIGTERM'], ['SIGINT', 'SIGTERM']]) {
+    test(`${signals.join(', ')}: the server ends`, async (t) => {
+      const server = await server_for_test(t);
+      await server.generate('Hello');
+      await fill(server);
+      for (const signal of signals) server.process.kill(signal);
+      assert.deepEqual(await server.end(), [0, null]);
+      server.process.stderr.resume();
+    });
+  }
+
+  test('a crash: the server ends', async (t) => {
+    const server = await server_for_test(t);
+    await server.generate('Hello');
+    await fill(server);
+    server.kill('SIGSEGV');
+    assert.deepEqual(await server.end(), [null, 'SIGSEGV']);
+    server.process.stderr.resume();
+  });
+});
+
+test('the last lines before a crash are written', async (t) => {
+  const server = await server_for_test(t);
+  const [, signal_name] = await (async () => {
+    for (let i = 0; i < 20; i++) await server.post('/api/generate', { model: `nobody-${i}`, prompt: 'x' });
+    server.kill('SIGABRT');
+    return server.end();
+  })();
+  assert.equal(signal_name, 'SIGABRT');
+  await line_with(server, /model 'nobody-19' not found/);
+});
+
+test('a runner that spews does not fill the log, and does not wait', async (t) => {
+  const server = await server_for_test(t);
+  await server.generate('Hello');
+  const [runner] = server.runners();
+  const spew = fs.openSync(`/proc/${runner}/fd/2`, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+  const line = Buffer.from(`<4>${'spew '.repeat(40)}\n`);
+  const start = server.stderr.length;
+  let written = 0;
+  while (written < 100_000) {
+    try {
+      fs.writeSync(spew, line);
+      written += 1;
+    } catch (error) {
+      assert.equal(error.code, 'EAGAIN'); // the front reads it as fast as it can, and nobody waits for that
+      assert.equal((await server.get('/healthz')).status, 200);
+    }
+  }
+  fs.closeSync(spew);
+  await line_with(server, /\[cria:latest\] says more than the log takes: lines are left out/);
+  await server.ok('/api/generate', { model: 'cria', keep_alive: 0 });
+  const total = await line_with(server, /\[cria:latest\] \d+ lines were left out/);
+  assert.ok(Number(/(\d+) lines were left out/.exec(total)[1]) > 50_000, total);
+  assert.ok(server.stderr.length - start < 2 << 20, `${server.stderr.length - start} bytes`);
 });
 
 test('a format that there is not', async (t) => {
