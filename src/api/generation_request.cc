@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::int64_t kTopLogprobsMax = 20;
 constexpr std::string_view kEmbeddingKeyEnd = " embedding";
-constexpr std::size_t kStopsMax = 64;
+// Logits that are divided by less are beyond what a float holds. Below, only the likeliest token is left anyway.
+constexpr double kTemperatureMin = 1e-3;
+constexpr double kRepeatPenaltyMin = 1e-3;
 constexpr std::size_t kMessagesMax = 100'000;
 constexpr std::size_t kFormatShownMax = 1000;  // bytes of one that is none
 
@@ -43,13 +45,15 @@ void read_sampling(const Json& options, pb::Generate& work) {
   const std::int64_t seed = options.value("seed", std::int64_t{-1});
   // llama.cpp reads this value as "take a random one".
   sampling.set_seed(seed < 0 ? 0xffffffffu : static_cast<std::uint32_t>(seed));
-  sampling.set_temperature(number("temperature", 0.8));
+  const float temperature = number("temperature", 0.8);
+  sampling.set_temperature(temperature < kTemperatureMin ? std::min(temperature, 0.0f) : temperature);
   sampling.set_top_k(integer_option(options, "top_k", 40));
   sampling.set_top_p(number("top_p", 0.9));
   sampling.set_min_p(number("min_p", 0.0));
   sampling.set_typical_p(number("typical_p", 1.0));
   sampling.set_repeat_last_n(integer_option(options, "repeat_last_n", 64));
-  sampling.set_repeat_penalty(number("repeat_penalty", 1.0));
+  const float repeat_penalty = number("repeat_penalty", 1.0);
+  sampling.set_repeat_penalty(repeat_penalty < kRepeatPenaltyMin ? 1.0f : repeat_penalty);
   sampling.set_presence_penalty(number("presence_penalty", 0.0));
   sampling.set_frequency_penalty(number("frequency_penalty", 0.0));
   const std::int64_t predict = options.value("num_predict", std::int64_t{-1});
@@ -57,7 +61,9 @@ void read_sampling(const Json& options, pb::Generate& work) {
   work.set_keep(static_cast<std::uint32_t>(std::max(integer_option(options, "num_keep", 4), 0)));
   if (const auto stops = options.find("stop"); stops != options.end()) {
     for (const Json& stop : *stops) {
-      if (static_cast<std::size_t>(work.stop_size()) < kStopsMax) work.add_stop(stop.get<std::string>());
+      if (static_cast<std::size_t>(work.stop_size()) == kStopsMax) break;
+      const std::string& text = stop.get_ref<const std::string&>();
+      if (text.size() <= kStopBytesMax) work.add_stop(text);
     }
   }
 }

@@ -118,7 +118,8 @@ Result<std::unique_ptr<Ticket>> DispatchDriver::submit(Submission submission) {
   ModelTarget& target = submission.target;
   // A wish beyond what the model was trained for is no reason to load it anew.
   if (target.trained_context > 0) target.context_length = std::min(target.context_length, target.trained_context);
-  const int context_loaded = target.context_length > 0 ? target.context_length : context_default(settings_);
+  const int wished = target.context_length > 0 ? target.context_length : context_default(settings_);
+  const int context_loaded = target.trained_context > 0 ? std::min(wished, target.trained_context) : wished;
   Model& model = model_for(target);
   update_memory_bound(now);
 

@@ -8,7 +8,9 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <span>
 
+#include "base/quote.h"
 #include "base/settings.h"
 
 namespace drover {
@@ -16,32 +18,44 @@ namespace {
 
 using nlohmann::ordered_json;
 
+// What a number of an option is at least and at most for a client: what is beyond means nothing, or would end the
+// engine's process. Within it llama.cpp and the request's context set bounds of their own.
+struct Range {
+  double least = 0;
+  double most = 0;
+};
+
+constexpr Range kAny = {-0x1p63, 0x1p63};
+constexpr Range kInt = {-0x1p31, 0x1p31 - 1};
+constexpr Range kNumber = {-kNumberMax, kNumberMax};
+
 struct Parameter {
   std::string_view name;
   ParameterType type;
+  Range range = kAny;
 };
 
 constexpr Parameter kParameters[] = {
-    {"num_keep", ParameterType::kInteger},
-    {"seed", ParameterType::kInteger},
-    {"num_predict", ParameterType::kInteger},
-    {"top_k", ParameterType::kInteger},
-    {"top_p", ParameterType::kFloat},
-    {"min_p", ParameterType::kFloat},
-    {"typical_p", ParameterType::kFloat},
-    {"repeat_last_n", ParameterType::kInteger},
-    {"temperature", ParameterType::kFloat},
-    {"repeat_penalty", ParameterType::kFloat},
-    {"presence_penalty", ParameterType::kFloat},
-    {"frequency_penalty", ParameterType::kFloat},
+    {"num_keep", ParameterType::kInteger, kInt},
+    {"seed", ParameterType::kInteger},  // any: only 32 bits of it count
+    {"num_predict", ParameterType::kInteger, kInt},
+    {"top_k", ParameterType::kInteger, kInt},
+    {"top_p", ParameterType::kFloat, kNumber},
+    {"min_p", ParameterType::kFloat, kNumber},
+    {"typical_p", ParameterType::kFloat, kNumber},
+    {"repeat_last_n", ParameterType::kInteger, kInt},
+    {"temperature", ParameterType::kFloat, kNumber},
+    {"repeat_penalty", ParameterType::kFloat, {0, kNumberMax}},
+    {"presence_penalty", ParameterType::kFloat, kNumber},
+    {"frequency_penalty", ParameterType::kFloat, kNumber},
     {"stop", ParameterType::kStrings},
-    {"num_ctx", ParameterType::kInteger},
-    {"num_batch", ParameterType::kInteger},
-    {"num_gpu", ParameterType::kInteger},
-    {"main_gpu", ParameterType::kInteger},
+    {"num_ctx", ParameterType::kInteger, kInt},
+    {"num_batch", ParameterType::kInteger, kInt},
+    {"num_gpu", ParameterType::kInteger, kInt},
+    {"main_gpu", ParameterType::kInteger, {kInt.least, kMainGpuMax}},
     {"use_mmap", ParameterType::kBoolean},
-    {"num_thread", ParameterType::kInteger},
-    {"draft_num_predict", ParameterType::kInteger},
+    {"num_thread", ParameterType::kInteger, {kInt.least, kThreadsMax}},
+    {"draft_num_predict", ParameterType::kInteger, kInt},
     {"think", ParameterType::kThink},
 };
 
@@ -49,6 +63,10 @@ constexpr std::string_view kDeprecated[] = {
     "penalize_newline", "low_vram", "f16_kv",       "logits_all",   "vocab_only",
     "use_mlock",        "mirostat", "mirostat_tau", "mirostat_eta",
 };
+
+// Of names that are no options, in the log.
+constexpr std::size_t kUnknownShownMax = 5;
+constexpr std::size_t kNameShownMax = 64;  // bytes
 
 // The whole of `text` as a number; nullopt if it is none or does not fit.
 template <typename T>
@@ -115,17 +133,33 @@ Result<ordered_json> check_option(const Parameter& parameter, const ordered_json
   return value;
 }
 
-// The most that an option may ask for, where more would end the engine's process and not just be of no use.
-struct Most {
-  std::string_view name;
-  std::int64_t value;
-};
-constexpr Most kMost[] = {{"num_thread", kThreadsMax}, {"main_gpu", kMainGpuMax}};
-
 const Parameter* find(std::string_view name) {
   const auto* parameter = std::find_if(std::begin(kParameters), std::end(kParameters),
                                        [name](const Parameter& entry) { return entry.name == name; });
   return parameter == std::end(kParameters) ? nullptr : parameter;
+}
+
+Result<void> check_strings(std::string_view name, const ordered_json& list) {
+  if (!list.is_array()) return {};
+  if (list.size() > kStopsMax)
+    return invalid(fmt::format("option \"{}\" must have at most {} strings", name, kStopsMax));
+  for (const ordered_json& text : list) {
+    if (text.is_string() && text.get_ref<const std::string&>().size() > kStopBytesMax)
+      return invalid(fmt::format("option \"{}\" must have strings of at most {} bytes", name, kStopBytesMax));
+  }
+  return {};
+}
+
+// One line about all the names that are no options, however many there are and however long.
+void tell_unknown(std::span<const std::string_view> names, std::size_t count) {
+  if (count == 0) return;
+  std::string shown;
+  for (const std::string_view name : names) {
+    if (!shown.empty()) shown += ", ";
+    append_quoted(shown, name.substr(0, kNameShownMax));
+  }
+  const std::string more = count > names.size() ? fmt::format(" and {} more", count - names.size()) : "";
+  spdlog::warn("invalid option provided: {}{}", shown, more);
 }
 
 }  // namespace
@@ -181,10 +215,18 @@ Result<void> add_parameter(ordered_json& parameters, std::string_view name, std:
 }
 
 Result<void> check_ranges(const ordered_json& options) {
-  for (const Most& most : kMost) {
-    const auto found = options.find(most.name);
-    if (found == options.end() || !found->is_number() || to_integer(*found) <= most.value) continue;
-    return invalid(fmt::format("option \"{}\" must be at most {}", most.name, most.value));
+  for (const auto& [name, value] : options.items()) {
+    const Parameter* parameter = find(name);
+    if (parameter == nullptr) continue;
+    if (parameter->type == ParameterType::kStrings) {
+      if (auto checked = check_strings(name, value); !checked) return checked;
+    } else if (value.is_number()) {
+      const auto number = value.get<double>();
+      if (number > parameter->range.most)
+        return invalid(fmt::format("option \"{}\" must be at most {:.0f}", name, parameter->range.most));
+      if (!(number >= parameter->range.least))
+        return invalid(fmt::format("option \"{}\" must be at least {:.0f}", name, parameter->range.least));
+    }
   }
   return {};
 }
@@ -206,10 +248,13 @@ Result<ordered_json> check_options(const ordered_json& options) {
   ordered_json checked = ordered_json::object();
   if (options.is_null()) return checked;
   if (!options.is_object()) return invalid("options must be an object");
+  std::vector<std::string_view> unknown;
+  std::size_t unknown_count = 0;
   for (const auto& [name, value] : options.items()) {
     const Parameter* parameter = find(name);
     if (parameter == nullptr) {
-      if (!is_deprecated_parameter(name)) spdlog::warn("invalid option provided: {}", name);
+      if (is_deprecated_parameter(name)) continue;
+      if (++unknown_count <= kUnknownShownMax) unknown.push_back(name);
       continue;
     }
     if (value.is_null()) continue;
@@ -217,6 +262,7 @@ Result<ordered_json> check_options(const ordered_json& options) {
     if (!result) return std::move(result).error();
     checked[name] = std::move(*result);
   }
+  tell_unknown(unknown, unknown_count);
   return checked;
 }
 

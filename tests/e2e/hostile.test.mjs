@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { afterEach, describe, test } from 'node:test';
 
-import { server_for_suite, short } from './harness.mjs';
+import { bert } from './bert.mjs';
+import { server_for_suite, server_for_test, short } from './harness.mjs';
 
 const mib = 1 << 20;
 // A net for a busy machine: what is guarded against takes minutes, or does not end. The unit tests compare costs.
@@ -253,29 +254,56 @@ describe('hostile requests', () => {
   });
 
   describe('options', () => {
+    // [the options, what refuses them]: without that they are taken, and each request is the one that loads the model.
+    const names = {
+      integer: ['num_keep', 'num_predict', 'top_k', 'repeat_last_n', 'num_ctx', 'num_batch', 'num_gpu'],
+      number: ['temperature', 'top_p', 'min_p', 'typical_p', 'repeat_penalty', 'presence_penalty', 'frequency_penalty'],
+    };
+    const odd = [
+      [{ num_thread: 100_000 }, 'num_thread" must be at most 512'],
+      [{ num_thread: -5 }],
+      [{ num_batch: 2_147_483_647 }],
+      [{ num_batch: 0 }],
+      [{ num_batch: -1 }],
+      [{ num_ctx: 2_147_483_647 }],
+      [{ num_ctx: -1 }],
+      [{ num_gpu: 2_147_483_647 }],
+      [{ num_gpu: -7 }],
+      [{ main_gpu: 1e18 }, 'main_gpu" must be at most 127'],
+      [{ main_gpu: -1 }],
+      [{ top_k: 2_147_483_647, repeat_last_n: 2_147_483_647, num_keep: 2_147_483_647, repeat_penalty: 1.1 }],
+      [{ top_k: -2_147_483_648, repeat_last_n: -2_147_483_648, num_keep: -2_147_483_648, repeat_penalty: 1.1 }],
+      [{ seed: 1e300, temperature: 0.8 }],
+      [{ temperature: 1e-40, top_k: 0 }],
+      [{ temperature: 1e6, top_k: 0, top_p: 1e6, typical_p: 1e6, min_p: 1e6 }],
+      [{ temperature: 0.8, top_p: -1e6, typical_p: -1e6, min_p: -1e6 }],
+      [{ temperature: 0.8, repeat_penalty: 0 }],
+      [{ temperature: 1e-3, repeat_penalty: 1e-40, presence_penalty: 1e6, frequency_penalty: -1e6 }],
+      [{ temperature: 1e-3, repeat_penalty: 1e6, presence_penalty: -1e6, frequency_penalty: 1e6 }],
+      [{ stop: Array(64).fill('never') }],
+      [{ stop: Array(65).fill('never') }, 'stop" must have at most 64 strings'],
+      [{ stop: ['x'.repeat(5000)] }, 'stop" must have strings of at most 4096 bytes'],
+      ...names.integer.flatMap((name) => [
+        [{ [name]: 1e18 }, `${name}" must be at most 2147483647`],
+        [{ [name]: -1e18 }, `${name}" must be at least -2147483648`],
+      ]),
+      ...names.number.flatMap((name) => [
+        [{ [name]: 1e300 }, `${name}" must be at most 1000000`],
+        [{ [name]: -1e300 }, `${name}" must be at least ${name === 'repeat_penalty' ? 0 : -1_000_000}`],
+      ]),
+    ];
     test('that no engine takes', async () => {
       const body = (options) => ({ model: 'cria', prompt: 'Count to 3', stream: false, options });
-      for (const options of [
-        { num_thread: 100_000 },
-        { num_batch: 2_147_483_647 },
-        { num_batch: 1e18 },
-        { num_ctx: 1e18 },
-        { num_ctx: -1e18 },
-        { main_gpu: 1e18 },
-        { num_gpu: 1e18 },
-        { num_keep: 1e18, num_predict: 1e18, top_k: 1e18, repeat_last_n: 1e18 },
-        { temperature: 1e300, top_p: 1e300, min_p: -1e300 },
-        { temperature: 0.8, repeat_penalty: 0, presence_penalty: 1e300, frequency_penalty: -1e300 },
-      ]) {
-        const unloaded = await server.ok('/api/generate', { model: 'cria', keep_alive: 0 }); // this one is to load it
-        assert.equal(unloaded.done_reason, 'unload');
+      for (const [options, refusal] of odd) {
+        if (!refusal) await server.ok('/api/generate', { model: 'cria', keep_alive: 0 }); // this one is to load it
         const answer = await server.post('/api/generate', body({ temperature: 0, num_predict: 20, ...options }));
-        if (answer.status !== 200)
-          assert.match(answer.json.error, /^option "(num_thread|main_gpu)" must be at most \d+$/);
-        assert.ok([200, 400].includes(answer.status), answer.text);
+        if (refusal) assert.deepEqual([answer.status, answer.json.error], [400, `option "${refusal}`]);
+        else assert.equal(answer.status, 200, `${JSON.stringify(options)}: ${answer.text}`);
         assert.equal((await server.generate('Count to 3')).response, '1, 2, 3', JSON.stringify(options));
       }
-      await refused('/api/generate', body({ num_thread: 100_000 }), 'option "num_thread" must be at most 512');
+      await refused('/v1/chat/completions', { model: 'cria', messages, max_tokens: 1e18 }, /num_predict" must be at most/);
+      await refused('/v1/messages', { model: 'cria', messages, max_tokens: 1e18 }, /num_predict" must be at most/);
+      await refused('/v1/messages', { model: 'cria', messages, max_tokens: 5, top_k: -1e18 }, /top_k" must be at least/);
       const parameters = { num_thread: 100_000 };
       const create = { model: 'busy', from: 'cria', parameters, stream: false };
       await refused('/api/create', create, 'option "num_thread" must be at most 512');
@@ -348,4 +376,36 @@ describe('a conversation that is longer than the context', () => {
     const long_one = await time(2000);
     assert.ok(long_one < 40 * Math.max(short_one, 20), `${short_one} ms and ${long_one} ms`);
   });
+});
+
+test('settings and durations at the ends of their ranges', async (t) => {
+  const longest = '9999999999h';
+  const durations = ['REQUEST_TIMEOUT', 'KEEP_ALIVE', 'LOAD_TIMEOUT'].map((name) => [`OLLAMA_${name}`, longest]);
+  const own = ['SHUTDOWN', 'HANG', 'REGISTRY', 'CLIENT'].map((name) => [`DROVER_${name}_TIMEOUT`, longest]);
+  const env = {
+    ...Object.fromEntries([...durations, ...own]),
+    DROVER_MAX_GENERATION_TIME: longest,
+    DROVER_MAX_TOKENS: String(1 << 30),
+    OLLAMA_NUM_PARALLEL: '64',
+    OLLAMA_MAX_LOADED_MODELS: '64',
+    OLLAMA_MAX_QUEUE: '1000000',
+    OLLAMA_CONTEXT_LENGTH: '16777216',
+  };
+  const server = await server_for_test(t, { env });
+  await server.create('bert', bert());
+  const body = (keep_alive) => ({ model: 'cria', prompt: 'Count to 3', stream: false, keep_alive });
+  for (const keep_alive of [1e300, -1e300, longest, `-${longest}`, 1e-300, 0.5, '99999999999999999999', '1e-5s', '-1']) {
+    const answer = await server.post('/api/generate', body(keep_alive));
+    assert.ok([200, 400].includes(answer.status), answer.text);
+    const { models } = (await server.get('/api/ps')).json;
+    for (const { expires_at } of models) assert.ok(!Number.isNaN(Date.parse(expires_at)), expires_at);
+  }
+  for (const keep_alive of ['soon', 'NaN', 'inf', '1e5 h', [], {}, true])
+    assert.equal((await server.post('/api/generate', body(keep_alive))).status, 400, JSON.stringify(keep_alive));
+  for (const dimensions of [1e18, -5, 0, 2 ** 31, 1.5])
+    for (const truncate of [true, false, 7]) {
+      const answer = await server.post('/api/embed', { model: 'bert', input: 'Hello', dimensions, truncate });
+      assert.ok([200, 400].includes(answer.status), answer.text);
+    }
+  assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
 });
