@@ -1,7 +1,10 @@
 #include "cli/line_writer.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -33,11 +36,29 @@ void write_all(int descriptor, std::string_view bytes) {
   }
 }
 
+bool is_socket(int descriptor) {
+  struct stat status {};
+  return ::fstat(descriptor, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+// Writes what can be written without waiting: how many bytes. A pipe that is ready has room for PIPE_BUF bytes.
+std::size_t write_at_once(int descriptor, bool socket, std::string_view bytes) {
+  ssize_t written = 0;
+  if (socket) {
+    written = ::send(descriptor, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  } else if (bytes.size() <= PIPE_BUF) {
+    pollfd ready{descriptor, POLLOUT, 0};
+    if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return 0;
+    written = ::write(descriptor, bytes.data(), bytes.size());
+  }
+  return written > 0 ? static_cast<std::size_t>(written) : 0;
+}
+
 }  // namespace
 
 struct LineWriter::State {
   State(int to, Bounds within, std::function<std::string(std::uint64_t)> about)
-      : descriptor(to), bounds(within), notice(std::move(about)) {}
+      : descriptor(to), socket(is_socket(to)), bounds(within), notice(std::move(about)) {}
 
   void add(std::string line) {
     bytes += line.size();
@@ -73,6 +94,7 @@ struct LineWriter::State {
   }
 
   const int descriptor;
+  const bool socket;
   const Bounds bounds;
   const std::function<std::string(std::uint64_t)> notice;
   std::mutex mutex;
@@ -108,6 +130,11 @@ void LineWriter::write(std::string line) {
     if (state.unwritten >= state.bounds.lines_max || state.bytes + line.size() > state.bounds.bytes_max) {
       ++state.left_out;
       return;
+    }
+    if (state.unwritten == 0 && state.left_out == 0) {  // as a rule: the reader keeps up
+      const std::size_t written = write_at_once(state.descriptor, state.socket, line);
+      if (written == line.size()) return;
+      line.erase(0, written);
     }
     state.add_notice();
     state.add(std::move(line));

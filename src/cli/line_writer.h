@@ -1,5 +1,5 @@
-// Writes lines to a descriptor from a thread of its own: a reader that is stuck costs lines, which are counted, and
-// never the time of whoever has something to say.
+// Writes lines to a descriptor: at once as long as its reader keeps up, else from a thread of its own. A reader that is
+// stuck costs lines, which are counted, and never the time of whoever has something to say.
 #pragma once
 
 #include <atomic>

@@ -12,9 +12,8 @@ class LineWriter;
 
 // The server's log, from here to the end of its scope. It goes to standard error. kText: "2026-11-22T17:14:30.123
 // INFO  …", with "[model] " before what a runner says; kJson: one object a line, with "time", "level", and "message",
-// "model" or a request's fields. A thread of its own writes it: whoever logs does not wait, and lines that a stuck
-// reader does not take are counted. At the end of the scope, and when the process crashes, what is not written yet has
-// a moment.
+// "model" or a request's fields. Whoever logs does not wait: lines that a stuck reader does not take are counted. At
+// the end of the scope, and when the process crashes, what is not written yet has a moment.
 class ServerLog {
  public:
   ServerLog(LogFormat format, bool debug);
