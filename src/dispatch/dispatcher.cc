@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -348,14 +349,12 @@ std::vector<RequestView> Dispatcher::Impl::requests() const {
 std::size_t Dispatcher::Impl::position(RequestId id) const {
   const auto it = requests_.find(id);
   if (it == requests_.end() || it->second.phase != RequestPhase::kWaiting) return 0;
-  const Model& model = *it->second.model;
-  if (!model.positions_known) {
-    model.positions.clear();
-    std::size_t position = 0;
-    for (const RequestId request : order_of(model)) model.positions[request] = ++position;
-    model.positions_known = true;
-  }
-  return model.positions.at(id);
+  const Request& request = it->second;
+  const auto& load_only = request.model->load_only;
+  if (!request.load_only) return load_only.size() + request.model->queue.position(request.ticket);
+  if (load_only.rbegin()->second == &request) return load_only.size();  // it has just come
+  const auto place = load_only.find(request.ticket.sequence);
+  return static_cast<std::size_t>(std::distance(load_only.begin(), place)) + 1;
 }
 
 Duration Dispatcher::Impl::retry_after(ModelId id, TimePoint now) const {

@@ -215,7 +215,8 @@ class Dispatcher {
   // Those of them that count towards waiting_max. One that will have a place as soon as its model is in memory does
   // not, as long as it is for one of the loaded_models_max models that can be in memory together.
   std::size_t queued() const;
-  // 1 for the request that is next among those waiting for its model; 0 if it is not waiting.
+  // 1 for the request that is next among those waiting for its model; 0 if it is not waiting. Those behind 256 others
+  // are not told apart: for them it is the last place, the worst that it can be.
   std::size_t position(RequestId request) const;
   // What a refused client should be told for Retry-After: the time its model needs for those that wait already, or what
   // is left of its back-off; 1 s to 60 s.

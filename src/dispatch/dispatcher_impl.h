@@ -136,8 +136,6 @@ class Dispatcher::Impl {
     bool memory_retried = false;       // the load failed for lack of memory once
     RunnerId retry_after_runner;       // the retry waits until this one is gone
     std::uint64_t estimate_error = 0;  // by how many bytes the last measured figure was above the estimate
-    mutable bool positions_known = false;
-    mutable std::unordered_map<RequestId, std::size_t> positions;
 
     std::size_t waiting() const { return queue.size() + load_only.size(); }
     bool wanted() const { return waiting() > 0 || resident; }

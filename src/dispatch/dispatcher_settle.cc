@@ -20,7 +20,6 @@ double gibibytes(std::int64_t bytes) {
 }  // namespace
 
 void Dispatcher::Impl::touch(Model& model) {
-  model.positions_known = false;
   if (model.touched) return;
   model.touched = true;
   touched_.push_back(&model);

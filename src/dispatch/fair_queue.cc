@@ -209,28 +209,60 @@ TimePoint FairQueue::neglected_since(const Flow& flow) const {
   return std::max(flow.waiting.front()->arrived, flow.last_end);
 }
 
-std::vector<const FairQueue::Ticket*> FairQueue::order() const {
-  std::vector<const Ticket*> order(replays_.begin(), replays_.end());
-  order.reserve(size_);
+// Calls `visit` for each that waits, in the order of service, until it returns false. What a step costs does not depend
+// on how many wait.
+template <typename Visit>
+void FairQueue::walk(Visit visit) const {
+  for (const Ticket* ticket : replays_)
+    if (!visit(*ticket)) return;
   struct Cursor {
     const Flow* flow;
     std::list<Ticket*>::const_iterator at;
     std::int64_t virtual_time;
   };
-  std::map<Key, Cursor> ready;
-  for (const auto& [key, flow] : ready_) ready.emplace(key, Cursor{flow, flow->waiting.begin(), flow->virtual_time});
+  std::map<Key, Cursor> served;  // flows that have had a turn in this walk; the others are still as in ready_
+  auto fresh = ready_.begin();
   std::uint64_t starts = starts_;
-  while (!ready.empty()) {
-    Cursor cursor = ready.begin()->second;
-    ready.erase(ready.begin());
-    order.push_back(*cursor.at);
+  while (fresh != ready_.end() || !served.empty()) {
+    Cursor cursor{};
+    if (served.empty() || (fresh != ready_.end() && fresh->first < served.begin()->first)) {
+      const Flow* flow = fresh->second;
+      cursor = {flow, flow->waiting.begin(), flow->virtual_time};
+      ++fresh;
+    } else {
+      cursor = served.begin()->second;
+      served.erase(served.begin());
+    }
+    if (!visit(**cursor.at)) return;
     if (++cursor.at == cursor.flow->waiting.end()) continue;
     const int level = cursor.flow->base_level;
     cursor.virtual_time =
         std::max(cursor.virtual_time, virtual_now_[level]) + cost_of(mean_service_, cursor.flow->weight);
-    ready.emplace(Key(level, cursor.virtual_time, ++starts, (*cursor.at)->sequence), cursor);
+    served.emplace(Key(level, cursor.virtual_time, ++starts, (*cursor.at)->sequence), cursor);
   }
+}
+
+std::vector<const FairQueue::Ticket*> FairQueue::order() const {
+  std::vector<const Ticket*> order;
+  order.reserve(size_);
+  walk([&](const Ticket& ticket) {
+    order.push_back(&ticket);
+    return true;
+  });
   return order;
+}
+
+std::size_t FairQueue::position(const Ticket& ticket) const {
+  const bool alone = ready_.size() == 1 && !ticket.replay;
+  if (alone && ticket.flow->waiting.back() == &ticket) return size_;
+  std::size_t position = 0;
+  bool found = false;
+  walk([&](const Ticket& other) {
+    ++position;
+    found = &other == &ticket;
+    return !found && position < kExactPositionsMax;
+  });
+  return found ? position : size_;
 }
 
 }  // namespace drover

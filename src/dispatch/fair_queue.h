@@ -78,6 +78,10 @@ class FairQueue {
   Duration mean_service() const { return mean_service_; }
   // Those that wait, in the order they will be served if all take equally long and nobody else comes.
   std::vector<const Ticket*> order() const;
+  // The place of a waiting one in order(), from 1 on; beyond kExactPositionsMax the last place, which is the worst that
+  // it can be. So each arrival of a long queue is told its position for the same price.
+  std::size_t position(const Ticket& ticket) const;
+  static constexpr std::size_t kExactPositionsMax = 256;
 
  private:
   // Levels of service: 0 is for flows that have aged beyond the highest priority, the others are priorities plus one.
@@ -111,6 +115,8 @@ class FairQueue {
     }
   };
 
+  template <typename Visit>
+  void walk(Visit visit) const;
   Flow& flow_of(const Ticket& ticket);
   void charge(Flow& flow, Ticket& ticket, TimePoint now);
   void release(Ticket& ticket);

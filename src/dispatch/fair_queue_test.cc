@@ -143,5 +143,26 @@ TEST_F(FairQueueTest, MeanFollowsWhatIsMeasured) {
   EXPECT_LT(queue_.mean_service(), Duration(2500ms));
 }
 
+TEST_F(FairQueueTest, PositionsAreThoseOfTheOrderAsFarAsTheyAreTold) {
+  for (int i = 0; i < 300; ++i) {
+    push("client " + std::to_string(i % 7), static_cast<Priority>(i % 3), 1 + i % 2);
+    if (i % 5 == 0) serve(1s);
+  }
+  queue_.put_back(start(), now_);
+  std::size_t place = 0;
+  for (const FairQueue::Ticket* ticket : queue_.order()) EXPECT_EQ(queue_.position(*ticket), ++place);
+  EXPECT_LT(place, FairQueue::kExactPositionsMax);
+  while (queue_.size() < 2 * FairQueue::kExactPositionsMax) push("client " + std::to_string(queue_.size() % 7));
+  place = 0;
+  for (const FairQueue::Ticket* ticket : queue_.order()) {
+    ++place;
+    EXPECT_EQ(queue_.position(*ticket), place <= FairQueue::kExactPositionsMax ? place : queue_.size());
+  }
+}
+
+TEST_F(FairQueueTest, TheTailOfASingleClientIsToldItsPlaceHoweverFarBackItIs) {
+  for (std::size_t i = 1; i <= 3 * FairQueue::kExactPositionsMax; ++i) EXPECT_EQ(queue_.position(push("only")), i);
+}
+
 }  // namespace
 }  // namespace drover

@@ -7,6 +7,15 @@
 
 namespace drover::sim {
 
+namespace {
+
+// Positions up to here are exact; beyond it they may also be the last place.
+constexpr std::size_t kPositionsTold = 256;
+constexpr std::size_t kPositionsAll = 32;
+constexpr std::size_t kPositionsEvery = 16;
+
+}  // namespace
+
 void Checker::check_requests(TimePoint now) {
   for (const RequestId id : touched_) {
     const auto it = requests_.find(id);
@@ -114,7 +123,11 @@ void Checker::check_views(const Dispatcher& dispatcher) {
     const bool waits = it->second.phase == Phase::kWaiting;
     if (waits != (view.phase == RequestPhase::kWaiting)) return broken("the view shows a wrong phase");
     if (view.position != (waits ? ++next[view.model] : 0)) return broken("positions are not 1, 2, 3");
-    if (dispatcher.position(view.request) != view.position) return broken("two views of one position differ");
+    // To be told one costs as much as to serve those before it: of a long queue some are asked for.
+    if (view.position > kPositionsAll && view.position % kPositionsEvery != 0) continue;
+    const std::size_t told = dispatcher.position(view.request);
+    const bool last = view.position > kPositionsTold && told == models_[view.model].waiting;
+    if (told != view.position && !last) return broken("two views of one position differ");
   }
   for (const ModelView& view : dispatcher.models()) {
     const Model& model = models_[view.model];
