@@ -46,10 +46,23 @@ TEST(ReadOptions, WhatNoEngineTakesIsRefused) {
   EXPECT_EQ(with_options(R"({"num_thread": "x"})").status, 500) << "as Ollama has it";
 }
 
+TEST(ReadOptions, StopsAreCounted) {
+  const auto error_of = [](const Json& stops) {
+    return read(Endpoint::kGenerate, {{"prompt", "x"}, {"options", {{"stop", stops}}}}).error;
+  };
+  EXPECT_EQ(error_of(std::vector<std::string>(64, std::string(4096, 'x'))), "");
+  EXPECT_EQ(error_of(std::vector<std::string>(65, "x")), "option \"stop\" must have at most 64 strings");
+  EXPECT_EQ(error_of({"x", std::string(4097, 'x')}), "option \"stop\" must have strings of at most 4096 bytes");
+  Model model = some_model();
+  model.parameters = {{"stop", std::vector<std::string>(65, "x")}};
+  EXPECT_EQ(with_options("{}", model).submission.work.stop_size(), 64);
+}
+
 TEST(ReadOptions, OthersAreKeptWithinTheirBounds) {
   Read found = with_options(
-      R"({"num_batch": 2147483647, "num_ctx": 1000000000000000000, "num_thread": 512, "num_keep": 1e18, "top_k": -1e18,
-          "num_gpu": 1e18, "temperature": 1e300, "repeat_penalty": -1e300, "num_predict": 1e300})");
+      R"({"num_batch": 2147483647, "num_ctx": 2147483647, "num_thread": 512, "num_keep": 2147483647,
+          "top_k": -2147483648, "num_gpu": 2147483647, "temperature": 1e6, "repeat_penalty": 0,
+          "num_predict": 2147483647})");
   EXPECT_EQ(found.error, "");
   const ModelTarget& target = found.submission.target;
   EXPECT_EQ(target.batch, kBatchMax);
@@ -61,7 +74,7 @@ TEST(ReadOptions, OthersAreKeptWithinTheirBounds) {
   EXPECT_EQ(work.keep(), static_cast<std::uint32_t>(std::numeric_limits<int>::max()));
   EXPECT_EQ(work.sampling().top_k(), std::numeric_limits<int>::min());
   EXPECT_EQ(work.sampling().temperature(), 1e6f);
-  EXPECT_EQ(work.sampling().repeat_penalty(), -1e6f);
+  EXPECT_EQ(work.sampling().repeat_penalty(), 1) << "none, instead of one that divides by nothing";
   EXPECT_GT(work.predict_max(), 0);
   found = with_options(R"({"num_batch": -1, "num_ctx": -5, "num_thread": -1, "num_gpu": -1})");
   EXPECT_EQ(found.submission.target.batch, 0);

@@ -10,6 +10,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "schema/enum_rule.h"
+
 namespace drover::api {
 namespace {
 
@@ -20,6 +22,7 @@ constexpr std::size_t kPathShownMax = 200;
 constexpr std::int64_t kKeysPerCost = 16;
 constexpr std::int64_t kBytesPerCost = 64;
 constexpr std::int64_t kWeightPerCost = 64;
+constexpr std::int64_t kEnumChoicesMax = schema::kPlainEnumMax;
 constexpr std::int64_t kReferenceBytesPerCost = 8;  // at each of its parts, keys are looked up one by one
 
 const Json* find(const Json& object, const char* name) {
@@ -188,7 +191,8 @@ class SchemaWalk {
     if (!values.is_array()) return true;
     const auto size = static_cast<std::int64_t>(values.size());
     if (size > kEnumEntriesMax) return fail(fmt::format("enum has more than {} entries", kEnumEntriesMax));
-    return charge(size) && charge_text(values) && widen(size);
+    // A long list is a tree in the grammar, which a few characters may come next in.
+    return charge(size / kKeysPerCost) && charge_text(values) && widen(std::min(size, kEnumChoicesMax));
   }
 
   bool visit_object(const Json& schema) {
@@ -223,8 +227,14 @@ class SchemaWalk {
   }
 
   bool check_optional(std::size_t optional) {
-    if (optional <= kOptionalPropertiesMax) return widen(static_cast<std::int64_t>(optional));
-    return fail(fmt::format("more than {} properties that are not required", kOptionalPropertiesMax));
+    if (optional > kOptionalPropertiesMax) {
+      return fail(fmt::format("more than {} properties that are not required", kOptionalPropertiesMax));
+    }
+    const auto count = static_cast<std::int64_t>(optional);
+    budget_.optional_cubes -= count * count * count;
+    if (budget_.optional_cubes < 0)
+      return fail("too large: too many objects with many properties that are not required");
+    return widen(count);
   }
 
   bool visit_array(const Json& schema) {
@@ -341,7 +351,8 @@ class SchemaWalk {
 
   bool check_counts(const Json& schema) {
     return check_count(schema, "minLength", "maxLength", kCountMax) &&
-           check_count(schema, "minItems", "maxItems", kItemsMinMax);
+           check_count(schema, "minItems", "maxItems", kItemsMinMax) &&
+           check_order(schema, "minProperties", "maxProperties");
   }
 
   bool check_count(const Json& schema, const char* least, const char* most, std::int64_t least_max) {
@@ -357,23 +368,27 @@ class SchemaWalk {
     const std::int64_t from = min != nullptr && min->is_number_integer() ? min->get<std::int64_t>() : 0;
     const bool bound = max != nullptr && max->is_number_integer();
     const std::int64_t to = bound ? max->get<std::int64_t>() : kCountMax + 1;
-    if (bound && from > to) return fail(fmt::format("{} {} is greater than {} {}", least, from, most, to));
+    if (!check_order(schema, least, most)) return false;
     if (from > least_max) return fail(fmt::format("{} {} is greater than {}", least, from, least_max));
     return charge_repetitions(to <= kCountMax ? to : from);
   }
 
-  // Numbers alone are compared: a bound of another kind is the engine's to refuse.
   bool check_range(const Json& schema) {
     for (const char* least : {"minimum", "exclusiveMinimum"}) {
       for (const char* most : {"maximum", "exclusiveMaximum"}) {
-        const Json* min = find(schema, least);
-        const Json* max = find(schema, most);
-        if (min == nullptr || max == nullptr || !min->is_number() || !max->is_number()) continue;
-        if (number_of(*min) <= number_of(*max)) continue;
-        return fail(fmt::format("{} {} is greater than {} {}", least, min->dump(), most, max->dump()));
+        if (!check_order(schema, least, most)) return false;
       }
     }
     return true;
+  }
+
+  // Numbers alone are compared: a bound of another kind is the engine's to refuse.
+  bool check_order(const Json& schema, const char* least, const char* most) {
+    const Json* min = find(schema, least);
+    const Json* max = find(schema, most);
+    if (min == nullptr || max == nullptr || !min->is_number() || !max->is_number()) return true;
+    if (number_of(*min) <= number_of(*max)) return true;
+    return fail(fmt::format("{} {} is greater than {} {}", least, min->dump(), most, max->dump()));
   }
 
   bool check_integer(const Json& schema) {

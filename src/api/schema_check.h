@@ -24,14 +24,15 @@ inline constexpr std::int64_t kRepetitionsMax = 50'000;
 // A least count above these is refused by the engine; a greatest count above it is taken for none.
 inline constexpr std::int64_t kCountMax = 2000;
 inline constexpr std::int64_t kItemsMinMax = 1000;
-inline constexpr std::int64_t kEnumEntriesMax = 1000;
+inline constexpr std::int64_t kEnumEntriesMax = 10'000;
 // What the engine has to tell apart at one place of its output: alternatives, entries, properties that may come next,
 // branches of a pattern. Its time grows with their square.
 inline constexpr std::int64_t kChoicesMax = 1000;
 inline constexpr std::size_t kPropertiesMax = 1000;
 // The engine's time grows with the third power of those that are not required, of one object.
 inline constexpr std::size_t kOptionalPropertiesMax = 200;
-inline constexpr std::size_t kSchemaNameBytesMax = 1024;  // of a property, a reference, a function
+inline constexpr std::int64_t kOptionalCubesMax = 5 * 200 * 200 * 200;  // of all objects of a request
+inline constexpr std::size_t kSchemaNameBytesMax = 1024;                // of a property, a reference, a function
 inline constexpr std::size_t kPatternBytesMax = 4096;
 inline constexpr std::size_t kToolsMax = 1024;
 // Runners parse what they are handed as JSON several times more, and compare each key of an object with all others.
@@ -45,6 +46,7 @@ struct SchemaBudget {
   std::int64_t cost = kSchemaCostMax;
   std::int64_t text_bytes = kSchemaTextBytesMax;
   std::int64_t repetitions = kRepetitionsMax;
+  std::int64_t optional_cubes = kOptionalCubesMax;
   std::size_t handed_values = kHandedValuesMax;
   std::size_t handed_comparisons = kHandedComparisonsMax;
 };

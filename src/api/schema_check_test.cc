@@ -69,6 +69,8 @@ TEST(SchemaCheck, ReversedBoundsAreNamedWithTheirPlace) {
             "#/properties/x: minItems 5 is greater than maxItems 2");
   EXPECT_EQ(error_of(R"({"items":{"anyOf":[{},{"type":"integer","minimum":5,"maximum":-2}]}})"),
             "#/items/anyOf/1: minimum 5 is greater than maximum -2");
+  EXPECT_EQ(error_of(R"({"type":"object","minProperties":5,"maxProperties":2})"),
+            "#: minProperties 5 is greater than maxProperties 2");
   EXPECT_EQ(error_of(R"({"type":"number","exclusiveMinimum":0.5,"maximum":0.25})"),
             "#: exclusiveMinimum 0.5 is greater than maximum 0.25");
   EXPECT_EQ(error_of(R"({"$ref":"#/$defs/a","$defs":{"a":{"type":"string","pattern":"^a{5,2}$"}}})"),
@@ -137,10 +139,13 @@ TEST(SchemaCheck, ReferencesThatLeadDeepOrNowhere) {
 TEST(SchemaCheck, Counts) {
   EXPECT_EQ(error_of(properties(201, {{"type", "integer"}}, false)),
             "#: more than 200 properties that are not required");
+  EXPECT_EQ(error_of(properties(5, properties(200, {{"type", "integer"}}, false))), "");
+  EXPECT_EQ(error_of(properties(6, properties(200, {{"type", "integer"}}, false))),
+            "#/properties/p5: too large: too many objects with many properties that are not required");
   EXPECT_EQ(error_of(properties(1001, {{"type", "integer"}})), "#: more than 1000 properties");
   Json entries = Json::array();
-  for (int i = 0; i <= 1000; ++i) entries.push_back(fmt::format("entry {}", i));
-  EXPECT_EQ(error_of({{"items", {{"enum", entries}}}}), "#/items: enum has more than 1000 entries");
+  for (int i = 0; i <= 10'000; ++i) entries.push_back(fmt::format("entry {}", i));
+  EXPECT_EQ(error_of({{"items", {{"enum", entries}}}}), "#/items: enum has more than 10000 entries");
   entries.erase(0);
   EXPECT_EQ(error_of({{"items", {{"enum", entries}}}}), "");
   EXPECT_EQ(error_of({{"const", std::string(1 << 20, 'x')}}), "#: too large: more than 1048576 bytes of values in all");
@@ -150,14 +155,18 @@ TEST(SchemaCheck, Counts) {
 
 TEST(SchemaCheck, ChoicesAtOnePlace) {
   const std::string text = "more than 1000 alternatives in one place";
-  Json entries = Json::array();
-  for (int i = 0; i < 600; ++i) entries.push_back(fmt::format("entry {}", i));
-  const Json of_600 = {{"enum", entries}};
+  const Json of_600 = {{"anyOf", Json(std::vector<Json>(600, {{"type", "null"}}))}};
   EXPECT_EQ(error_of({{"type", "object"}, {"properties", {{"a", of_600}, {"b", of_600}}}}), "");
-  EXPECT_EQ(error_of({{"anyOf", Json::array({of_600, of_600})}}), "#/anyOf/1: " + text);
+  EXPECT_EQ(error_of({{"anyOf", Json::array({of_600, of_600})}}), "#/anyOf/1/anyOf/400: " + text);
   const Json reference = {{"$ref", "#/$defs/e"}};
   EXPECT_EQ(error_of({{"anyOf", Json::array({reference, reference})}, {"$defs", {{"e", of_600}}}}),
             "#/anyOf/1: " + text);
+  // Of a long list no more than a few characters may come next.
+  Json entries = Json::array();
+  for (int i = 0; i < 600; ++i) entries.push_back(fmt::format("entry {}", i));
+  const Json list = {{"enum", entries}};
+  EXPECT_EQ(error_of({{"anyOf", Json(std::vector<Json>(10, list))}}), "");
+  EXPECT_EQ(error_of({{"anyOf", Json(std::vector<Json>(11, list))}}), "#/anyOf/10: " + text);
   EXPECT_NE(error_of({{"anyOf", Json(std::vector<Json>(6, properties(180, {{"type", "null"}}, false)))}}), "");
   EXPECT_EQ(error_of({{"anyOf", Json(std::vector<Json>(30, properties(20, {{"type", "null"}}, false)))}}), "");
   std::string branches = "^(a";

@@ -363,5 +363,21 @@ TEST(SchemaGrammar, ATemplateThatCannotTakeAToolIsNamedAsTheReason) {
   EXPECT_EQ(rendered.error().message.find('\n'), std::string::npos);
 }
 
+// Each of many values, and nothing that only looks like one.
+TEST(SchemaGrammar, LongListsOfConstants) {
+  Json values = Json::array({1, 12, 123, true, nullptr, "", "a\"b", "a\\b", "日本", "日本語"});
+  for (int i = 0; i < 2000; ++i) values.push_back(fmt::format("{}/value {}", i * 7919 % 2000, i));
+  const Matcher list(Json{{"enum", values}});
+  for (std::size_t i = 0; i < values.size(); i += i < 20 ? 1 : 97) {
+    EXPECT_TRUE(list.takes(values[i])) << values[i].dump();
+  }
+  for (const char* text : {"13", "1234", "\"a\"", "\"日\"", "\"日本", "nul", "\"0/value 1\"", "\"\"\"", "[]"}) {
+    EXPECT_FALSE(list.takes(std::string(text))) << text;
+  }
+  const Json object = {{"type", "object"}, {"properties", {{"a", {{"enum", values}}}}}, {"required", {"a"}}};
+  EXPECT_TRUE(Matcher(object).takes(std::string(R"({"a": "7/value 153"})")) ||
+              Matcher(object).takes(std::string(R"({"a":"0/value 0"})")));
+}
+
 }  // namespace
 }  // namespace drover

@@ -1,8 +1,11 @@
 #include "schema/schema_merge.h"
 
 #include <algorithm>
+#include <map>
 #include <string_view>
 #include <vector>
+
+#include "schema/scalar_rewrite.h"
 
 namespace drover::schema {
 namespace {
@@ -128,6 +131,17 @@ Json with_enum(Json schema) {
   return schema;
 }
 
+// Adds names that another, which is required itself, brings along. False: it is not known whether it does.
+bool add_dependent(std::set<std::string>& names, const std::string& name, const Json& others) {
+  const auto there = [&](const Json& other) { return other.is_string() && names.contains(other.get<std::string>()); };
+  if (std::all_of(others.begin(), others.end(), there)) return true;
+  if (!names.contains(name)) return false;
+  for (const Json& other : others) {
+    if (other.is_string()) names.insert(other.get<std::string>());
+  }
+  return true;
+}
+
 // Whether an object of `first` has a property that no object of `second` has in this form.
 bool has_what_other_has_not(const Json& first, const Json& second, const Resolve& resolve, int depth) {
   const Json* properties = find(first, "properties");
@@ -143,6 +157,10 @@ bool has_what_other_has_not(const Json& first, const Json& second, const Resolve
 }
 
 }  // namespace
+
+bool is_true(const Json* value) {
+  return value != nullptr && *value == true;
+}
 
 const Json* find(const Json& schema, const char* name) {
   if (!schema.is_object()) return nullptr;
@@ -247,6 +265,44 @@ std::set<std::string> types_of(const Json& schema) {
   if (const Json* nullable = find(schema, "nullable"); nullable != nullptr && *nullable == true) types.insert("null");
   if (types.contains("number")) types.erase("integer");
   return types;
+}
+
+std::set<std::string> types_meant(const Json& schema) {
+  static const std::map<std::string, std::vector<const char*>> words{
+      {"object",
+       {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
+        "maxProperties", "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedProperties"}},
+      {"array", {"items", "prefixItems", "additionalItems", "contains", "minItems", "maxItems", "uniqueItems"}},
+      {"string", {"pattern", "minLength", "maxLength"}},
+      {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}}};
+  std::set<std::string> types;
+  for (const auto& [type, names] : words) {
+    for (const char* name : names) {
+      if (find(schema, name) != nullptr) types.insert(type);
+    }
+  }
+  if (types.empty() && is_string_format(text_of(schema, "format"))) types.insert("string");
+  if (!types.empty() && is_true(find(schema, "nullable"))) types.insert("null");
+  return types;
+}
+
+std::set<std::string> required_names(const Json& schema, const LostFor& lost) {
+  std::set<std::string> names;
+  const Json* list = find(schema, "required");
+  if (list != nullptr && !list->is_array()) lost("required", "it is no list");
+  if (list != nullptr && list->is_array()) {
+    for (const Json& name : *list) {
+      if (name.is_string()) names.insert(name.get<std::string>());
+    }
+  }
+  for (const char* keyword : {"dependentRequired", "dependencies", "dependentSchemas"}) {
+    const Json* dependencies = find(schema, keyword);
+    if (dependencies == nullptr || !dependencies->is_object()) continue;
+    for (const auto& [name, others] : dependencies->items()) {
+      if (!others.is_array() || !add_dependent(names, name, others)) lost(keyword, "");
+    }
+  }
+  return names;
 }
 
 Json merged(const Json& one, const Json& other, const std::function<void(const std::string&)>& lost) {

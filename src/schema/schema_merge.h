@@ -14,6 +14,7 @@ inline constexpr const char* kTypeNames[] = {"object", "array", "string", "integ
 
 // The value of a member; null if `schema` is no object or has none.
 const Json* find(const Json& schema, const char* name);
+bool is_true(const Json* value);
 std::string text_of(const Json& schema, const char* name);  // empty if it is no string
 
 // Whether a member says something about values, rather than about the schema.
@@ -26,6 +27,12 @@ bool says_something(const Json& schema);
 std::set<std::string> types_of(const Json& schema);
 // The first type that is no type's name; empty: none.
 std::string unknown_type(const Json& schema);
+
+// Without a type a schema is read as one for the kind of value that it speaks of: these. Empty: it speaks of none.
+std::set<std::string> types_meant(const Json& schema);
+// The properties that an object has to have. Calls `lost` with a keyword that is not kept, and why.
+using LostFor = std::function<void(const std::string& keyword, const char* why)>;
+std::set<std::string> required_names(const Json& schema, const LostFor& lost);
 
 // What a keyword's two values come to. Calls `lost` with the name of a keyword of which only one value is kept.
 Json merged(const Json& first, const Json& second, const std::function<void(const std::string&)>& lost);

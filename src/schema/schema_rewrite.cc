@@ -8,8 +8,10 @@
 #include <set>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
+#include "schema/enum_rule.h"
 #include "schema/references.h"
 #include "schema/rule_book.h"
 #include "schema/scalar_rewrite.h"
@@ -20,13 +22,10 @@ namespace {
 
 constexpr int kStepsMax = 256;
 constexpr std::size_t kAlternativesMax = 64;  // of an anyOf beside a oneOf
+constexpr std::size_t kComparedMax = 150;     // alternatives of a oneOf, each with each
 constexpr std::int64_t kTupleMax = 64;        // items that a tuple is filled up with
 
 using Rewritten = std::optional<Json>;  // nothing: no value is valid
-
-bool is_true(const Json* value) {
-  return value != nullptr && *value == true;
-}
 
 std::int64_t count_of(const Json& schema, const char* name, std::int64_t otherwise) {
   const Json* value = find(schema, name);
@@ -226,16 +225,35 @@ class Rewrite {
     return any_of(std::move(choices));
   }
 
-  static Rewritten any_of(Json choices) {
+  Rewritten any_of(Json choices) {
+    if (choices.size() > kPlainEnumMax) choices = with_values_together(choices);
     if (choices.empty()) return std::nullopt;
     if (choices.size() == 1) return choices.front();
     return Json{{"anyOf", std::move(choices)}};
   }
 
+  // A long list of alternatives that are a constant each is a list of constants.
+  Json with_values_together(const Json& choices) {
+    Json values = Json::array();
+    Json others = Json::array();
+    for (const Json& choice : choices) {
+      const Json* list = choice.size() == 1 ? find(choice, "enum") : nullptr;
+      if (list == nullptr) {
+        others.push_back(choice);
+      } else {
+        values.insert(values.end(), list->begin(), list->end());
+      }
+    }
+    if (!values.empty()) others.push_back(one_of_values(std::move(values)));
+    return others;
+  }
+
   // The converter takes oneOf for anyOf, which is the same where no value satisfies two.
   void check_one_of(const Json& list) {
+    if (are_different_constants(list)) return;
+    if (list.size() > kComparedMax) return book_.lose("oneOf", "it is read as anyOf: it has too many alternatives");
     const auto resolve = [&](const Json& schema) { return references_.target(schema); };
-    book_.charge(static_cast<int>(std::min<std::size_t>(list.size() * list.size() / 2, kRewriteCostMax)));
+    book_.charge(static_cast<int>(list.size() * list.size() / 2));
     for (std::size_t i = 0; i < list.size(); ++i) {
       for (std::size_t k = i + 1; k < list.size(); ++k) {
         if (exclude_each_other(list[i], list[k], resolve)) continue;
@@ -243,6 +261,14 @@ class Rewrite {
         return;
       }
     }
+  }
+
+  static bool are_different_constants(const Json& list) {
+    std::unordered_set<std::string> texts;
+    return std::all_of(list.begin(), list.end(), [&](const Json& part) {
+      const Json* value = find(part, "const");
+      return value != nullptr && !value->is_number() && texts.insert(value->dump()).second;
+    });
   }
 
   // ---- types
@@ -269,26 +295,6 @@ class Rewrite {
       if (choice) choices.push_back(std::move(*choice));
     }
     return any_of(std::move(choices));
-  }
-
-  // Without a type a schema is read as one for the kind of value that it speaks of.
-  static std::set<std::string> types_meant(const Json& flat) {
-    static const std::map<std::string, std::vector<const char*>> words{
-        {"object",
-         {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
-          "maxProperties", "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedProperties"}},
-        {"array", {"items", "prefixItems", "additionalItems", "contains", "minItems", "maxItems", "uniqueItems"}},
-        {"string", {"pattern", "minLength", "maxLength"}},
-        {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}}};
-    std::set<std::string> types;
-    for (const auto& [type, names] : words) {
-      for (const char* name : names) {
-        if (find(flat, name) != nullptr) types.insert(type);
-      }
-    }
-    if (types.empty() && is_string_format(text_of(flat, "format"))) types.insert("string");
-    if (!types.empty() && is_true(find(flat, "nullable"))) types.insert("null");
-    return types;
   }
 
   Rewritten of_type(const Json& flat, const std::string& type) {
@@ -322,7 +328,17 @@ class Rewrite {
       if (may_be(value, flat, book_)) values.push_back(value);
     }
     if (values.empty()) return std::nullopt;
-    return Json{{"enum", std::move(values)}};
+    return one_of_values(std::move(values));
+  }
+
+  Json one_of_values(Json values) {
+    if (values.size() <= kPlainEnumMax) return Json{{"enum", std::move(values)}};
+    std::string name =
+        book_.rule("enum " + values.dump(), [&](const std::string& rule) { return enum_rule(values, rule); });
+    if (name.empty()) {
+      book_.refuse(fmt::format("enum has more than {} values that differ in one place", kEnumBranchesMax));
+    }
+    return *named({true, std::move(name), Json{{"type", "string"}}});
   }
 
   // ---- arrays
@@ -399,7 +415,8 @@ class Rewrite {
 
   Rewritten object(const Json& flat) {
     Json properties = Json::object();
-    std::set<std::string> required = required_names(flat);
+    std::set<std::string> required =
+        required_names(flat, [&](const std::string& keyword, const char* why) { book_.lose(keyword, why); });
     const Json* given = find(flat, "properties");
     if (given != nullptr && !given->is_object()) book_.refuse("properties must be an object");
     const Json none = Json::object();
@@ -423,7 +440,7 @@ class Rewrite {
       }
       properties[name] = additional.is_object() ? additional : Json::object();
     }
-    check_counts(flat, properties.size(), required.size(), additional == false);
+    if (!check_counts(flat, properties.size(), required.size(), additional == false)) return std::nullopt;
     Json result{{"type", "object"}};
     if (!properties.empty() || additional == false) result["properties"] = std::move(properties);
     Json names = Json::array();
@@ -431,36 +448,6 @@ class Rewrite {
     if (!names.empty()) result["required"] = std::move(names);
     result["additionalProperties"] = std::move(additional);
     return result;
-  }
-
-  std::set<std::string> required_names(const Json& flat) {
-    std::set<std::string> names;
-    const Json* list = find(flat, "required");
-    if (list != nullptr && !list->is_array()) book_.lose("required", "it is no list");
-    if (list != nullptr && list->is_array()) {
-      for (const Json& name : *list) {
-        if (name.is_string()) names.insert(name.get<std::string>());
-      }
-    }
-    for (const char* keyword : {"dependentRequired", "dependencies", "dependentSchemas"}) {
-      const Json* dependencies = find(flat, keyword);
-      if (dependencies == nullptr || !dependencies->is_object()) continue;
-      for (const auto& [name, others] : dependencies->items()) {
-        if (!others.is_array() || !add_dependent(names, name, others)) book_.lose(keyword);
-      }
-    }
-    return names;
-  }
-
-  // Names that another, which is required itself, brings along.
-  static bool add_dependent(std::set<std::string>& names, const std::string& name, const Json& others) {
-    const auto there = [&](const Json& other) { return other.is_string() && names.contains(other.get<std::string>()); };
-    if (std::all_of(others.begin(), others.end(), there)) return true;
-    if (!names.contains(name)) return false;
-    for (const Json& other : others) {
-      if (other.is_string()) names.insert(other.get<std::string>());
-    }
-    return true;
   }
 
   // What properties that have no schema of their own may hold: false, or a schema. An object that lists its properties
@@ -523,11 +510,18 @@ class Rewrite {
     return true;
   }
 
-  void check_counts(const Json& flat, std::size_t properties, std::size_t required, bool closed) {
-    if (count_of(flat, "minProperties", 0) > static_cast<std::int64_t>(required)) book_.lose("minProperties");
+  // False: no object has so many properties.
+  bool check_counts(const Json& flat, std::size_t properties, std::size_t required, bool closed) {
+    const std::int64_t min = count_of(flat, "minProperties", 0);
     const std::int64_t max = count_of(flat, "maxProperties", -1);
-    if (find(flat, "maxProperties") == nullptr) return;
-    if (!closed || static_cast<std::int64_t>(properties) > max) book_.lose("maxProperties");
+    const bool bound = find(flat, "maxProperties") != nullptr;
+    const auto most = static_cast<std::int64_t>(properties);
+    const auto least = static_cast<std::int64_t>(required);
+    if (bound && (max < min || max < least)) return false;
+    if (closed && min > most) return false;
+    if (min > least) book_.lose("minProperties");
+    if (bound && (!closed || most > max)) book_.lose("maxProperties");
+    return true;
   }
 
   References references_;

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "schema/enum_rule.h"
 #include "schema/pattern.h"
 
 namespace drover::schema {
@@ -64,9 +67,54 @@ TEST(SchemaRewrite, WhatNothingSatisfiesIsRefused) {
            R"({"type":"string","pattern":"^a{5}$","maxLength":3})",
            R"({"type":"integer","minimum":1.2,"maximum":1.8})",
            R"({"type":"object","properties":{"a":false},"required":["a"]})",
+           R"({"type":"object","minProperties":3,"maxProperties":2})",
+           R"({"type":"object","required":["a","b"],"maxProperties":1})",
+           R"({"type":"object","properties":{"a":{}},"minProperties":2})",
+           // Each part can be satisfied, and they cannot be together.
+           R"({"allOf":[{"type":"string","minLength":5},{"maxLength":2}]})",
+           R"({"allOf":[{"type":"array","minItems":5},{"maxItems":2}]})",
+           R"({"allOf":[{"type":"object","minProperties":5},{"maxProperties":2}]})",
+           R"({"allOf":[{"type":"integer","minimum":5},{"exclusiveMaximum":5}]})",
+           R"({"$ref":"#/$defs/a","maxLength":2,"$defs":{"a":{"type":"string","minLength":5}}})",
+           R"({"type":"number","exclusiveMinimum":5,"exclusiveMaximum":5})",
        }) {
     EXPECT_EQ(rewrite(Json::parse(text)).error, "#: no value is valid here") << text;
   }
+}
+
+Json numbered(int count, const std::function<Json(int)>& make) {
+  Json list = Json::array();
+  for (int i = 0; i < count; ++i) list.push_back(make(i));
+  return list;
+}
+
+TEST(SchemaRewrite, LongListsOfConstants) {
+  EXPECT_EQ(enum_rule(Json::parse(R"(["ab","abc","b","b",1,12,null,"é\\","è"])"), "r"),
+            R"(r ::= ("\"" ("ab" ("\"" | "c\"") | "b\"" | "è\"" | "é\\\\\"") | "1" ("2")? | "null"))"
+            "\n");
+  EXPECT_EQ(enum_rule(Json::parse(R"(["a"])"), "r"), "r ::= \"\\\"a\\\"\"\n");
+  const auto name = [](int i) { return Json(fmt::format("value {}", i)); };
+  const auto becomes_rule = [&](const Json& schema) {
+    SchemaRewriter rewriter;
+    const auto result = rewriter.rewrite(schema, "format", true);
+    EXPECT_TRUE(result.ok()) << result.error().message;
+    return rewriter.has_rules();
+  };
+  EXPECT_FALSE(becomes_rule({{"enum", numbered(100, name)}}));
+  EXPECT_TRUE(becomes_rule({{"enum", numbered(101, name)}}));
+  // The same, as some tools write it, in OpenAPI's way for instance.
+  const Json constants = numbered(300, [&](int i) { return Json{{"const", name(i)}, {"title", "one"}}; });
+  EXPECT_TRUE(becomes_rule({{"oneOf", constants}}));
+  EXPECT_TRUE(becomes_rule({{"anyOf", constants}}));
+  const Outcome several = rewrite({{"oneOf", numbered(300, [](int) { return Json{{"type", "string"}}; })}});
+  EXPECT_EQ(several.warnings, std::vector<std::string>{
+                                  "format: #: oneOf is not kept (it is read as anyOf: it has too many alternatives)"});
+  const Json far = numbered(1001, [](int i) {
+    const int code = 0x4E00 + i;
+    return Json(std::string{static_cast<char>(0xE0 | (code >> 12)), static_cast<char>(0x80 | ((code >> 6) & 0x3F)),
+                            static_cast<char>(0x80 | (code & 0x3F))});
+  });
+  EXPECT_EQ(rewrite({{"enum", far}}).error, "#: enum has more than 1000 values that differ in one place");
 }
 
 TEST(SchemaRewrite, WhatIsNotKeptIsNamed) {

@@ -174,6 +174,7 @@ describe('hostile requests', () => {
         [{ type: 'array', items: {}, minItems: 5, maxItems: 2 }, '#: minItems 5 is greater than maxItems 2'],
         [string({ pattern: '^a{5,2}$' }), '#: pattern repeats {5,2} times, which is the wrong way round'],
         [{ type: 'integer', minimum: 7, maximum: 3 }, '#: minimum 7 is greater than maximum 3'],
+        [{ type: 'object', minProperties: 3, maxProperties: 2 }, '#: minProperties 3 is greater than maxProperties 2'],
         [
           { type: 'object', properties: { x: { type: 'array', items: string({ minLength: 2, maxLength: 1 }) } } },
           '#/properties/x/items: minLength 2 is greater than maxLength 1',
@@ -189,6 +190,17 @@ describe('hostile requests', () => {
       }
     });
 
+    test('whose parts exclude each other', async () => {
+      for (const schema of [
+        { allOf: [string({ minLength: 5 }), { maxLength: 2 }] },
+        { $ref: '#/$defs/a', maxLength: 2, $defs: { a: string({ minLength: 5 }) } },
+        { type: 'object', required: ['a', 'b'], maxProperties: 1 },
+        { type: 'number', minimum: 5, exclusiveMaximum: 5 },
+      ]) {
+        for (const [target, body] of faces) await refused(target, body(schema), 'invalid format: #: no value is valid here');
+      }
+    });
+
     test('that are too deep, too wide or without an end', async () => {
       const entries = Array.from({ length: 20_000 }, (_, i) => `entry ${i}`);
       const recursive = { type: 'object', properties: { next: { allOf: [{ $ref: '#/$defs/n' }] } } };
@@ -197,7 +209,7 @@ describe('hostile requests', () => {
         [JSON.parse(nested(200, '{"type":"array","items":', '}', '{}')), /nested more than 64 deep$/],
         [JSON.parse(nested(200, '{"anyOf":[', ']}', '{}')), /nested more than 64 deep$/],
         [string({ minLength: 2_000_000_000 }), /: #: minLength 2000000000 is greater than 2000$/],
-        [{ enum: entries }, /: #: enum has more than 1000 entries$/],
+        [{ enum: entries }, /: #: enum has more than 10000 entries$/],
         [properties(1500, { type: 'integer' }), /: #: more than 1000 properties$/],
         [properties(300, { type: 'integer' }), /: #: more than 200 properties that are not required$/],
         [properties(100, string({ maxLength: 2000 })), /: #\/properties\/p25: .* more than 50000 repetitions in all$/],
@@ -217,10 +229,12 @@ describe('hostile requests', () => {
     // What is just within the bounds costs less than others notice.
     test('at the bounds', async () => {
       const required = Array.from({ length: 1000 }, (_, i) => `p${i}`);
-      const entries = Array.from({ length: 1000 }, (_, i) => `entry ${i}`);
+      const entries = Array.from({ length: 10_000 }, (_, i) => `${(i * 7919) % 10_000} is an entry`);
+      const constants = Array.from({ length: 1000 }, (_, i) => ({ const: `entry ${i}`, title: 'One' }));
       const schemas = [
         JSON.parse(nested(60, '{"type":"array","items":', '}', '{"type":"integer"}')),
         { enum: entries },
+        { oneOf: constants },
         properties(1000, { type: 'integer' }, required),
         properties(200, { type: 'integer' }),
         properties(25, string({ maxLength: 2000 })),
@@ -292,6 +306,16 @@ describe('hostile requests', () => {
         [{ [name]: -1e300 }, `${name}" must be at least ${name === 'repeat_penalty' ? 0 : -1_000_000}`],
       ]),
     ];
+    test('with more texts to stop at than there may be', async () => {
+      const stop = Array.from({ length: 65 }, (_, i) => `stop ${i}`);
+      const text = 'option "stop" must have at most 64 strings';
+      await refused('/api/generate', { model: 'cria', prompt: 'x', options: { stop } }, text);
+      await refused('/v1/chat/completions', { model: 'cria', messages, stop }, text);
+      await refused('/v1/messages', { model: 'cria', max_tokens: 9, messages, stop_sequences: stop }, text);
+      const long = { stop: 'x'.repeat(4097) };
+      await refused('/v1/completions', { model: 'cria', prompt: 'x', ...long }, /strings of at most 4096 bytes$/);
+    });
+
     test('that no engine takes', async () => {
       const body = (options) => ({ model: 'cria', prompt: 'Count to 3', stream: false, options });
       for (const [options, refusal] of odd) {
