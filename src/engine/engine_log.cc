@@ -26,7 +26,8 @@ void on_llama_log(ggml_log_level level, const char* text, void*) {
   switch (level) {
     case GGML_LOG_LEVEL_ERROR: {
       const std::lock_guard lock(last_error_mutex);
-      last_error = line;
+      // The last line of a load that failed says no more than that.
+      if (last_error.empty() || !line.ends_with("failed to load model")) last_error = line;
       spdlog::log(errors_expected ? spdlog::level::debug : spdlog::level::err, "llama.cpp: {}", line);
       break;
     }

@@ -101,6 +101,7 @@ Result<Gguf> Gguf::join(std::span<const std::shared_ptr<const Gguf>> parts) {
       if (!names.insert(tensor.name).second) return wrong(fmt::format("two parts have the tensor \"{}\"", tensor.name));
     }
     if (part == sorted.front()) continue;
+    if (part->value_type("split.no") != ValueType::kUint16) return wrong("split.no must be a 16-bit number");
     whole.tensors_.insert(whole.tensors_.end(), part->tensors_.begin(), part->tensors_.end());
     whole.tensor_bytes_ = saturating_add(whole.tensor_bytes_, part->tensor_bytes_);
     whole.file_bytes_ = saturating_add(whole.file_bytes_, part->file_bytes_);
@@ -120,6 +121,11 @@ const ordered_json* Gguf::find(std::string_view key) const {
 
 const ordered_json* Gguf::find_in_architecture(std::string_view key) const {
   return find(fmt::format("{}.{}", architecture(), key));
+}
+
+std::optional<Gguf::ValueType> Gguf::value_type(std::string_view key) const {
+  const auto found = value_types_.find(key);
+  return found == value_types_.end() ? std::nullopt : std::optional(found->second);
 }
 
 ordered_json Gguf::model_info() const {

@@ -3,12 +3,15 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -16,10 +19,10 @@
 namespace drover {
 
 inline constexpr std::uint64_t kGgufKeysMax = 1u << 13;
-inline constexpr std::uint64_t kGgufTensorsMax = 1u << 17;
+inline constexpr std::uint64_t kGgufTensorsMax = 1u << 14;
 inline constexpr std::uint64_t kGgufNameBytesMax = 1u << 12;
 inline constexpr std::uint64_t kGgufStringBytesMax = 16u << 20;
-inline constexpr std::uint64_t kGgufArrayElementsMax = 1u << 24;
+inline constexpr std::uint64_t kGgufArrayElementsMax = 1u << 22;
 inline constexpr std::uint64_t kGgufHeaderBytesMax = 256u << 20;  // everything in front of the weights
 inline constexpr std::uint64_t kGgufSplitsMax = 1024;             // files of one model
 inline constexpr std::uint64_t kGgufSmallArrayMax = 4096;         // elements; per-layer arrays are smaller than this
@@ -39,6 +42,23 @@ enum class GgufArrays { kSmall, kAll };
 // An immutable value; any thread may read it.
 class Gguf {
  public:
+  // As the file has it.
+  enum class ValueType : std::uint32_t {
+    kUint8,
+    kInt8,
+    kUint16,
+    kInt16,
+    kUint32,
+    kInt32,
+    kFloat32,
+    kBool,
+    kString,
+    kArray,
+    kUint64,
+    kInt64,
+    kFloat64,
+  };
+
   // Reads the header of the file at `path` and checks that all of its tensor data lies inside the file.
   // Errors: kNotFound (no file); kInvalidArgument: "supplied file was not in GGUF format", "GGUF file is cut short: …",
   // or what else is wrong with it, such as a count over a limit.
@@ -58,6 +78,7 @@ class Gguf {
   // nullptr: there is none. An array that was not kept is null.
   const nlohmann::ordered_json* find(std::string_view key) const;
   const nlohmann::ordered_json* find_in_architecture(std::string_view key) const;
+  std::optional<ValueType> value_type(std::string_view key) const;
   // All key/values in the order of the file. Kept arrays are arrays, others null.
   const nlohmann::ordered_json& metadata() const { return metadata_; }
   // metadata() as /api/show's model_info: with general.parameter_count, without general.name and
@@ -78,8 +99,11 @@ class Gguf {
   bool is_embedding_model() const;    // it pools its outputs instead of generating
   bool is_projector() const;          // a vision or audio encoder that goes with another file
   bool is_adapter() const;
-  std::uint64_t split_count() const;    // files that the model is split into; 1: it is whole
-  std::uint64_t split_number() const;   // which of them this is, from 0
+  std::uint64_t split_count() const;   // files that the model is split into; 1: it is whole
+  std::uint64_t split_number() const;  // which of them this is, from 0
+  std::uint64_t vocabulary_size() const { return vocabulary_size_; }
+  // Two tokens of the vocabulary, by number, that are the same.
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> repeated_token() const { return repeated_token_; }
   bool has_fill_in_the_middle() const;  // the vocabulary has FIM prefix and suffix tokens
   bool template_has_tools() const;
   bool template_has_thinking() const;
@@ -97,8 +121,10 @@ class Gguf {
   std::uint64_t tensor_bytes_ = 0;
   bool all_arrays_ = false;
   std::uint64_t vocabulary_size_ = 0;
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> repeated_token_;
   bool fill_in_the_middle_ = false;
   nlohmann::ordered_json metadata_ = nlohmann::ordered_json::object();
+  std::map<std::string, ValueType, std::less<>> value_types_;
   std::vector<GgufTensor> tensors_;
 };
 

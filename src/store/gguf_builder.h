@@ -13,6 +13,7 @@ class GgufBuilder {
  public:
   GgufBuilder& text(std::string_view key, std::string_view value) { return entry(key, 8, string(value)); }
   GgufBuilder& number(std::string_view key, std::uint32_t value) { return entry(key, 4, raw(value)); }
+  GgufBuilder& short_number(std::string_view key, std::uint16_t value) { return entry(key, 2, raw(value)); }
   GgufBuilder& real(std::string_view key, float value) { return entry(key, 6, raw(value)); }
   GgufBuilder& boolean(std::string_view key, bool value) { return entry(key, 7, raw(std::uint8_t{value})); }
   GgufBuilder& texts(std::string_view key, const std::vector<std::string>& values) {

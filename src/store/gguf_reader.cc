@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <functional>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -25,24 +27,10 @@ constexpr std::uint32_t kDimensionsMax = 4;
 constexpr std::uint64_t kDefaultAlignment = 32;
 constexpr std::uint64_t kAlignmentMax = 1u << 20;
 
-enum ValueType : std::uint32_t {
-  kUint8,
-  kInt8,
-  kUint16,
-  kInt16,
-  kUint32,
-  kInt32,
-  kFloat32,
-  kBool,
-  kString,
-  kArray,
-  kUint64,
-  kInt64,
-  kFloat64,
-};
+using enum Gguf::ValueType;
 
 // Bytes of one value of a fixed-size type; 0 for the others.
-std::uint64_t fixed_size(std::uint32_t type) {
+std::uint64_t fixed_size(Gguf::ValueType type) {
   switch (type) {
     case kUint8:
     case kInt8:
@@ -143,7 +131,11 @@ std::string GgufReader::read_string(std::uint64_t bytes_max, const char* what) {
   if (failed()) return {};
   std::string bytes(size, '\0');
   read_bytes(bytes.data(), size);
-  return to_valid_utf8(bytes);
+  return bytes;
+}
+
+std::string GgufReader::read_text(std::uint64_t bytes_max, const char* what) {
+  return to_valid_utf8(read_string(bytes_max, what));
 }
 
 void GgufReader::read_preamble() {
@@ -164,15 +156,15 @@ void GgufReader::read_preamble() {
 }
 
 void GgufReader::read_key_value() {
-  std::string key = read_string(kGgufNameBytesMax, "key");
-  const auto type = read_number<std::uint32_t>();
+  std::string key = read_text(kGgufNameBytesMax, "key");
+  const auto type = Gguf::ValueType{read_number<std::uint32_t>()};
   if (failed()) return;
-  if (result_.metadata_.contains(key)) return fail(fmt::format("GGUF file has the key {} twice", key));
+  if (!result_.value_types_.emplace(key, type).second) return fail(fmt::format("GGUF file has the key {} twice", key));
   ordered_json value = read_value(type, key);
   if (!failed()) result_.metadata_.emplace(std::move(key), std::move(value));
 }
 
-ordered_json GgufReader::read_value(std::uint32_t type, const std::string& key) {
+ordered_json GgufReader::read_value(Gguf::ValueType type, const std::string& key) {
   switch (type) {
     case kUint8:
       return read_number<std::uint8_t>();
@@ -191,7 +183,7 @@ ordered_json GgufReader::read_value(std::uint32_t type, const std::string& key) 
     case kBool:
       return read_number<std::uint8_t>() != 0;
     case kString:
-      return read_string(kGgufStringBytesMax, "string");
+      return read_text(kGgufStringBytesMax, "string");
     case kArray:
       return read_array(key);
     case kUint64:
@@ -201,13 +193,13 @@ ordered_json GgufReader::read_value(std::uint32_t type, const std::string& key) 
     case kFloat64:
       return read_number<double>();
     default:
-      fail(fmt::format("GGUF key {} has the unknown type {}", key, type));
+      fail(fmt::format("GGUF key {} has the unknown type {}", key, static_cast<std::uint32_t>(type)));
       return nullptr;
   }
 }
 
 ordered_json GgufReader::read_array(const std::string& key) {
-  const auto type = read_number<std::uint32_t>();
+  const auto type = Gguf::ValueType{read_number<std::uint32_t>()};
   const auto count = read_number<std::uint64_t>();
   if (failed()) return nullptr;
   if (count > kGgufArrayElementsMax) {
@@ -229,20 +221,36 @@ ordered_json GgufReader::read_array(const std::string& key) {
 }
 
 void GgufReader::read_string_array(std::uint64_t count, bool keep, const std::string& key, ordered_json& array) {
-  const bool is_vocabulary = key == "tokenizer.ggml.tokens";
-  if (is_vocabulary) result_.vocabulary_size_ = count;
+  if (key == "tokenizer.ggml.tokens") return read_vocabulary(count, keep, array);
   for (std::uint64_t i = 0; i < count && !failed(); ++i) {
-    std::string element = read_string(kGgufStringBytesMax, "string");
-    if (is_vocabulary && std::find(std::begin(kGapTokens), std::end(kGapTokens), element) != std::end(kGapTokens)) {
-      result_.fill_in_the_middle_ = true;
-    }
+    std::string element = read_text(kGgufStringBytesMax, "string");
     if (keep) array.push_back(std::move(element));
   }
 }
 
+void GgufReader::read_vocabulary(std::uint64_t count, bool keep, ordered_json& array) {
+  result_.vocabulary_size_ = count;
+  std::vector<std::pair<std::size_t, std::uint64_t>> hashes;  // of the tokens, with their numbers
+  for (std::uint64_t i = 0; i < count && !failed(); ++i) {
+    std::string token = read_string(kGgufStringBytesMax, "string");
+    // The engine reads a token up to a zero byte, and gives a name to one that has none.
+    std::string text = token.substr(0, token.find('\0'));
+    if (text.empty()) text = fmt::format("[EMPTY_{}]", i);
+    hashes.emplace_back(std::hash<std::string>()(text), i);
+    if (std::find(std::begin(kGapTokens), std::end(kGapTokens), token) != std::end(kGapTokens)) {
+      result_.fill_in_the_middle_ = true;
+    }
+    if (keep) array.push_back(to_valid_utf8(token));
+  }
+  std::sort(hashes.begin(), hashes.end());
+  const auto same = [](const auto& one, const auto& other) { return one.first == other.first; };
+  const auto repeated = std::adjacent_find(hashes.begin(), hashes.end(), same);
+  if (repeated != hashes.end()) result_.repeated_token_ = {repeated->second, std::next(repeated)->second};
+}
+
 void GgufReader::read_tensor() {
   GgufTensor tensor;
-  tensor.name = read_string(kGgufNameBytesMax, "tensor name");
+  tensor.name = read_text(kGgufNameBytesMax, "tensor name");
   const auto dimensions = read_number<std::uint32_t>();
   if (dimensions > kDimensionsMax) return fail(fmt::format("GGUF tensor {} has too many dimensions", tensor.name));
   tensor.elements = 1;
@@ -255,6 +263,7 @@ void GgufReader::read_tensor() {
   const auto type_id = read_number<std::uint32_t>();
   tensor.offset = read_number<std::uint64_t>();
   if (failed()) return;
+  if (tensor.elements == 0) return fail(fmt::format("GGUF tensor {} has a dimension of 0", tensor.name));
   const GgufTensorType* type = find_gguf_tensor_type(type_id);
   if (type == nullptr) return fail(fmt::format("GGUF tensor {} has the unknown type {}", tensor.name, type_id));
   const std::uint64_t row = tensor.shape.empty() ? 1 : tensor.shape.front();

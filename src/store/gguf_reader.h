@@ -30,13 +30,15 @@ class GgufReader {
   void skip(std::uint64_t size);
   template <typename T>
   T read_number();
-  std::string read_string(std::uint64_t bytes_max, const char* what);
+  std::string read_string(std::uint64_t bytes_max, const char* what);  // as it is in the file
+  std::string read_text(std::uint64_t bytes_max, const char* what);    // made valid UTF-8
 
   void read_preamble();
   void read_key_value();
-  nlohmann::ordered_json read_value(std::uint32_t type, const std::string& key);
+  nlohmann::ordered_json read_value(Gguf::ValueType type, const std::string& key);
   nlohmann::ordered_json read_array(const std::string& key);
   void read_string_array(std::uint64_t count, bool keep, const std::string& key, nlohmann::ordered_json& array);
+  void read_vocabulary(std::uint64_t count, bool keep, nlohmann::ordered_json& array);
   void read_tensor();
   void check_tensor_data();
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "store/gguf_check.h"
 #include "store/gguf_types.h"
 #include "store/model_store.h"
 #include "store/parameters.h"
@@ -133,6 +134,7 @@ class ModelCreation {
     const Result<Gguf> whole = Gguf::join(parts);
     if (!whole) return whole.error();
     if (whole->tensors().empty()) return invalid(fmt::format("{} has no weights", files.front().first));
+    if (Result<void> checked = check_model(*whole); !checked) return checked;
     describe(*whole);
     if (parts.size() > 1) config_.requires_version = kSplitsRequire;
     return {};
@@ -143,6 +145,7 @@ class ModelCreation {
       const Result<std::shared_ptr<const Gguf>> gguf = take_gguf(path, digest);
       if (!gguf) return gguf.error();
       if (!(*gguf)->is_adapter()) return invalid(fmt::format("{} is not an adapter", path));
+      if (Result<void> checked = check_adapter(**gguf); !checked) return checked;
       const std::string architecture = (*gguf)->architecture();
       if (!architecture.empty() && architecture != config_.family) {
         return invalid(

@@ -164,17 +164,33 @@ TEST_F(ModelCreateTest, RefusesAnAdapterForOtherModels) {
   EXPECT_EQ(create_error(spec), "lora.gguf is an adapter for qwen2 models, and this is a llama model");
 }
 
+TEST_F(ModelCreateTest, WhatTheEngineDiesOfIsRefused) {
+  import("base");
+  CreateSpec spec(name_of("new"));
+  spec.files = {{"m.gguf", put(tiny_model().real("llama.rope.freq_base", -1).build()).to_string()}};
+  EXPECT_EQ(create_error(spec), "llama.rope.freq_base is -1, and must be a number from 0 on");
+  CreateSpec adapted(name_of("new"));
+  adapted.from = name_of("base");
+  const std::string adapter = GgufBuilder()
+                                  .text("general.type", "adapter")
+                                  .text("general.architecture", "llama")
+                                  .number("adapter.lora.alpha", 4)
+                                  .build();
+  adapted.adapters = {{"lora.gguf", put(adapter).to_string()}};
+  EXPECT_EQ(create_error(adapted), "adapter.lora.alpha must be a 32-bit float");
+}
+
 // Part `number`, from 0, of a model that is split.
-std::string part_of_model(std::uint32_t number, std::uint32_t count = 3, std::uint32_t tensors = 4) {
+std::string part_of_model(std::uint16_t number, std::uint32_t count = 3, std::uint32_t tensors = 4) {
   GgufBuilder builder = number == 0 ? tiny_model("Split") : GgufBuilder();
-  builder.number("split.no", number).number("split.count", count).number("split.tensors.count", tensors);
+  builder.short_number("split.no", number).number("split.count", count).number("split.tensors.count", tensors);
   if (number > 0) builder.tensor("part" + std::to_string(number) + ".weight", {64}, 0, 64 * 4);
   return builder.build();
 }
 
 TEST_F(ModelCreateTest, TakesASplitModelInAnyOrder) {
   CreateSpec spec(name_of("split"));
-  for (const std::uint32_t number : {2u, 0u, 1u}) {
+  for (const std::uint16_t number : {2, 0, 1}) {
     // In the order of their names, the last part is the first.
     spec.files.emplace_back("part-" + std::to_string(9 - number), put(part_of_model(number)).to_string());
   }
@@ -232,6 +248,8 @@ TEST_F(ModelCreateTest, RefusesPartsThatAreNoModel) {
   EXPECT_EQ(error_of({part_of_model(0, 2, 9), part_of_model(1, 2, 9)}),
             "invalid split GGUF: it should have 9 tensors, and its parts have 3");
   EXPECT_EQ(error_of({part_of_model(0, 2), part_of_model(7, 2)}), "invalid split GGUF: there is no part 8");
+  const std::string odd = GgufBuilder().number("split.no", 1).number("split.count", 2).build();
+  EXPECT_EQ(error_of({part_of_model(0, 2), odd}), "invalid split GGUF: split.no must be a 16-bit number");
   EXPECT_EQ(error_of({tiny_model().build(), part_of_model(1, 3)}),
             "several models were given; a model is made from one");
 }

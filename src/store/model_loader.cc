@@ -1,11 +1,12 @@
 #include "store/model_loader.h"
-#include "store/renderers.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
 
+#include "store/gguf_check.h"
 #include "store/parameters.h"
+#include "store/renderers.h"
 #include "store/untrusted_text.h"
 
 namespace drover {
@@ -110,19 +111,24 @@ Result<void> ModelLoader::load_weights(const Manifest& manifest, Model& model) {
   model.model_digest = layers.front()->digest;
   model.parent_model = layers.front()->from;
   model.gguf = parts.front();
-  if (layers.size() == 1 && model.gguf->split_count() == 1) return {};
+  if (layers.size() == 1 && model.gguf->split_count() == 1) return check_model(*model.gguf);
   if (model.gguf->split_count() == 1) return invalid("it has several model files");
   Result<Gguf> whole = Gguf::join(parts);
   if (!whole) return std::move(whole).error();
   model.gguf = std::make_shared<const Gguf>(std::move(*whole));
   for (std::size_t i = 1; i < layers.size(); ++i) model.shard_paths.push_back(blobs_.path(layers[i]->digest));
-  return {};
+  return check_model(*model.gguf);
 }
 
 Result<void> ModelLoader::load_layer(const Layer& layer, Model& model) {
   if (Result<void> checked = check_size(layer); !checked) return checked;
   const std::filesystem::path path = blobs_.path(layer.digest);
-  if (layer.media_type == kAdapterMediaType) return model.adapter_paths.push_back(path), Result<void>();
+  if (layer.media_type == kAdapterMediaType) {
+    const Result<std::shared_ptr<const Gguf>> adapter = read_gguf(layer.digest);
+    if (!adapter) return adapter.error();
+    model.adapter_paths.push_back(path);
+    return check_adapter(**adapter);
+  }
   if (layer.media_type == kProjectorMediaType) return model.projector_paths.push_back(path), Result<void>();
 
   const bool is_json = layer.media_type == kParamsMediaType || layer.media_type == kMessagesMediaType;
