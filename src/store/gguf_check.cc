@@ -55,6 +55,7 @@ class ModelCheck {
     heads();
     vocabulary();
     templates();
+    weights();
     if (problem_.empty()) return {};
     return invalid(problem_);
   }
@@ -210,6 +211,17 @@ class ModelCheck {
       if (!is_template || !value.is_string()) continue;
       const std::string problem = jinja_problem(value.get_ref<const std::string&>());
       if (!problem.empty()) fail(fmt::format("{} {}", key, problem));
+    }
+  }
+
+  // What is computed with is of floats, packed or not. DeepSeek's table of which token goes where is of integers.
+  void weights() {
+    for (const GgufTensor& tensor : model_.tensors()) {
+      const bool computed = tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias");
+      const bool plain = tensor.type == "F64" || tensor.type == "I8" || tensor.type == "I16" || tensor.type == "I32" ||
+                         tensor.type == "I64";
+      if (!computed || !plain || tensor.name.find("tid2eid") != std::string::npos) continue;
+      fail(fmt::format("{} has the type {}, which weights cannot have", tensor.name, tensor.type));
     }
   }
 

@@ -157,6 +157,18 @@ TEST_F(GgufCheckTest, Templates) {
   }
 }
 
+TEST_F(GgufCheckTest, Weights) {
+  const auto tensor = [](std::string_view name, std::uint32_t type) { return model().tensor(name, {8}, type, 64); };
+  for (const std::uint32_t type : {0u, 1u, 30u}) EXPECT_EQ(error_of(tensor("blk.0.attn_q.weight", type)), "");
+  for (const std::uint32_t type : {24u, 25u, 26u, 27u, 28u}) {
+    EXPECT_NE(error_of(tensor("blk.0.attn_q.weight", type)).find("which weights cannot have"), std::string::npos);
+    EXPECT_EQ(error_of(tensor("d2t", type)), "");
+  }
+  EXPECT_EQ(error_of(tensor("blk.0.ffn_gate_tid2eid.weight", 26)), "");
+  EXPECT_EQ(error_of(tensor("output_norm.weight", 26)),
+            "output_norm.weight has the type I32, which weights cannot have");
+}
+
 TEST_F(GgufCheckTest, Adapters) {
   const auto lora = [] { return GgufBuilder().text("general.type", "adapter").text("adapter.type", "lora"); };
   EXPECT_EQ(error_of(lora().real("adapter.lora.alpha", 4), check_adapter), "");
