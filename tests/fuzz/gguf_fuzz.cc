@@ -5,6 +5,7 @@
 
 #include "fuzz.h"
 #include "store/gguf.h"
+#include "store/gguf_check.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const int file = ::memfd_create("gguf", 0);
@@ -15,6 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto gguf = drover::Gguf::read(path, arrays);
     if (!gguf) continue;
     expect(gguf->tensor_bytes() <= size, "tensors lie within the file");
+    (void)drover::check_model(*gguf);
+    (void)drover::check_adapter(*gguf);
     gguf->model_info();
     gguf->architecture();
     gguf->parameter_size();
