@@ -1,6 +1,7 @@
 #include "base/quote.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 namespace drover {
@@ -63,6 +64,19 @@ std::size_t character_bytes(std::string_view text) {
   if (first == 0xf0 && second < 0x90) return 0;
   if (first == 0xf4 && second >= 0x90) return 0;
   return size;
+}
+
+std::string valid_utf8(std::string_view text) {
+  const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
+  if (std::all_of(text.begin(), text.end(), is_ascii)) return std::string(text);
+  std::string result;
+  result.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t size = character_bytes(text);
+    result += size > 0 ? text.substr(0, size) : kReplacement;
+    text.remove_prefix(std::max<std::size_t>(size, 1));
+  }
+  return result;
 }
 
 void append_escaped(std::string& out, std::string_view text) {

@@ -1,4 +1,4 @@
-// Text from anywhere for logs: as one line that does nothing to a terminal, and as a JSON string.
+// Text from anywhere: for logs, as one line that does nothing to a terminal and as a JSON string; and as UTF-8.
 #pragma once
 
 #include <cstddef>
@@ -18,5 +18,8 @@ void append_quoted(std::string& out, std::string_view text);
 // How many bytes the character at the front of `text` takes, which must not be empty; 0 if it is no UTF-8. Overlong
 // forms, surrogates and what lies beyond Unicode are none.
 std::size_t character_bytes(std::string_view text);
+
+// The text with U+FFFD for each byte that is no part of UTF-8.
+std::string valid_utf8(std::string_view text);
 
 }  // namespace drover

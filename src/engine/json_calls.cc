@@ -18,15 +18,6 @@ constexpr std::size_t kDepthMax = 64;
 // By which names the arguments go, in the order of preference.
 constexpr const char* kArguments[] = {"arguments", "parameters", "args", "input"};
 
-// How many bytes at the end of `text` are the start of `word`, but not all of it.
-std::size_t partial_match(std::string_view text, std::string_view word) {
-  if (word.empty()) return 0;
-  for (std::size_t size = std::min(text.size(), word.size() - 1); size > 0; --size) {
-    if (text.substr(text.size() - size) == word.substr(0, size)) return size;
-  }
-  return 0;
-}
-
 // Discarded: no JSON, or nested deeper than what can be copied and printed.
 Json parse_bounded(std::string_view text) {
   std::size_t depth = 0;

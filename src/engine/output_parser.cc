@@ -10,12 +10,11 @@
 #include <utility>
 
 #include "base/quote.h"
+#include "base/text.h"
 #include "chat.h"
 
 namespace drover {
 namespace {
-
-constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
 
 // Bytes at the end of `text` that are the start of a character whose rest has not come yet; 0 to 3.
 std::size_t incomplete_tail(std::string_view text) {
@@ -28,23 +27,6 @@ std::size_t incomplete_tail(std::string_view text) {
   return 0;
 }
 
-bool is_ascii(std::string_view text) {
-  return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
-}
-
-// A model can put any bytes together; clients get valid UTF-8.
-std::string valid_utf8(std::string_view text) {
-  if (is_ascii(text)) return std::string(text);
-  std::string result;
-  result.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t length = character_bytes(text);
-    result += length > 0 ? text.substr(0, length) : kReplacementCharacter;
-    text.remove_prefix(std::max<std::size_t>(length, 1));
-  }
-  return result;
-}
-
 // A byte of output is read by llama.cpp's parser so many times at most. Up to 8 of these in bytes it is asked with each
 // token; at 64 KiB, with every 64th token or so.
 constexpr std::size_t kParsedPerByteMax = 256;
@@ -53,15 +35,6 @@ constexpr std::size_t kParsedPerByteOfCallsMax = 16;
 
 bool is_space(char c) {
   return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
-// How many bytes at the end of `text` are the start of `word`, but not all of it.
-std::size_t partial_match(std::string_view text, std::string_view word) {
-  if (word.empty()) return 0;
-  for (std::size_t size = std::min(text.size(), word.size() - 1); size > 0; --size) {
-    if (text.substr(text.size() - size) == word.substr(0, size)) return size;
-  }
-  return 0;
 }
 
 std::string new_call_id() {
@@ -359,7 +332,7 @@ void OutputParser::finish(bool cut_off, OutputPiece& out) {
 void OutputParser::pass(std::string_view text, End end, OutputPiece& out) {
   const bool last = end != End::kNotYet;
   if (text.empty() && !last) return;
-  const std::string valid = valid_utf8(text);
+  const std::string valid = valid_utf8(text);  // a model can put any bytes together
   if (parser_) return parser_->push(valid, end, out);
   OutputPiece piece;
   if (thinking_) {
