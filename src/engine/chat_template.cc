@@ -404,6 +404,12 @@ GrammarStart after_thinking(const OutputSyntax& syntax, bool think) {
   return start;
 }
 
+void go_on_from(const pb::Chat& chat, RenderedPrompt& prompt) {
+  if (prompt.syntax.begun != OutputSyntax::Begun::kContent) return;
+  const std::string& begun = chat.messages(chat.messages_size() - 1).content();
+  prompt.grammar_start.text = begun.substr(std::min(begun.find_first_not_of(kBlanks), begun.size()));
+}
+
 // The prompt, and what follows from it for reading the output. `chat` is in the template's form. `schema`: the answer
 // is held to one, if it is no call.
 void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPrompt& prompt) const {
@@ -481,6 +487,7 @@ void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, 
   }
   syntax.begun = thought ? OutputSyntax::Begun::kThinking : OutputSyntax::Begun::kContent;
   syntax.starts_in_thinking = thought;
+  if (chat.tool_required()) prompt.grammar_start = after_thinking(syntax, chat.thinking() == pb::THINKING_ON);
   if (chat.tools_json().empty()) {
     const bool splits = thought && !syntax.thinking_end.empty();
     syntax.kind = splits ? OutputSyntax::Kind::kThinking : OutputSyntax::Kind::kPlain;
@@ -517,6 +524,7 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
   // Beside tools: a call, or JSON of the schema.
   prompt.grammar = prompt.grammar.empty() ? std::move(*grammar) : gbnf::either(*grammar, prompt.grammar);
   prompt.grammar_start = after_thinking(prompt.syntax, think);
+  go_on_from(chat, prompt);
   return prompt;
 }
 

@@ -70,6 +70,10 @@ class ChatTemplate {
 // When a grammar for the answer binds: once its thought, if there is one, has ended. `think`: the model was asked to.
 GrammarStart after_thinking(const OutputSyntax& syntax, bool think);
 
+// The grammar of a `format` holds for the whole answer: where the client has begun it, with the last message of `chat`,
+// it reads that first.
+void go_on_from(const pb::Chat& chat, RenderedPrompt& prompt);
+
 // GBNF for a `format`, empty for text. Error: kInvalidArgument for a schema that cannot be used.
 Result<std::string> grammar_for(const pb::Format& format);
 

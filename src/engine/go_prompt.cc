@@ -142,7 +142,9 @@ Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format)
   if (!chat.tools_json().empty()) {
     if (auto read = read_calls(*parsed, chat, prompt); !read) return std::move(read).error();
   }
-  if (!prompt.grammar.empty()) prompt.grammar_start = after_thinking(prompt.syntax, think);
+  if (prompt.grammar.empty()) return prompt;
+  prompt.grammar_start = after_thinking(prompt.syntax, think);
+  if (!chat.tool_required()) go_on_from(chat, prompt);
   return prompt;
 }
 

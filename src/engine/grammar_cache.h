@@ -26,7 +26,9 @@ using SamplerPointer = std::unique_ptr<llama_sampler, FreeSampler>;
 // When a grammar starts to bind.
 struct GrammarStart {
   enum class Kind { kAtOnce, kAfterText, kOnTrigger } kind = Kind::kAtOnce;
-  std::string text = {};                           // kAfterText: once the output contains it ("</think>")
+  // kAfterText: once the output contains it ("</think>"). kAtOnce: what stands before the output and is a part of what
+  // the grammar holds for, an answer that the client has begun.
+  std::string text = {};
   std::vector<std::string> trigger_patterns = {};  // kOnTrigger: llama.cpp's lazy grammar, regular expressions
   std::vector<std::string> trigger_words = {};     // the same as plain text, if all patterns are; otherwise empty
   std::vector<Token> trigger_tokens = {};

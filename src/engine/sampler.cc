@@ -19,6 +19,10 @@ namespace {
 constexpr int kDirectTopKMax = 256;
 // From this size on a pass over the logits takes longer than handing it to another thread.
 constexpr int kCostlyVocabulary = 16'384;
+// A grammar reads what a client has begun while the request is prepared.
+constexpr std::size_t kBegunBytesMax = 64 << 10;
+constexpr Token kNoToken = -1;
+constexpr Token kUnknownToken = -2;
 
 bool logit_greater(const llama_token_data& a, const llama_token_data& b) {
   return a.logit > b.logit;
@@ -96,6 +100,42 @@ struct Sampler::Parts {
     return {candidates.data(), candidates.size(), -1, true};
   }
 
+  // Has the grammar read an answer's beginning, which is no part of the output. Error: kInvalidArgument if it does not
+  // take it.
+  Result<void> begin_with(const std::string& text) {
+    if (text.size() > kBegunBytesMax) {
+      return invalid("an answer that the last message begins is held to a `format` up to 64 KiB only");
+    }
+    std::vector<Token> tokens = model.tokenize(text, false);
+    std::string read;
+    for (const Token token : tokens) model.append_piece(token, true, read);
+    // Some vocabularies begin a text with a blank of their own.
+    if (read.size() == text.size() + 1 && read.ends_with(text)) {
+      std::string first;
+      model.append_piece(tokens.front(), true, first);
+      tokens.front() = token_of(first.substr(1));
+    }
+    const auto fits = [&](Token token) {
+      if (token < 0 || !grammar_allows(token)) return token == kNoToken;
+      llama_sampler_accept(grammar.get(), token);
+      return true;
+    };
+    if (std::all_of(tokens.begin(), tokens.end(), fits)) return {};
+    return invalid("the answer that the last message begins does not begin as `format` wants it");
+  }
+
+  // The token that is this text; kNoToken for none, kUnknownToken if the vocabulary has no such one.
+  Token token_of(const std::string& text) const {
+    if (text.empty()) return kNoToken;
+    std::string piece;
+    for (Token token = 0; token < model.vocabulary_size(); ++token) {
+      piece.clear();
+      model.append_piece(token, false, piece);
+      if (piece == text) return token;
+    }
+    return kUnknownToken;
+  }
+
   bool grammar_allows(Token token) {
     llama_token_data single = {token, 1.0f, 0.0f};
     llama_token_data_array one = {&single, 1, -1, false};
@@ -150,6 +190,9 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const 
       parts->trigger.emplace(start.trigger_words, start.trigger_tokens);
     }
     parts->grammar_binds = start.kind != GrammarStart::Kind::kAfterText && !parts->trigger;
+    if (start.kind == GrammarStart::Kind::kAtOnce) {
+      if (auto begun = parts->begin_with(start.text); !begun) return std::move(begun).error();
+    }
   }
   return std::unique_ptr<Sampler>(new Sampler(std::move(parts)));
 }

@@ -38,7 +38,7 @@ struct TokenProbability {
 // One per sequence; used by one thread at a time.
 class Sampler {
  public:
-  // Error: kInvalidArgument if the grammar cannot be compiled.
+  // Error: kInvalidArgument if the grammar cannot be compiled, or does not take the answer that was begun.
   static Result<std::unique_ptr<Sampler>> create(const LlamaModel& model, const SamplerOptions& options,
                                                  GrammarCache& grammars);
   ~Sampler();

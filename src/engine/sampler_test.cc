@@ -216,5 +216,36 @@ TEST(Sampler, WithoutAThoughtTheGrammarBindsAtOnce) {
   EXPECT_FALSE(text.empty());
 }
 
+// What the client has begun is a part of what the grammar holds for.
+TEST(Sampler, GoesOnInAnAnswerThatWasBegun) {
+  SamplerOptions options;
+  options.temperature = 0;
+  options.grammar = R"(root ::= "{\"age\": " [0-9]+ ", \"name\": \"" ("New York" | "Rome") "\"}")";
+  std::mt19937 random(5);
+  for (const std::string begun : {"{", "{\"a", "{\"age\": 2", "{\"age\": 22, \"name\": \"New ",
+                                  "{\"age\": 22, \"name\": \"Rome\"", "{\"age\": 22, \"name\": \"Rome\"}"}) {
+    options.grammar_start.text = begun;
+    auto sampler = make_sampler(options);
+    ASSERT_TRUE(sampler.ok()) << begun << ": " << sampler.error().message;
+    std::string text = begun;
+    for (int i = 0; i < 200; ++i) {
+      std::vector<float> logits = random_logits(random);
+      const Token token = (*sampler)->sample(logits.data());
+      if (cria().ends_generation(token)) break;
+      cria().append_piece(token, true, text);
+    }
+    EXPECT_TRUE(text.starts_with("{\"age\": ")) << text;
+    EXPECT_TRUE(text.ends_with(", \"name\": \"New York\"}") || text.ends_with(", \"name\": \"Rome\"}")) << text;
+  }
+  for (const std::string begun : {"The answer", "{\"name", "{\"age\": 22, \"name\": \"Paris", "{\"age\": x"}) {
+    options.grammar_start.text = begun;
+    auto sampler = make_sampler(options);
+    ASSERT_FALSE(sampler.ok()) << begun;
+    EXPECT_EQ(sampler.error().message, "the answer that the last message begins does not begin as `format` wants it");
+  }
+  options.grammar_start.text = "{\"age\": " + std::string(70'000, '2');
+  EXPECT_FALSE(make_sampler(options).ok());
+}
+
 }  // namespace
 }  // namespace drover
