@@ -348,6 +348,9 @@ Result<void> add_tools(const Json& list, const Json* choice, Json& native, Warni
   const bool any_left = !tools->native.empty();
   if (any_left) native["tools"] = std::move(tools->native);
   if (choice == nullptr) return {};
+  if (const auto one = choice->find("disable_parallel_tool_use"); one != choice->end() && *one == true) {
+    native["parallel_tool_calls"] = false;
+  }
   auto read = read_tool_choice(*choice);
   if (!read) return read.error();
   const bool chosen_left = tools->left_out.count(text_member(*choice, "name")) == 0;

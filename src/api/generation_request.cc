@@ -287,6 +287,9 @@ std::optional<RequestError> read_tools(const Json& body, const Json& tools, cons
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
   if (auto checked = check_tools(tools, budget); !checked) return bad(checked.error().message);
   if (auto error = rewrite_tools(tools, warnings)) return error;
+  if (const auto parallel = body.find("parallel_tool_calls"); parallel != body.end()) {
+    chat.set_one_call(*parallel == false);
+  }
   const auto choice = body.find("tool_choice");
   if (choice != body.end() && *choice == "none") return std::nullopt;
   if (choice == body.end() || choice->is_null() || *choice == "auto" || *choice == "required") {

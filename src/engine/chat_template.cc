@@ -128,7 +128,7 @@ common_chat_templates_inputs ChatTemplate::Parts::inputs_of(const pb::Chat& chat
   for (const pb::Message& message : chat.messages()) inputs.messages.push_back(to_common(message));
   const bool tools = !chat.tools_json().empty();
   if (tools) inputs.tools = common_chat_tools_parse_oaicompat(common_json::parse(chat.tools_json()));
-  inputs.parallel_tool_calls = tools;
+  inputs.parallel_tool_calls = tools && !chat.one_call();
   inputs.enable_thinking = chat.thinking() == pb::THINKING_ON;
   inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
   inputs.chat_template_kwargs = thinking_switches(inputs.enable_thinking);
@@ -200,8 +200,8 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
                                                                       const pb::Chat& chat,
                                                                       const std::string& generation_prompt) {
   const std::string key = chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') +
-                          (inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED ? '1' : '0') + chat.think_level() +
-                          '\0' + generation_prompt;
+                          (inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED ? '1' : '0') +
+                          (inputs.parallel_tool_calls ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
   const std::lock_guard lock(mutex);
   if (const auto* found = syntaxes.find(key)) return *found;
   const TemplateVariant& used = variant(!inputs.tools.empty());

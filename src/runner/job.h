@@ -36,6 +36,8 @@ struct OutputJob {
   OutputParser parser;
   std::vector<Token> context;  // prompt and output, if the client wants them back
   bool want_context = false;
+  bool one_call = false;  // the output ends with the first call of a tool
+  bool called = false;    // with one_call: it has been handed out
   bool stop_reported = false;
 };
 

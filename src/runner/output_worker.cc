@@ -28,7 +28,8 @@ void OutputWorker::on_token(const OutputToken& token) {
   bytes_.clear();
   model_.append_piece(token.token, false, bytes_);
   OutputPiece piece;
-  job.stop_reported = job.parser.push(bytes_, piece);
+  const bool stopped = job.parser.push(bytes_, piece);
+  job.stop_reported = ends_with_call(job, piece) || stopped;
   if (!piece.empty() || !token.probabilities.empty()) {
     // A chunk a token, also when several go into one frame: what a client sees does not depend on who was ahead.
     pb::Chunk& chunk = *chunks_.mutable_chunks()->add_chunks();
@@ -53,7 +54,9 @@ void OutputWorker::on_end(OutputEnd& end) {
     if (found != jobs_.end()) {
       OutputJob& job = *found->second;
       OutputPiece piece;
-      job.parser.finish(frame.finished().reason() == pb::Finished::LENGTH, piece);
+      const bool cut_off = frame.finished().reason() == pb::Finished::LENGTH;
+      if (!job.called) job.parser.finish(cut_off, piece);
+      ends_with_call(job, piece);
       frame.mutable_finished()->mutable_last()->set_request(request.value);
       fill(*frame.mutable_finished()->mutable_last(), piece);
       if (job.want_context) {
@@ -63,6 +66,13 @@ void OutputWorker::on_end(OutputEnd& end) {
   }
   channel_.write(frame);
   if (found != jobs_.end()) jobs_.erase(found);
+}
+
+// Where one call is wanted, what follows the first is dropped: it is certain only once the next has begun.
+bool OutputWorker::ends_with_call(OutputJob& job, OutputPiece& piece) {
+  if (!job.one_call || piece.tool_calls.empty()) return false;
+  piece.tool_calls.resize(1);
+  return job.called = true;
 }
 
 void OutputWorker::send_chunks() {

@@ -23,6 +23,7 @@ class OutputWorker {
  private:
   void on_token(const OutputToken& token);
   void on_end(OutputEnd& end);
+  static bool ends_with_call(OutputJob& job, OutputPiece& piece);
   void send_chunks();
   static void fill(pb::Chunk& chunk, OutputPiece& piece);
   void add_logprobs(const OutputToken& token, pb::Chunk& chunk) const;

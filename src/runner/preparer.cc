@@ -139,6 +139,7 @@ void Preparer::prepare(pb::Generate& work) {
   auto output = std::make_unique<OutputJob>(
       OutputJob{.request = request, .parser = OutputParser(prompt->rendered.syntax, std::move(stops)), .context = {}});
   output->want_context = work.want_context();
+  output->one_call = work.chat().one_call();
   if (output->want_context) output->context = prompt->tokens;
   engine->prompt = std::move(prompt->tokens);
   engine_.post(Prepared{std::move(engine), std::move(output)});
