@@ -57,6 +57,14 @@ void add_context(const std::map<std::string, std::string>& values, autoparser::g
   for (const auto& [name, value] : values) params.extra_context[name] = common_json::parse(value);
 }
 
+// Of a template that has an id between a call's name and its arguments, llama.cpp takes the mark that the arguments
+// begin with for a part of the name too, and would have it written twice.
+void count_marks_once(autoparser::analyze_tools& tools) {
+  std::string& after_name = tools.function.name_suffix;
+  const bool id_between = tools.call_id.pos == autoparser::call_id_position::BETWEEN_FUNC_AND_ARGS;
+  if (id_between && (after_name == tools.call_id.suffix || after_name == tools.arguments.start)) after_name.clear();
+}
+
 std::string concatenated(const pb::Chat& chat) {
   std::string text;
   for (const pb::Message& message : chat.messages()) {
@@ -76,7 +84,10 @@ struct TemplateVariant {
     probe.messages = common_json::parse(kHello);
     probe.add_generation_prompt = true;
     specialized = common_chat_try_specialized_template(jinja, source, probe).has_value();
-    if (!specialized) analysis.analyze_template(jinja);
+    if (!specialized) {
+      analysis.analyze_template(jinja);
+      count_marks_once(analysis.tools);
+    }
     probe.enable_thinking = false;
     add_context(thinking_switches(false), probe);
     const std::string end = common_chat_template_direct_apply(jinja, probe);

@@ -88,6 +88,11 @@ std::vector<Source> some_sources() {
   return some;
 }
 
+// llama.cpp wants [ARGS] twice in a call, see count_marks_once().
+bool has_id_before_arguments(const Source& source) {
+  return source.name == "Mistral-Small-3.2-24B-Instruct-2506.jinja";
+}
+
 // llama.cpp puts the system's text before the question with one line break, Drover with a blank line.
 bool has_no_system_role(const Source& source) {
   return source.name == "google-gemma-2-2b-it.jinja";
@@ -107,7 +112,7 @@ TEST(ChatTemplate, MakesOfAnyTemplateWhatLlamaCppMakes) {
   ASSERT_GT(sources().size(), 20u);
   int compared = 0;
   for (const Source& source : sources()) {
-    if (has_no_system_role(source)) continue;
+    if (has_no_system_role(source) || has_id_before_arguments(source)) continue;
     auto chat_template = ChatTemplate::create(cria(), source.text);
     if (!chat_template) continue;
     for (const bool think : {false, true}) {
