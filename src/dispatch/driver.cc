@@ -258,7 +258,8 @@ void DispatchDriver::perform(const StartRunner& action) {
     dispatcher_.runner_gone(action.runner, process.error().message, Clock::now());
     return;
   }
-  spdlog::info("loading {} in process {}", target.name, (*process)->pid());
+  const char* purpose = target.embedding ? " for embeddings" : "";
+  spdlog::info("loading {} in process {}{}", target.name, (*process)->pid(), purpose);
   auto runner = std::make_unique<Runner>();
   runner->id = action.runner;
   runner->model = &model;
@@ -398,7 +399,8 @@ void DispatchDriver::on_message(RunnerId id, pb::FromRunner& message) {
       runner.metrics->load.observe(runner.model->last_load);
       // What the engine counts leaves out the process around it; what is resident leaves out pages not touched yet.
       runner.memory_bytes = std::max(loaded.memory_bytes(), runner.process->resident_bytes() + loaded.device_bytes());
-      spdlog::info("loaded {}: context {}, {} places, {} MiB", runner.name, loaded.context_length(), loaded.parallel(),
+      spdlog::info("loaded {}{}: context {}, {} places, {} MiB", runner.name,
+                   runner.model->target.embedding ? " for embeddings" : "", loaded.context_length(), loaded.parallel(),
                    runner.memory_bytes >> 20);
       runner.notice = loaded.notice();
       if (!runner.notice.empty()) spdlog::warn("{}: {}", runner.name, runner.notice);

@@ -264,6 +264,15 @@ describe('many texts together', () => {
   });
 });
 
+test('the log says what a runner is for', async (t) => {
+  const server = await server_for_test(t);
+  await server.ok('/api/embed', { model, input: 'a' });
+  await server.ok('/api/generate', { model, prompt: 'a', stream: false, options: { num_predict: 1 } });
+  const logged = (line) => wait_until(() => line.test(server.stderr), `the log has ${line}`);
+  await logged(/loading cria:latest in process \d+ for embeddings\n[^]*loaded cria:latest for embeddings: /);
+  await logged(/loading cria:latest in process \d+\n[^]*loaded cria:latest: /);
+});
+
 test('what a model does is a column of ps, where that is more than to generate', async (t) => {
   const server = await server_for_test(t);
   const ps = async () =>
