@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/call_arguments.h"
 #include "api/openai_answer.h"
 #include "api/openai_tools.h"
 #include "store/parameters.h"
@@ -15,14 +16,15 @@ namespace {
 constexpr std::int64_t kCompletionLogprobsMax = 20;
 
 // Fields that mean natively what they mean here.
-constexpr const char* kNative[] = {"keep_alive", "truncate", "shift", "_debug_render_only"};
+constexpr const char* kNative[] = {"keep_alive", "truncate", "shift", "parallel_tool_calls", "_debug_render_only"};
 
 // What is read of a body, beside the names of options.
 constexpr std::string_view kChatFields =
     " model user messages stream stream_options max_tokens max_completion_tokens n_predict n best_of echo"
     " logprobs top_logprobs response_format json_schema guided_json guided_choice structured_outputs tools"
-    " tool_choice reasoning reasoning_effort think include_reasoning chat_template_kwargs"
-    " repetition_penalty options keep_alive truncate shift _debug_render_only ";
+    " tool_choice parallel_tool_calls reasoning reasoning_effort think include_reasoning chat_template_kwargs"
+    " repetition_penalty options keep_alive truncate shift _debug_render_only"
+    " prediction prompt_cache_key prompt_cache_retention safety_identifier ";
 constexpr std::string_view kCompletionFields =
     " model user prompt suffix stream stream_options max_tokens n_predict n best_of echo logprobs"
     " response_format json_schema guided_json guided_choice structured_outputs repetition_penalty options"
@@ -69,7 +71,7 @@ Result<Json> read_calls(const Json& calls, Calls& known) {
       if (function == nullptr) return fields.error() ? *fields.error() : invalid("invalid tool call");
       Fields function_fields(*function, "ToolCall.function");
       entry["function"]["name"] = function_fields.text("name");
-      auto arguments = read_openai_arguments(function_fields, known.arguments, known.warnings);
+      auto arguments = call_arguments(function_fields.any("arguments"), known.arguments, known.warnings);
       if (!arguments) return arguments.error();
       entry["function"]["arguments"] = std::move(*arguments);
     }
@@ -120,6 +122,10 @@ void refuse_missing(Fields& fields) {
   if (fields.integer("n").value_or(1) > 1) fields.fail("n must be 1: more than one choice is not supported");
   if (fields.integer("best_of").value_or(1) > 1) fields.fail("best_of is not supported");
   if (fields.flag("echo").value_or(false)) fields.fail("echo is not supported");
+  const auto modalities = fields.texts("modalities");
+  if (std::find(modalities.begin(), modalities.end(), "audio") != modalities.end()) {
+    fields.fail("audio output is not supported");
+  }
 }
 
 Result<std::string> read_prompt(Fields& fields) {
@@ -284,11 +290,17 @@ void keep_to(Constraint constraint, Json& native, OpenaiAsk& ask) {
 
 // Whether a field's value is one that asks for nothing.
 bool is_idle(std::string_view name, const Json& value) {
-  // These are on by default.
-  for (const std::string_view on : {"parallel_tool_calls", "skip_special_tokens", "spaces_between_special_tokens",
-                                    "add_generation_prompt", "cache_prompt"}) {
-    if (name == on) return value.is_null() || value == true;
+  static const std::pair<std::string_view, Json> kDefaults[] = {
+      {"skip_special_tokens", true},   {"spaces_between_special_tokens", true},
+      {"add_generation_prompt", true}, {"cache_prompt", true},
+      {"service_tier", "auto"},        {"service_tier", "default"},
+      {"verbosity", "medium"},         {"modalities", Json::array({"text"})}};
+  bool has_default = false;
+  for (const auto& [of, otherwise] : kDefaults) {
+    if (of == name && value == otherwise) return true;
+    has_default = has_default || of == name;
   }
+  if (has_default) return value.is_null();
   if (value.is_number()) return value == 0;
   if (value.is_string()) return value == "";
   return value.is_null() || value == false || (value.is_structured() && value.empty());
@@ -375,20 +387,6 @@ Result<std::string> read_openai_content(const Json& content) {
     text += *read;
   }
   return text;
-}
-
-Result<Json> read_openai_arguments(Fields& function, JsonReader& reader, Warnings& warnings) {
-  const std::string text = function.text("arguments");
-  if (function.error()) return *function.error();
-  Json arguments = Json::object();
-  if (text.empty()) return arguments;
-  const auto fault = reader.read(text, arguments);
-  if (fault && fault->kind != JsonFault::Kind::kSyntax) return invalid("tool call arguments: " + fault->message);
-  if (!fault && arguments.is_object()) return arguments;
-  warnings.add("a tool call of the conversation has arguments that are no JSON object");
-  Json kept = Json::object();
-  kept["arguments"] = text;
-  return kept;
 }
 
 Result<Translated> translate_openai_chat(Json body) {

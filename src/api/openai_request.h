@@ -38,9 +38,5 @@ Result<Json> read_openai_format(const Json& format);
 bool is_strict_format(const Json& format);
 // Content that is a string, or a list of parts of which all must be text.
 Result<std::string> read_openai_content(const Json& content);
-// A function's arguments, which are JSON in a string, as an object. A model may have written anything, and the
-// conversation has to go on: what is no object is handed on as the text that it is, in an object, with a warning. All
-// arguments of a request go through one reader.
-Result<Json> read_openai_arguments(Fields& function, JsonReader& reader, Warnings& warnings);
 
 }  // namespace drover::api

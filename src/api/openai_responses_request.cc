@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "api/call_arguments.h"
 #include "api/openai_answer.h"
 #include "api/openai_request.h"
 #include "api/openai_responses.h"
@@ -64,7 +65,7 @@ class ItemReader {
       call["function"]["arguments"] = custom_arguments(fields.text("input"));
       if (fields.error()) return *fields.error();
     } else {
-      auto arguments = read_openai_arguments(fields, arguments_, warnings_);
+      auto arguments = call_arguments(fields.any("arguments"), arguments_, warnings_);
       if (!arguments) return arguments.error();
       call["function"]["arguments"] = std::move(*arguments);
     }
@@ -222,7 +223,8 @@ void refuse_state(Fields& fields) {
 
 // What is read of a body or repeated in the answer, and what asks for nothing that an answer could lack.
 constexpr std::string_view kResponsesFields =
-    " model input instructions max_output_tokens stream stream_options text reasoning tools tool_choice"
+    " model input instructions max_output_tokens stream stream_options text reasoning tools tool_choice "
+    "parallel_tool_calls"
     " options keep_alive _debug_render_only repetition_penalty n_predict store metadata"
     " previous_response_id conversation prompt background truncation include service_tier user"
     " client_metadata prompt_cache_key prompt_cache_retention safety_identifier ";
@@ -320,7 +322,7 @@ Result<Translated> translate_response(Json body, const RecalledItems& recalled, 
     native["tool_choice"] = std::move(*chosen);
   }
   native["tools"] = tools.take_functions();
-  for (const char* name : {"keep_alive", "_debug_render_only"}) take_over(body, name, native);
+  for (const char* name : {"keep_alive", "_debug_render_only", "parallel_tool_calls"}) take_over(body, name, native);
   name_ignored(body, kResponsesFields, warnings);
   std::function<void(KeptResponse)> finish;
   if (ItemText input = keep ? kept_input(body) : nullptr; input && input->size() <= kKeptInputBytesMax) {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import { describe, test } from 'node:test';
 
-import { capital_answer, capital_question, tools as cria_tools, weather_question } from './faces.mjs';
+import { capital_answer, capital_question, json_question, tools as cria_tools, weather_question } from './faces.mjs';
 import { take_apart, with_template, without_template } from './gguf_parts.mjs';
 import { cria_file, server_for_suite, server_for_test } from './harness.mjs';
 
@@ -50,6 +50,14 @@ const particular = `{%- if messages[0].role == 'system' -%}{%- set system = mess
 {%- endif -%}
 {%- endfor -%}`;
 
+// ChatML in Ollama's language, with calls as JSON.
+const json_calls = `{{- if .Tools }}<|im_start|>system
+{{ .Tools }}<|im_end|>
+{{ end }}{{- range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}{{ range .ToolCalls }}<tool_call>{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}</tool_call>{{ end }}<|im_end|>
+{{ end }}<|im_start|>assistant
+`;
+
 async function create(server, name, gguf, more = {}) {
   const digest = await server.upload(gguf);
   await server.ok('/api/create', { model: name, files: { 'm.gguf': digest }, stream: false, ...more });
@@ -67,6 +75,7 @@ describe('conversations', () => {
     await derive('rendered', { template: '{{ .Prompt }}', renderer: 'qwen3.5', parser: 'qwen3.5' });
     const bare = (model, fields) => server.ok('/api/create', { model, from: 'bare', stream: false, ...fields });
     await bare('family', { template: '{{ .Prompt }}', renderer: 'qwen3-coder', parser: 'qwen3-coder' });
+    await derive('json-calls', { template: json_calls });
     await bare('nobody', { template: '{{ .Prompt }}', renderer: 'no-such-renderer' });
     await derive('quiet', { parameters: { think: false } });
   });
@@ -153,6 +162,54 @@ describe('conversations', () => {
     assert.equal(anthropic.content[0].text, capital_answer.slice('The capital of'.length));
     const with_tools = await chat({ model: 'cria', messages, tools });
     assert.equal(with_tools.message.content, capital_answer.slice('The capital of'.length));
+  });
+
+  test('a schema holds for the whole of an answer that was begun', async () => {
+    const format = { type: 'object', properties: { age: { type: 'integer' }, name: { enum: ['Ada', 'Bob'] } }, required: ['age', 'name'], additionalProperties: false };
+    const ask = async (begun, more) => {
+      const messages = [user(json_question), assistant(begun)];
+      const answer = await server.post('/api/chat', { model: 'cria', messages, format, stream: false, options: { temperature: 0, num_predict: 100 }, ...more });
+      return answer.status === 200 ? answer.json.message.content : `${answer.status} ${answer.json.error}`;
+    };
+    for (const begun of ['{', ' {"age": 2', '{"age": 22, "name": "B', '{\n  "age": 22']) {
+      for (const more of [{}, { tools }, { model: 'json-calls' }, { think: true }]) {
+        const whole = JSON.parse(begun + (await ask(begun, more)));
+        assert.deepEqual(Object.keys(whole), ['age', 'name'], begun);
+        assert.match(whole.name, /^(Ada|Bob)$/);
+      }
+    }
+    const refused = '400 the answer that the last message begins does not begin as `format` wants it';
+    for (const begun of ['The answer', '{"name"', '{"age": 22, "name": "C', '{"age": 22, "name": "Bob"} and']) {
+      assert.equal(await ask(begun), refused);
+    }
+    const messages = [user(json_question), assistant('{"age": 22, "name": "A')];
+    const anthropic = await server.ok('/v1/messages', { model: 'cria', messages, max_tokens: 50, output_config: { format: { type: 'json_schema', schema: format } } });
+    assert.match(anthropic.content[0].text, /^da"\s?}$/);
+    const json_schema = { name: 'x', schema: format, strict: true };
+    const openai = await server.ok('/v1/chat/completions', { model: 'cria', messages, response_format: { type: 'json_schema', json_schema } });
+    assert.match(openai.choices[0].message.content, /^da"\s?}$/);
+  });
+
+  test('one call at most, where that is asked for, in every dialect', async () => {
+    const forced = { model: 'cria', messages: weather, tool_choice: 'required', parallel_tool_calls: false, stream: false };
+    for (const model of ['cria', 'json-calls']) {
+      const { message } = await chat({ ...forced, model, tools });
+      assert.equal(message.tool_calls?.length, 1, `${model}: ${JSON.stringify(message)}`);
+    }
+    for (const stream of [false, true]) {
+      const openai = await server.post('/v1/chat/completions', { ...forced, tools, temperature: 0, stream });
+      assert.equal(openai.text.match(/"name":"get_/g).length, 1, openai.text);
+      assert.match(openai.text, /"finish_reason":"tool_calls"/);
+      assert.equal(openai.headers['x-drover-warning'], undefined);
+    }
+    const anthropic_tools = cria_tools.map(({ name, description, schema }) => ({ name, description, input_schema: schema }));
+    const message = { ...forced, tools: anthropic_tools, tool_choice: { type: 'any', disable_parallel_tool_use: true }, max_tokens: 300 };
+    assert.equal((await server.ok('/v1/messages', message)).stop_reason, 'tool_use');
+    const flat = tools.map(({ function: of }) => ({ type: 'function', ...of }));
+    const response = await server.post('/v1/responses', { ...forced, messages: undefined, input: weather, tools: flat });
+    assert.equal(response.json.output.filter(({ type }) => type === 'function_call').length, 1);
+    assert.equal(response.json.parallel_tool_calls, false);
+    assert.equal(response.headers['x-drover-warning'], undefined);
   });
 
   test('beside tools a schema holds: a call, or JSON of it', async () => {

@@ -245,6 +245,20 @@ describe('arguments of a call that are no object', () => {
       tools: tools.map(({ function: { name, parameters } }) => ({ name, input_schema: parameters })),
       max_tokens: 100,
     }),
+    '/v1/chat/completions': (args) => ({
+      messages: [
+        { role: 'user', content: 'Hello' },
+        { role: 'assistant', tool_calls: [{ id: 'c', type: 'function', function: { name: 'get_weather', arguments: args } }] },
+        { role: 'tool', tool_call_id: 'c', content: 'sunny' },
+      ],
+    }),
+    '/v1/responses': (args) => ({
+      input: [
+        { role: 'user', content: 'Hello' },
+        { type: 'function_call', call_id: 'c', name: 'get_weather', arguments: args },
+        { type: 'function_call_output', call_id: 'c', output: 'sunny' },
+      ],
+    }),
   };
 
   test('do not end a conversation', async () => {
@@ -265,7 +279,7 @@ describe('arguments of a call that are no object', () => {
         else assert.equal(answer.headers['x-drover-warning'], undefined, what);
       }
     }
-    for (const args of [['Tokyo'], 7, true]) {
+    for (const args of [['Tokyo'], 7, true, { city: 'Tokyo' }, null]) {
       for (const [target, body] of Object.entries(asks)) await server.ok(target, { model, stream: false, tools, ...body(args) });
     }
   });

@@ -134,7 +134,6 @@ describe('fields of other servers', () => {
       guided_regex: 'a+',
       structured_outputs: { grammar: 'root ::= "a"' },
       chat_template_kwargs: { custom: 1 },
-      parallel_tool_calls: false,
       metadata: { a: 'b' },
       stream_options: { continuous_usage_stats: true },
     };
@@ -147,7 +146,6 @@ describe('fields of other servers', () => {
       'stop_token_ids is ignored',
       'logit_bias is ignored',
       'guided_regex is ignored',
-      'parallel_tool_calls is ignored',
       'metadata is ignored',
     ].join('; ');
     for (const stream of [false, true]) {
@@ -169,10 +167,15 @@ describe('fields of other servers', () => {
 
   test('what asks for nothing is not named', async () => {
     const idle = { n: 1, best_of: 1, echo: false, min_tokens: 0, ignore_eos: false, logit_bias: {}, stop_token_ids: [] };
-    Object.assign(idle, { metadata: null, parallel_tool_calls: true, skip_special_tokens: true, use_beam_search: false });
+    Object.assign(idle, { metadata: null, parallel_tool_calls: false, skip_special_tokens: true, use_beam_search: false });
+    Object.assign(idle, { service_tier: 'auto', verbosity: 'medium', modalities: ['text'], prompt_cache_key: 'k', safety_identifier: 'u' });
+    Object.assign(idle, { prediction: { type: 'content', content: 'x' }, stop: null, logprobs: null, seed: null });
     assert.equal(warning(await post(idle)), undefined);
     assert.equal((await post({ best_of: 2 })).status, 400);
     assert.equal((await post({ n: 2 })).status, 400);
+    const spoken = await post({ modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'wav' } });
+    assert.equal(spoken.json.error.message, 'audio output is not supported');
+    assert.equal(spoken.status, 400);
   });
 
   test('tools: custom ones, and every form of a choice', async () => {
