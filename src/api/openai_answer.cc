@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view kHeartbeatComment = ": waiting\n\n";
 constexpr std::string_view kStreamEnd = "data: [DONE]\n\n";
 constexpr std::string_view kNoResponse = "Previous response with id '";
+constexpr std::string_view kNoSuchResponse = "Response with id '";
 constexpr std::string_view kNoItem = "Item with id '";
 constexpr std::size_t kIdBytesShown = 128;
 
@@ -246,12 +247,16 @@ const char* openai_error_code(const Error& error, int status) {
   // Programs shorten a conversation when they see this code; the text is the same in all dialects.
   if (error.message.rfind("the prompt is longer than the context length", 0) == 0) return "context_length_exceeded";
   if (error.message.starts_with(kNoResponse)) return "previous_response_not_found";
-  if (status == 404) return "model_not_found";
+  if (status == 404 && !error.message.starts_with(kNoSuchResponse)) return "model_not_found";
   return nullptr;
 }
 
 Error previous_response_not_found(std::string_view id) {
   return invalid(fmt::format("{}{}' not found.", kNoResponse, id.substr(0, kIdBytesShown)));
+}
+
+Error response_not_found(std::string_view id) {
+  return not_found(fmt::format("{}{}' not found.", kNoSuchResponse, id.substr(0, kIdBytesShown)));
 }
 
 Error item_not_found(std::string_view id) {

@@ -30,6 +30,7 @@ const char* openai_error_code(const Error& error, int status);
 // References to answers that are not kept (any more), in OpenAI's words: error texts know them by these.
 Error previous_response_not_found(std::string_view id);
 Error item_not_found(std::string_view id);
+Error response_not_found(std::string_view id);
 std::int64_t unix_seconds();
 
 }  // namespace drover::api

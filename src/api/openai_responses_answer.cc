@@ -53,11 +53,9 @@ class ResponseForm final : public AnswerForm {
 
   void ending(std::string& out, const Ending& ending) override {
     close(out);
-    keep();
-    const bool cut = ending.reason == "length";
     Json data = Json::object();
-    data["response"] = response(cut ? "incomplete" : "completed", &ending.finished);
-    event(out, cut ? "response.incomplete" : "response.completed", std::move(data));
+    data["response"] = finished_response(ending);
+    event(out, ending.reason == "length" ? "response.incomplete" : "response.completed", std::move(data));
   }
 
   void failure(std::string& out, const Error& error, int status) override {
@@ -83,8 +81,7 @@ class ResponseForm final : public AnswerForm {
     part(events, all);
     if (output_.empty() && item_ == Item::kNone) open(events, Item::kMessage);
     close(events);
-    keep();
-    return to_text(response(ending.reason == "length" ? "incomplete" : "completed", &ending.finished));
+    return to_text(finished_response(ending));
   }
 
   std::string rendered(const pb::Started& started) override {
@@ -214,14 +211,20 @@ class ResponseForm final : public AnswerForm {
     output_.push_back(std::move(item));
   }
 
-  void keep() {
-    if (!keep_) return;
-    KeptResponse response;
-    response.id = id_;
+  // Whole, and kept if it is to be.
+  Json finished_response(const Ending& ending) {
+    Json body = response(ending.reason == "length" ? "incomplete" : "completed", &ending.finished);
+    if (!keep_) return body;
+    KeptResponse kept;
+    kept.id = id_;
     for (const Json& item : output_) {
-      response.items.emplace_back(item["id"], std::make_shared<const std::string>(to_text(item)));
+      kept.items.emplace_back(item["id"], std::make_shared<const std::string>(to_text(item)));
     }
-    keep_(std::move(response));
+    body["output"] = Json::array();
+    kept.body = std::make_shared<const std::string>(to_text(body));
+    body["output"] = output_;
+    keep_(std::move(kept));
+    return body;
   }
 
   // `finished`: null while it is not.

@@ -13,7 +13,7 @@
 namespace drover::api {
 
 // `echo` holds the fields of the response that repeat the request or never change, beside id, status and what follows
-// from the generation. `keep`, if there is one, is given the id and the items of the answer before its end is sent.
+// from the generation. `keep`, if there is one, is given the answer before its end is sent.
 std::unique_ptr<AnswerForm> make_openai_response_form(Json echo, OpenaiTools tools,
                                                       std::function<void(KeptResponse)> keep);
 

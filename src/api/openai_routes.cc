@@ -2,6 +2,7 @@
 #include <variant>
 
 #include "api/generate_routes.h"
+#include "api/kept_response.h"
 #include "api/openai_answer.h"
 #include "api/openai_request.h"
 #include "api/openai_responses.h"
@@ -83,13 +84,18 @@ Result<RecalledItems> recall(ResponseMemory& memory, std::string_view client, co
   return recalled;
 }
 
+// Whose an answer is. The users of one key do not see each other's.
+std::string owner_of(const std::string& client, std::string_view user) {
+  return client + '\0' + std::string(user);
+}
+
 // Only the look-up is the I/O thread's; what it finds is read elsewhere.
 asio::awaitable<Result<Translated>> read_response(Service& service, ResponseMemory& memory, http::Exchange& exchange) {
   const std::string client = client_of(exchange);
-  // The users of one key do not see each other's answers.
-  const auto owner = [client](const std::string& user) { return client + '\0' + user; };
-  const auto keep = [&memory, owner](const std::string& user) -> KeepResponse {
-    return [&memory, who = owner(user)](KeptResponse response) { memory.keep(who, std::move(response), Clock::now()); };
+  const auto keep = [&memory, client](const std::string& user) -> KeepResponse {
+    return [&memory, who = owner_of(client, user)](KeptResponse response) {
+      memory.keep(who, std::move(response), Clock::now());
+    };
   };
   using Read = std::variant<Translated, WithReferences>;
   const auto make = [keep](Json body) -> Result<Read> {
@@ -106,12 +112,63 @@ asio::awaitable<Result<Translated>> read_response(Service& service, ResponseMemo
   if (auto* translated = std::get_if<Translated>(&*read)) co_return std::move(*translated);
   WithReferences& asked = std::get<WithReferences>(*read);
   const std::string user = user_of(asked.body);
-  auto recalled = recall(memory, owner(user), asked.references);
+  auto recalled = recall(memory, owner_of(client, user), asked.references);
   if (!recalled) co_return std::move(recalled).error();
   const auto work = [&] { return translate_response(std::move(asked.body), *recalled, keep(user)); };
   Result<Translated> translated = co_await on_disk(service, work);
   if (translated) translated->user = user;
   co_return translated;
+}
+
+asio::awaitable<void> send_openai_error(http::Exchange& exchange, const Error& error) {
+  co_await send_error(exchange, error, 0, std::nullopt, openai_error_text);
+}
+
+// Sends what show() makes of an answer that is kept for this client.
+asio::awaitable<void> show_kept(Service& service, ResponseMemory& memory, http::Exchange& exchange,
+                                std::function<Result<std::string>(const KeptResponse&)> show) {
+  const std::string id(exchange.parameter("id"));
+  const auto kept = memory.response(owner_of(client_of(exchange), exchange.query("user")), id, Clock::now());
+  if (!kept) {
+    co_await send_openai_error(exchange, response_not_found(id));
+    co_return;
+  }
+  auto text = co_await on_disk(service, [&] { return show(*kept); });
+  if (!text) {
+    co_await send_openai_error(exchange, text.error());
+    co_return;
+  }
+  co_await exchange.send(200, kJsonType, std::move(*text));
+}
+
+asio::awaitable<void> get_response(Service& service, ResponseMemory& memory, http::Exchange& exchange) {
+  if (exchange.query("stream") == "true") {
+    const Error error = invalid("an answer that is kept is not streamed");
+    co_await send_openai_error(exchange, error);
+    co_return;
+  }
+  const auto show = [](const KeptResponse& kept) -> Result<std::string> { return kept_response_text(kept); };
+  co_await show_kept(service, memory, exchange, show);
+}
+
+asio::awaitable<void> list_input_items(Service& service, ResponseMemory& memory, http::Exchange& exchange) {
+  const auto page = read_item_page(exchange.query("limit"), exchange.query("order"), exchange.query("after"));
+  if (!page) {
+    co_await send_openai_error(exchange, page.error());
+    co_return;
+  }
+  const auto show = [&page](const KeptResponse& kept) { return input_items_text(kept, *page); };
+  co_await show_kept(service, memory, exchange, show);
+}
+
+asio::awaitable<void> delete_response(ResponseMemory& memory, http::Exchange& exchange) {
+  const std::string id(exchange.parameter("id"));
+  if (!memory.forget(owner_of(client_of(exchange), exchange.query("user")), id, Clock::now())) {
+    co_await send_openai_error(exchange, response_not_found(id));
+    co_return;
+  }
+  const Json deleted{{"id", id}, {"object", "response"}, {"deleted", true}};
+  co_await send_json(exchange, deleted);
 }
 
 }  // namespace
@@ -124,6 +181,12 @@ void add_openai_routes(http::Router& router, Service& service) {
   const auto memory = std::make_shared<ResponseMemory>();  // lives as long as the router
   const auto read = [&service, memory](http::Exchange& exchange) { return read_response(service, *memory, exchange); };
   add_generation_route(router, service, "/v1/responses", {Endpoint::kChat, nullptr, openai_error_text, read});
+  router.add("GET", "/v1/responses/:id",
+             [&service, memory](http::Exchange& exchange) { return get_response(service, *memory, exchange); });
+  router.add("GET", "/v1/responses/:id/input_items",
+             [&service, memory](http::Exchange& exchange) { return list_input_items(service, *memory, exchange); });
+  router.add("DELETE", "/v1/responses/:id",
+             [memory](http::Exchange& exchange) { return delete_response(*memory, exchange); });
   router.add("GET", "/v1/models", [&service](http::Exchange& exchange) { return list(service, exchange); });
   // As vLLM and llama-server say that they live.
   router.add("GET", "/health", [](http::Exchange& exchange) -> asio::awaitable<void> {

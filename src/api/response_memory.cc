@@ -13,7 +13,8 @@ constexpr std::size_t kEntryBytes = 512;
 }  // namespace
 
 std::size_t KeptResponse::bytes() const {
-  std::size_t bytes = kEntryBytes + id.size() + previous.size() + (input ? input->size() : 0);
+  std::size_t bytes =
+      kEntryBytes + id.size() + previous.size() + (input ? input->size() : 0) + (body ? body->size() : 0);
   for (const auto& [item, text] : items) bytes += kEntryBytes + item.size() + text->size();
   return bytes;
 }
@@ -73,6 +74,21 @@ Result<ItemText> ResponseMemory::item(std::string_view client, const std::string
   touch(*place, now);
   const auto& items = (*place)->response.items;
   return std::find_if(items.begin(), items.end(), [&](const auto& item) { return item.first == id; })->second;
+}
+
+std::optional<KeptResponse> ResponseMemory::response(std::string_view client, const std::string& id, TimePoint now) {
+  drop_old(now);
+  const Place* place = find(by_id_, client, id);
+  if (place == nullptr) return std::nullopt;
+  touch(*place, now);
+  return (*place)->response;
+}
+
+bool ResponseMemory::forget(std::string_view client, const std::string& id, TimePoint now) {
+  drop_old(now);
+  const Place* place = find(by_id_, client, id);
+  if (place != nullptr) drop(*place);
+  return place != nullptr;
 }
 
 ResponseMemory::Place* ResponseMemory::find(std::unordered_map<std::string, Place>& places, std::string_view client,

@@ -1,5 +1,6 @@
 // The answers of /v1/responses that were given lately, for requests that refer to them instead of repeating them
-// (`previous_response_id`, items of the type `item_reference`). In memory alone: a server that starts knows none.
+// (`previous_response_id`, items of the type `item_reference`) or ask for them. In memory alone: a server that starts
+// knows none.
 //
 // Policy: no clock, no I/O. Used by one thread, the I/O thread; the texts it hands out may be read by any.
 #pragma once
@@ -7,6 +8,7 @@
 #include <cstddef>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -26,6 +28,7 @@ struct KeptResponse {
   std::string previous;                                 // the response it went on from; empty: none
   ItemText input;                                       // a list, without what came from `previous`
   std::vector<std::pair<std::string, ItemText>> items;  // of the answer, by their ids
+  ItemText body{};                                      // of the answer as its client has it, with no `output`
 
   std::size_t bytes() const;
 };
@@ -49,6 +52,10 @@ class ResponseMemory {
   // The conversation that ends with the answer `id`, oldest first. Error: OpenAI's, if it or one before it is not there
   // (any more).
   Result<std::vector<ItemText>> conversation(std::string_view client, const std::string& id, TimePoint now);
+  // An answer, or nothing if it is not there (any more).
+  std::optional<KeptResponse> response(std::string_view client, const std::string& id, TimePoint now);
+  // Whether there was one to forget.
+  bool forget(std::string_view client, const std::string& id, TimePoint now);
   // One item of an answer. Error: OpenAI's.
   Result<ItemText> item(std::string_view client, const std::string& id, TimePoint now);
 

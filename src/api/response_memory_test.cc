@@ -12,7 +12,11 @@ ItemText text(std::string of) {
 }
 
 KeptResponse response(const std::string& id, const std::string& previous = "", std::size_t bytes = 10) {
-  return {id, previous, text("[" + id + std::string(bytes, '.') + "]"), {{"msg_" + id, text("{" + id + "}")}}};
+  return {id,
+          previous,
+          text("[" + id + std::string(bytes, '.') + "]"),
+          {{"msg_" + id, text("{" + id + "}")}},
+          text("<" + id + ">")};
 }
 
 class ResponseMemoryTest : public testing::Test {
@@ -47,6 +51,23 @@ TEST_F(ResponseMemoryTest, NobodyElseCanReferToIt) {
   EXPECT_FALSE(memory_.item("ben", "msg_a", now_).ok());
   keep("ben", response("a"));  // nor take its place
   EXPECT_TRUE(has("ana", "a"));
+}
+
+TEST_F(ResponseMemoryTest, AnAnswerIsShownToItsClientUntilThatForgetsIt) {
+  keep("ana", response("a"));
+  keep("ana", response("b", "a"));
+  EXPECT_EQ(*memory_.response("ana", "a", now_)->body, "<a>");
+  EXPECT_FALSE(memory_.response("ben", "a", now_));
+  EXPECT_FALSE(memory_.forget("ben", "a", now_));
+  EXPECT_TRUE(memory_.forget("ana", "a", now_));
+  EXPECT_FALSE(memory_.forget("ana", "a", now_));
+  EXPECT_FALSE(memory_.response("ana", "a", now_));
+  EXPECT_FALSE(memory_.item("ana", "msg_a", now_).ok());
+  EXPECT_FALSE(has("ana", "b"));
+  EXPECT_TRUE(memory_.response("ana", "b", now_));
+  EXPECT_EQ(memory_.size(), 1u);
+  now_ += hours(2);
+  EXPECT_FALSE(memory_.response("ana", "b", now_));
 }
 
 TEST_F(ResponseMemoryTest, TheOldestGoFirstAndWhatIsUsedIsYoung) {

@@ -251,3 +251,76 @@ describe('answers that are referred to', () => {
     assert.equal((await respond({ input: 'Hello', previous_response_id: stored.id })).status, 'completed');
   });
 });
+
+describe('answers that are asked for again', () => {
+  const server = server_for_suite();
+  const responses = (key) => client_of(server, key).responses;
+  const ask = (body, key) => responses(key).create({ model, temperature, ...body });
+  const missing = (id) => ({
+    status: 404,
+    type: 'not_found_error',
+    code: null,
+    message: `404 Response with id '${id}' not found.`,
+  });
+
+  test('an answer is shown as it was given, whole or streamed', async () => {
+    const body = { instructions: 'Be brief.', input: weather_question, tools: functions, metadata: { a: 'b' } };
+    const first = await ask(body);
+    const streamed = await responses().stream({ model, temperature, ...body }).finalResponse();
+    for (const given of [first, streamed]) {
+      const { output_text, ...shown } = await responses().retrieve(given.id);
+      const { output_text: _, parsed, ...whole } = given;
+      delete whole.output_parsed;
+      for (const item of whole.output) delete item.parsed_arguments;
+      assert.deepEqual(shown, JSON.parse(JSON.stringify(whole)));
+    }
+    const cut = await ask({ input: 'Count to 30', max_output_tokens: 3 });
+    assert.equal((await responses().retrieve(cut.id)).status, 'incomplete');
+    await assert.rejects(responses().retrieve(first.id, { stream: true }), { status: 400, message: /not streamed/ });
+  });
+
+  test('what was asked, in pages', async () => {
+    const first = await ask({ input: capital_question });
+    const input = [question, { type: 'item_reference', id: first.output[0].id }, { role: 'user', content: 'Thanks.' }];
+    const answer = await ask({ input, previous_response_id: first.id });
+    const items = await all(responses().inputItems.list(answer.id, { limit: 1 }));
+    assert.deepEqual(
+      items.map(({ type, role, content }) => [type, role, content[0].type, content[0].text]),
+      [
+        ['message', 'user', 'input_text', 'Thanks.'],
+        ['message', 'assistant', 'output_text', capital_answer],
+        ['message', 'user', 'input_text', weather_question],
+      ],
+    );
+    assert.equal(items[1].id, first.output[0].id);
+    const { data } = await responses().inputItems.list(answer.id, { order: 'asc' });
+    assert.deepEqual(data, items.toReversed());
+    await assert.rejects(responses().inputItems.list(answer.id, { limit: 0 }), { status: 400, message: /limit must be/ });
+  });
+
+  test('what is deleted, of somebody else, not kept or unknown is not there', async () => {
+    const body = { input: capital_question };
+    const { id } = await ask(body);
+    const unstored = await ask({ ...body, store: false });
+    for (const [which, key] of [
+      [id, 'another'],
+      [unstored.id, 'ollama'],
+      ['resp_1', 'ollama'],
+    ]) {
+      await assert.rejects(responses(key).retrieve(which), missing(which));
+      await assert.rejects(responses(key).delete(which), missing(which));
+      await assert.rejects(responses(key).inputItems.list(which), missing(which));
+    }
+    const deleted = await server.send('DELETE', `/v1/responses/${id}`, undefined, { authorization: 'Bearer ollama' });
+    assert.deepEqual(deleted.json, { id, object: 'response', deleted: true });
+    await assert.rejects(responses().retrieve(id), missing(id));
+    await assert.rejects(ask({ ...body, previous_response_id: id }), { code: 'previous_response_not_found' });
+  });
+
+  test('the users of one key have their own', async () => {
+    const { id } = await ask({ input: capital_question, user: 'anna' });
+    await assert.rejects(responses().retrieve(id), missing(id));
+    await assert.rejects(responses().retrieve(id, { user: 'ben' }), missing(id));
+    assert.equal((await responses().retrieve(id, { user: 'anna' })).output_text, capital_answer);
+  });
+});
