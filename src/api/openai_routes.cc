@@ -1,4 +1,8 @@
 // The OpenAI-compatible routes: generations, and the list of models as OpenAI has it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
 #include <variant>
 
 #include "api/generate_routes.h"
@@ -171,6 +175,155 @@ asio::awaitable<void> delete_response(ResponseMemory& memory, http::Exchange& ex
   co_await send_json(exchange, deleted);
 }
 
+// ---- /tokenize and /detokenize, as vLLM and llama-server have them
+
+// A request for tokens, or for the text that tokens are.
+struct TokenAsk {
+  Json native;  // of which nothing is generated
+  Endpoint endpoint = Endpoint::kGenerate;
+  ThinkRule think_rule = ThinkRule::kRefuse;
+  std::vector<std::uint32_t> context;  // tokens before the text
+  bool plain = false;                  // without the tokens that the vocabulary puts around a text
+  bool to_text = false;                // the text of `context` is wanted
+  int tokens_max = 0;                  // that a request to this model may hold
+  Warnings warnings;
+  std::string user;
+};
+
+Json token_request(Fields& fields, const std::string& prompt) {
+  return Json{{"model", fields.text("model")}, {"prompt", prompt}, {"raw", true}};
+}
+
+// llama-server's `content` has no special tokens unless it says so, vLLM's `prompt` and `messages` have them.
+Result<TokenAsk> read_tokenize(Json body) {
+  Fields fields(body, "TokenizeRequest");
+  TokenAsk ask;
+  ask.user = user_of(body);
+  if (fields.array("messages") != nullptr) {
+    auto chat = translate_openai_chat(body);
+    if (!chat) return chat.error();
+    ask.native = std::move(chat->body);
+    ask.endpoint = Endpoint::kChat;
+    ask.think_rule = chat->think_rule;
+    return ask;
+  }
+  const auto content = fields.optional_text("content");
+  const auto prompt = fields.optional_text("prompt");
+  if (!content && !prompt) fields.fail("content, prompt or messages is required");
+  const auto special = fields.flag(content ? "add_special" : "add_special_tokens");
+  ask.plain = !special.value_or(!content);
+  ask.native = token_request(fields, content ? *content : prompt.value_or(""));
+  if (fields.error()) return *fields.error();
+  name_ignored(body, " model user content prompt add_special add_special_tokens parse_special ", ask.warnings);
+  // A prompt without any token is none.
+  ask.plain = ask.plain || ask.native["prompt"] == "";
+  return ask;
+}
+
+Result<TokenAsk> read_detokenize(Json body) {
+  Fields fields(body, "DetokenizeRequest");
+  TokenAsk ask;
+  ask.user = user_of(body);
+  ask.native = token_request(fields, "");
+  ask.to_text = true;
+  const Json* tokens = fields.array("tokens");
+  if (tokens == nullptr) fields.fail("tokens is required");
+  if (fields.error()) return *fields.error();
+  for (const Json& token : *tokens) {
+    if (!token.is_number_unsigned() || token > std::numeric_limits<std::int32_t>::max()) {
+      return invalid("tokens must be a list of numbers");
+    }
+    ask.context.push_back(token.get<std::uint32_t>());
+  }
+  return ask;
+}
+
+std::variant<Submission, RequestError> token_submission(Service& service, const http::Exchange& exchange,
+                                                        TokenAsk& ask) {
+  auto head = read_head(ask.endpoint, ask.native);
+  if (!head) return RequestError{head.error(), 0};
+  if (head->model.empty()) return RequestError{invalid("model is required"), 0};
+  const auto name = ModelName::parse(head->model);
+  if (!name) return RequestError{name.error(), 0};
+  const auto model = service.store.find(*name);
+  if (!model && model.error().code == ErrorCode::kNotFound) return RequestError{model_not_found(head->model), 0};
+  if (!model) return RequestError{model.error(), 0};
+  Submission submission;
+  submission.target = target_of(*model, (*model)->name.display_shortest(), service.settings);
+  if (auto error = read_generation(ask.endpoint, ask.native, **model, ask.think_rule, service.settings, submission,
+                                   ask.warnings)) {
+    return *error;
+  }
+  ask.tokens_max = context_of(service, **model);
+  pb::Generate& work = submission.work;
+  work.set_render_only(true);
+  work.set_truncate(false);
+  work.set_want_context(true);
+  // With a token before it a text is one that goes on.
+  if (ask.plain) work.add_context(0);
+  work.mutable_context()->Add(ask.context.begin(), ask.context.end());
+  if (auto queueing = read_queueing(exchange, ask.user, submission); !queueing)
+    return RequestError{queueing.error(), 0};
+  submission.streams = false;
+  return submission;
+}
+
+std::string tokens_text(const pb::Finished& finished, const TokenAsk& ask) {
+  const auto& tokens = finished.context();
+  const auto begin = tokens.begin() + std::min(ask.plain ? 1 : 0, tokens.size());
+  return fmt::format(R"({{"tokens":[{}],"count":{},"max_model_len":{}}})", fmt::join(begin, tokens.end(), ","),
+                     tokens.end() - begin, ask.tokens_max);
+}
+
+asio::awaitable<void> answer_tokens(http::Exchange& exchange, const TokenAsk& ask, Ticket& ticket) {
+  exchange.on_disconnect([&ticket] { ticket.cancel(); });
+  std::string text;
+  while (true) {
+    RequestEvent event = co_await ticket.next();
+    if (const auto* started = std::get_if<pb::Started>(&event)) {
+      // Under the name that each of the two has for it.
+      const Json said = started->rendered_prompt();
+      text = to_text(Json{{"content", said}, {"prompt", said}});
+    } else if (const auto* finished = std::get_if<pb::Finished>(&event)) {
+      if (!ask.to_text) text = tokens_text(*finished, ask);
+      co_await exchange.send(200, kJsonType, std::move(text));
+      co_return;
+    } else if (auto* failed = std::get_if<EventFailed>(&event)) {
+      if (failed->error.code == ErrorCode::kCanceled && exchange.disconnected()) co_return;
+      co_await send_error(exchange, failed->error, 0, failed->retry_after, openai_error_text);
+      co_return;
+    }
+  }
+}
+
+asio::awaitable<void> handle_tokens(Service& service, http::Exchange& exchange, Result<TokenAsk> (*read_ask)(Json)) {
+  RequestIdentity identity = identify(exchange);
+  auto ask = co_await read_body_as(service, exchange, read_ask);
+  if (!ask) {
+    service.driver.note_refused(std::move(identity), ask.error());
+    co_await send_error(exchange, ask.error(), unread_status(exchange), std::nullopt, openai_error_text);
+    co_return;
+  }
+  auto read = token_submission(service, exchange, *ask);
+  if (const auto* error = std::get_if<RequestError>(&read)) {
+    service.driver.note_refused(std::move(identity), error->error);
+    co_await send_openai_error(exchange, error->error);
+    co_return;
+  }
+  tell_warnings(ask->warnings, identity, exchange);
+  Submission& submission = std::get<Submission>(read);
+  const std::string key = submission.target.key;
+  identity.client = shown_client(submission.client);
+  submission.identity = std::move(identity);
+  auto ticket = service.driver.submit(std::move(submission));
+  if (!ticket) {
+    co_await send_error(exchange, ticket.error(), 0, service.driver.retry_after(key), openai_error_text);
+    co_return;
+  }
+  tell_position(exchange, service.driver, **ticket);
+  co_await answer_tokens(exchange, *ask, **ticket);
+}
+
 }  // namespace
 
 void add_openai_routes(http::Router& router, Service& service) {
@@ -187,6 +340,10 @@ void add_openai_routes(http::Router& router, Service& service) {
              [&service, memory](http::Exchange& exchange) { return list_input_items(service, *memory, exchange); });
   router.add("DELETE", "/v1/responses/:id",
              [memory](http::Exchange& exchange) { return delete_response(*memory, exchange); });
+  router.add("POST", "/tokenize",
+             [&service](http::Exchange& exchange) { return handle_tokens(service, exchange, read_tokenize); });
+  router.add("POST", "/detokenize",
+             [&service](http::Exchange& exchange) { return handle_tokens(service, exchange, read_detokenize); });
   router.add("GET", "/v1/models", [&service](http::Exchange& exchange) { return list(service, exchange); });
   // As vLLM and llama-server say that they live.
   router.add("GET", "/health", [](http::Exchange& exchange) -> asio::awaitable<void> {

@@ -6,6 +6,7 @@
 #include <exception>
 #include <optional>
 
+#include "base/quote.h"
 #include "runner/message_cut.h"
 
 namespace drover {
@@ -161,7 +162,12 @@ Result<Preparer::Prompt> Preparer::make_prompt(const pb::Generate& work, int con
   if (!grammar) return std::move(grammar).error();
   prompt.rendered.grammar = std::move(*grammar);
   prompt.rendered.text = work.raw_prompt();
-  prompt.tokens = model_.tokenize(prompt.rendered.text, true);
+  if (auto added = add_tokens(work, prompt); !added) return std::move(added).error();
+  if (work.render_only()) {
+    std::string before;
+    for (const std::uint32_t token : work.context()) model_.append_piece(static_cast<Token>(token), true, before);
+    prompt.rendered.text.insert(0, valid_utf8(before));
+  }
   if (auto fitted = fit(work, context_max, prompt); !fitted) return std::move(fitted).error();
   return prompt;
 }
@@ -171,6 +177,12 @@ Result<Preparer::Prompt> Preparer::render(const pb::Generate& work, const pb::Ch
   if (!rendered) return std::move(rendered).error();
   Prompt prompt;
   prompt.rendered = std::move(*rendered);
+  if (auto added = add_tokens(work, prompt); !added) return std::move(added).error();
+  return prompt;
+}
+
+// Those of an earlier exchange, and behind them those of the text.
+Result<void> Preparer::add_tokens(const pb::Generate& work, Prompt& prompt) const {
   prompt.tokens.assign(work.context().begin(), work.context().end());
   for (const Token token : prompt.tokens) {
     if (token < 0 || token >= model_.vocabulary_size())
@@ -178,7 +190,7 @@ Result<Preparer::Prompt> Preparer::render(const pb::Generate& work, const pb::Ch
   }
   const std::vector<Token> tokens = model_.tokenize(prompt.rendered.text, prompt.tokens.empty());
   prompt.tokens.insert(prompt.tokens.end(), tokens.begin(), tokens.end());
-  return prompt;
+  return {};
 }
 
 Result<Preparer::Prompt> Preparer::make_chat_prompt(const pb::Generate& work, int context_max) const {

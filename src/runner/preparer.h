@@ -36,6 +36,7 @@ class Preparer {
   Result<Prompt> make_chat_prompt(const pb::Generate& work, int context_max) const;
   Result<Prompt> render_what_fits(const pb::Generate& work, int context_max, std::size_t whole_tokens) const;
   Result<Prompt> render(const pb::Generate& work, const pb::Chat& chat) const;
+  Result<void> add_tokens(const pb::Generate& work, Prompt& prompt) const;
   Result<Prompt> make_infill_prompt(const pb::Infill& infill) const;
   Result<void> fit(const pb::Generate& work, int context_max, Prompt& prompt) const;
   void refuse(RequestId request, pb::Failed::Kind kind, const std::string& message);

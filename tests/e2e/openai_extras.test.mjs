@@ -235,4 +235,45 @@ describe('fields of other servers', () => {
     await server.ok('/api/create', { model: 'small', from: 'cria', parameters: { num_ctx: 512 }, stream: false });
     assert.equal((await client().models.retrieve('small')).max_model_len, 512);
   });
+
+  test('/tokenize and /detokenize, as vLLM and llama-server have them', async () => {
+    const tokenize = (body) => server.post('/tokenize', { model, ...body });
+    const detokenize = (tokens) => server.ok('/detokenize', { model, tokens });
+    const text = 'How far is it? Größe: 5 😀';
+    const plain = (await tokenize({ content: text })).json;
+    assert.ok(plain.tokens.every(Number.isInteger) && plain.count === plain.tokens.length && plain.count > 5);
+    assert.deepEqual(await detokenize(plain.tokens), { content: text, prompt: text });
+    assert.equal(plain.max_model_len, (await server.get('/v1/models/cria')).json.max_model_len);
+    const special = (await tokenize({ content: text, add_special: true })).json.tokens;
+    assert.deepEqual((await tokenize({ prompt: text })).json.tokens, special);
+    assert.deepEqual((await tokenize({ prompt: text, add_special_tokens: false })).json.tokens, plain.tokens);
+    const { json } = await tokenize({ messages: capital_question });
+    const { usage } = (await post({ max_tokens: 1 })).json;
+    assert.equal(json.count, usage.prompt_tokens);
+    assert.match((await detokenize(json.tokens)).content, /<\|im_start\|>user\nWhat is the capital of Japan\?<\|im_end\|>/);
+    for (const content of ['', '\n', ' a']) {
+      const { tokens } = (await tokenize({ content })).json;
+      assert.equal((await detokenize(tokens)).content, content);
+    }
+    const long = (await tokenize({ content: 'one two '.repeat(20_000) })).json;
+    assert.ok(long.count > long.max_model_len, 'longer than what it could be asked');
+    const half = (await tokenize({ content: '😀' })).json.tokens;
+    if (half.length > 1) assert.match((await detokenize(half.slice(1))).content, /\ufffd/);
+    assert.equal((await tokenize({ content: 'a', with_pieces: true })).headers['x-drover-warning'], 'with_pieces is ignored');
+    for (const [path, body, status, message] of [
+      ['/tokenize', {}, 400, /content, prompt or messages is required/],
+      ['/tokenize', { content: 5 }, 400, /content of type string/],
+      ['/tokenize', { model: '', content: 'a' }, 400, /model is required/],
+      ['/tokenize', { model: 'nobody', content: 'a' }, 404, /model 'nobody' not found/],
+      ['/detokenize', {}, 400, /tokens is required/],
+      ['/detokenize', { tokens: ['a'] }, 400, /tokens must be a list of numbers/],
+      ['/detokenize', { tokens: [-1] }, 400, /tokens must be a list of numbers/],
+      ['/detokenize', { tokens: [2 ** 40] }, 400, /tokens must be a list of numbers/],
+      ['/detokenize', { tokens: [1_000_000] }, 400, /a token that the model does not have/],
+    ]) {
+      const refused = await server.post(path, { model, ...body });
+      assert.equal(refused.status, status, refused.text);
+      assert.match(refused.json.error.message, message);
+    }
+  });
 });
