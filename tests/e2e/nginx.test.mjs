@@ -153,13 +153,13 @@ describe('behind nginx', { skip: !nginx && 'there is no nginx' }, () => {
     assert.equal((await server.send('HEAD', `/api/blobs/${digest}`)).status, 200);
   });
 
-  test('clients are told apart, by whatever name they call the server', async () => {
+  test('clients are told apart, whatever they call themselves', async () => {
     const stream = new Stream(
       proxy.call(
         'POST',
         '/api/generate',
         { model: 'endless', prompt: 'Hello', options: { num_predict: without_end } },
-        { host: 'llm.example.com', 'x-client-id': 'somebody else' },
+        { 'x-client-id': 'somebody else' },
       ),
     );
     await stream.more();
@@ -167,5 +167,27 @@ describe('behind nginx', { skip: !nginx && 'there is no nginx' }, () => {
     stream.close();
     await listed(0);
     assert.equal((await proxy.send('GET', '/metrics')).status, 200, 'it comes from this machine');
+  });
+
+  test('a name that somebody else points here is refused, as without nginx', async () => {
+    const { status, text } = await proxy.send('GET', '/api/tags', undefined, { host: 'rebound.example.com' });
+    assert.equal(status, 403);
+    assert.match(text, /is not allowed/);
+  });
+
+  test('what changes models, or shows and ends requests, is for this machine alone', async () => {
+    const status_of = async (method, path) => {
+      const request = http.request({ port: proxy.port, host: '127.0.0.1', localAddress: '127.0.0.2', method, path });
+      request.end();
+      const [response] = await once(request, 'response');
+      response.resume();
+      return response.statusCode;
+    };
+    assert.equal(await status_of('GET', '/api/tags'), 200);
+    const closed = ['create', 'copy', 'pull', 'push', 'queue', 'history', 'blobs/sha256-0', 'requests/1', 'delete/'];
+    for (const path of ['/metrics', '/ui', '/ui/many', '//api/pull', ...closed.map((name) => `/api/${name}`)]) {
+      assert.equal(await status_of('POST', path), 403, path);
+    }
+    assert.equal(await status_of('DELETE', '/api/delete'), 403);
   });
 });
