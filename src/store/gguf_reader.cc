@@ -12,8 +12,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/quote.h"
 #include "store/gguf_types.h"
-#include "store/untrusted_text.h"
 
 namespace drover {
 namespace {
@@ -135,7 +135,7 @@ std::string GgufReader::read_string(std::uint64_t bytes_max, const char* what) {
 }
 
 std::string GgufReader::read_text(std::uint64_t bytes_max, const char* what) {
-  return to_valid_utf8(read_string(bytes_max, what));
+  return valid_utf8(read_string(bytes_max, what));
 }
 
 void GgufReader::read_preamble() {
@@ -240,7 +240,7 @@ void GgufReader::read_vocabulary(std::uint64_t count, bool keep, ordered_json& a
     if (std::find(std::begin(kGapTokens), std::end(kGapTokens), token) != std::end(kGapTokens)) {
       result_.fill_in_the_middle_ = true;
     }
-    if (keep) array.push_back(to_valid_utf8(token));
+    if (keep) array.push_back(valid_utf8(token));
   }
   std::sort(hashes.begin(), hashes.end());
   const auto same = [](const auto& one, const auto& other) { return one.first == other.first; };

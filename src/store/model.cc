@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/quote.h"
 #include "store/modelfile.h"
 #include "store/untrusted_text.h"
 
@@ -117,10 +118,10 @@ std::string show_modelfile(const Model& model) {
   const auto add = [&](std::string name, std::string arguments) {
     modelfile.commands.push_back({std::move(name), std::move(arguments)});
   };
-  add("model", to_valid_utf8(model.model_path.string()));
-  for (const auto& path : model.shard_paths) add("model", to_valid_utf8(path.string()));
-  for (const auto& path : model.adapter_paths) add("adapter", to_valid_utf8(path.string()));
-  for (const auto& path : model.projector_paths) add("model", to_valid_utf8(path.string()));
+  add("model", valid_utf8(model.model_path.string()));
+  for (const auto& path : model.shard_paths) add("model", valid_utf8(path.string()));
+  for (const auto& path : model.adapter_paths) add("adapter", valid_utf8(path.string()));
+  for (const auto& path : model.projector_paths) add("model", valid_utf8(path.string()));
   if (model.template_text) add("template", *model.template_text);
   if (!model.system.empty()) add("system", model.system);
   if (!model.config.renderer.empty()) add("renderer", model.config.renderer);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/quote.h"
 #include "store/gguf_check.h"
 #include "store/parameters.h"
 #include "store/renderers.h"
@@ -139,9 +140,9 @@ Result<void> ModelLoader::load_layer(const Layer& layer, Model& model) {
 
   Result<std::string> text = blobs_.read(layer.digest, kTextLayerBytesMax);
   if (!text) return std::move(text).error();
-  if (is_template) model.template_text = to_valid_utf8(*text);
-  if (is_system) model.system = to_valid_utf8(*text);
-  if (is_license) model.licenses.push_back(to_valid_utf8(*text));
+  if (is_template) model.template_text = valid_utf8(*text);
+  if (is_system) model.system = valid_utf8(*text);
+  if (is_license) model.licenses.push_back(valid_utf8(*text));
   if (!is_json) return {};
 
   const Result<ordered_json> json = parse_untrusted_json(*text, layer.media_type);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "store/untrusted_text.h"
+#include "base/quote.h"
 
 namespace drover {
 namespace {
@@ -85,7 +85,7 @@ void append_utf8(std::string& text, std::uint32_t code_point) {
   }
 }
 
-// `bytes` follow the byte order mark. A surrogate without its other half is left for to_valid_utf8 to replace.
+// `bytes` follow the byte order mark. A surrogate without its other half is left for valid_utf8 to replace.
 std::string utf16_to_utf8(std::string_view bytes, bool big_endian) {
   const auto unit = [&](std::size_t i) {
     const auto first = static_cast<std::uint8_t>(bytes[i]);
@@ -108,10 +108,10 @@ std::string utf16_to_utf8(std::string_view bytes, bool big_endian) {
 }
 
 std::string decode(std::string_view text) {
-  if (text.starts_with(kByteOrderMark)) return to_valid_utf8(text.substr(kByteOrderMark.size()));
-  if (text.starts_with("\xFF\xFE")) return to_valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/false));
-  if (text.starts_with("\xFE\xFF")) return to_valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/true));
-  return to_valid_utf8(text);
+  if (text.starts_with(kByteOrderMark)) return valid_utf8(text.substr(kByteOrderMark.size()));
+  if (text.starts_with("\xFF\xFE")) return valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/false));
+  if (text.starts_with("\xFE\xFF")) return valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/true));
+  return valid_utf8(text);
 }
 
 class ModelfileParser {

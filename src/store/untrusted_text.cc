@@ -4,24 +4,7 @@
 
 #include <optional>
 
-#include "base/quote.h"
-
 namespace drover {
-std::string to_valid_utf8(std::string_view text) {
-  std::string result;
-  result.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t length = character_bytes(text);
-    if (length == 0) {
-      result += "\xEF\xBF\xBD";
-      text.remove_prefix(1);
-    } else {
-      result += text.substr(0, length);
-      text.remove_prefix(length);
-    }
-  }
-  return result;
-}
 
 Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::string_view what) {
   nlohmann::ordered_json json;

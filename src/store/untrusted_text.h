@@ -13,13 +13,8 @@ namespace drover {
 // Manifests and the layers of a model that are JSON: small, flat files.
 inline constexpr JsonBounds kFileJsonBounds{.depth_max = 64, .keys_max = 16'384, .values_max = 1 << 20};
 
-// `text` with every byte that is not part of a well-formed UTF-8 sequence replaced by U+FFFD, since JSON can hold
-// nothing else.
-std::string to_valid_utf8(std::string_view text);
-
 // Parses JSON within kFileJsonBounds, so that copying and printing it cannot exhaust the stack. Error:
-// kInvalidArgument,
-// "<what> is not valid JSON", "<what> is nested too deeply" or the bound by name.
+// kInvalidArgument, "<what> is not valid JSON", "<what> is nested too deeply" or the bound by name.
 Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::string_view what);
 
 // `json` on one line. Strings that are no valid UTF-8 are repaired.
