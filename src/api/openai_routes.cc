@@ -275,17 +275,35 @@ std::string tokens_text(const pb::Finished& finished, const TokenAsk& ask) {
                      tokens.end() - begin, ask.tokens_max);
 }
 
-asio::awaitable<void> answer_tokens(http::Exchange& exchange, const TokenAsk& ask, Ticket& ticket) {
+// Under the name that each of the two has for it.
+std::string prompt_text(const std::string& prompt) {
+  const Json said = prompt;
+  return to_text(Json{{"content", said}, {"prompt", said}});
+}
+
+// A longer list is written on the disk's threads: a prompt that nothing is computed from may have millions.
+constexpr int kInlineTokensMax = 32'768;
+
+asio::awaitable<void> answer_tokens(Service& service, http::Exchange& exchange, const TokenAsk& ask, Ticket& ticket) {
   exchange.on_disconnect([&ticket] { ticket.cancel(); });
   std::string text;
   while (true) {
     RequestEvent event = co_await ticket.next();
     if (const auto* started = std::get_if<pb::Started>(&event)) {
-      // Under the name that each of the two has for it.
-      const Json said = started->rendered_prompt();
-      text = to_text(Json{{"content", said}, {"prompt", said}});
+      if (!ask.to_text) continue;
+      const auto make = [started] { return prompt_text(started->rendered_prompt()); };
+      if (started->rendered_prompt().size() > kInlineBodyBytesMax) {
+        text = co_await on_disk(service, make);
+      } else {
+        text = make();
+      }
     } else if (const auto* finished = std::get_if<pb::Finished>(&event)) {
-      if (!ask.to_text) text = tokens_text(*finished, ask);
+      const auto make = [&ask, finished] { return tokens_text(*finished, ask); };
+      if (!ask.to_text && finished->context_size() > kInlineTokensMax) {
+        text = co_await on_disk(service, make);
+      } else if (!ask.to_text) {
+        text = make();
+      }
       co_await exchange.send(200, kJsonType, std::move(text));
       co_return;
     } else if (auto* failed = std::get_if<EventFailed>(&event)) {
@@ -321,7 +339,7 @@ asio::awaitable<void> handle_tokens(Service& service, http::Exchange& exchange, 
     co_return;
   }
   tell_position(exchange, service.driver, **ticket);
-  co_await answer_tokens(exchange, *ask, **ticket);
+  co_await answer_tokens(service, exchange, *ask, **ticket);
 }
 
 }  // namespace
