@@ -58,7 +58,7 @@ std::size_t write_at_once(int descriptor, bool socket, std::string_view bytes) {
 
 struct LineWriter::State {
   State(int to, Bounds within, std::function<std::string(std::uint64_t)> about)
-      : descriptor(to), socket(is_socket(to)), bounds(within), notice(std::move(about)) {}
+      : descriptor(to), socket(is_socket(to)), terminal(::isatty(to) == 1), bounds(within), notice(std::move(about)) {}
 
   void add(std::string line) {
     bytes += line.size();
@@ -95,6 +95,7 @@ struct LineWriter::State {
 
   const int descriptor;
   const bool socket;
+  const bool terminal;
   const Bounds bounds;
   const std::function<std::string(std::uint64_t)> notice;
   std::mutex mutex;
@@ -131,7 +132,8 @@ void LineWriter::write(std::string line) {
       ++state.left_out;
       return;
     }
-    if (state.unwritten == 0 && state.left_out == 0) {  // as a rule: the reader keeps up
+    // As a rule the reader keeps up. A terminal that has room for a byte need not have it for a line.
+    if (state.unwritten == 0 && state.left_out == 0 && !state.terminal) {
       const std::size_t written = write_at_once(state.descriptor, state.socket, line);
       if (written == line.size()) return;
       line.erase(0, written);
