@@ -59,6 +59,7 @@ class Chaos {
     this.hits = []; // {model, from, to}: a fault, until its runner was gone
     this.counts = { requests: 0, complete: 0, left: 0, errors_of_hit: 0, kills: 0, stops: 0 };
     this.bad = { stuck: [], wrong: [], errors: [] };
+    this.faults_over = false;
     this.recovery_ms = { SIGKILL: [], SIGSTOP: [] }; // from the fault to the first right answer of its model
   }
 
@@ -86,14 +87,16 @@ class Chaos {
 
   async run() {
     this.end = performance.now() + this.seconds * 1000;
-    await Promise.all([this.break_runners(), ...Array.from({ length: lanes }, () => this.ask_on())]);
+    // Clients ask until the last fault is over: a runner that stopped while it was idle is found out by a request.
+    const faults = this.break_runners().finally(() => (this.faults_over = true));
+    await Promise.all([faults, ...Array.from({ length: lanes }, () => this.ask_on())]);
     return { ...this.counts, ...this.bad, recovery_ms: this.recovery_ms };
   }
 
   // ---- clients
 
   async ask_on() {
-    while (!this.over()) {
+    while (!this.faults_over && this.bad.stuck.length === 0) {
       await this.ask();
       await sleep(this.next(40));
     }
@@ -154,6 +157,7 @@ class Chaos {
   async break_runners() {
     while (!this.over()) {
       await sleep(fault_gap_ms[0] + this.next(fault_gap_ms[1] - fault_gap_ms[0]));
+      if (this.over()) return;
       const runner = this.pick(this.runners.update());
       // A second death counts as a load that has failed, which others may be told.
       if (!runner || (!runner.loaded && this.runners.load_died.has(runner.model))) continue;

@@ -9,7 +9,7 @@ import { root } from './harness.mjs';
 // The sources with their string literals put together: a text is broken where a line ends.
 const sources = fs
   .readdirSync(path.join(root, 'src'), { recursive: true })
-  .filter((name) => /(?<!_test)\.cc$/.test(name))
+  .filter((name) => /(?<!_test)\.(cc|h)$/.test(name))
   .map((name) => fs.readFileSync(path.join(root, 'src', name), 'utf8'))
   .join('\n')
   .replaceAll(/"\s*\n\s*"/g, '')
