@@ -285,8 +285,7 @@ asio::awaitable<void> send_vectors(Service& service, http::Exchange& exchange, F
     text = write();
   }
   if (!text) {
-    const int status = face == Face::kEmbeddings ? 500 : 0;
-    co_await send_error(exchange, text.error(), status, std::nullopt, error_text_of(face));
+    co_await send_error(exchange, text.error(), 0, std::nullopt, error_text_of(face));
     co_return;
   }
   co_await exchange.send(200, kJsonType, std::move(*text));
@@ -309,9 +308,7 @@ asio::awaitable<void> answer(Service& service, http::Exchange& exchange, Face fa
       co_return;
     } else if (auto* failed = std::get_if<EventFailed>(&event)) {
       if (failed->error.code == ErrorCode::kCanceled && exchange.disconnected()) co_return;
-      // /api/embeddings takes whatever goes wrong with an input for a mistake of the server, as with Ollama.
-      const bool theirs = failed->error.code == ErrorCode::kInvalidArgument;
-      const int status = face == Face::kEmbeddings && theirs ? 500 : request_status(failed->error.code);
+      const int status = request_status(failed->error.code);
       co_await send_error(exchange, failed->error, status, failed->retry_after, error_text_of(face));
       co_return;
     }

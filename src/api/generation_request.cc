@@ -76,7 +76,7 @@ std::optional<RequestError> read_options(const Json& body, const Model& model, S
     if (!found->is_object())
       return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
     auto options = check_options(*found);
-    if (!options) return RequestError{options.error(), 500};
+    if (!options) return RequestError{options.error(), 0};
     if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
     for (auto& [name, value] : options->items()) merged[name] = value;
   }
@@ -136,8 +136,7 @@ std::optional<RequestError> read_format(const Json& body, SchemaBudget& budget, 
     const std::string text = to_text(*found);
     const std::string_view end = text.size() > kFormatShownMax ? "..." : "";
     return bad(fmt::format("invalid format: {}{}; expected \"json\" or a valid JSON Schema object",
-                           text.substr(0, kFormatShownMax), end),
-               500);
+                           text.substr(0, kFormatShownMax), end));
   }
   return std::nullopt;
 }

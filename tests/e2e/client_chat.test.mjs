@@ -126,7 +126,7 @@ describe('the ollama npm client, in a chat', () => {
     const parts = await all(await chat({ messages, format: json_schema, think: true, stream: true }));
     assert.deepEqual([text_of(parts), thought_of(parts)], [message.content, message.thinking]);
     assert.equal(parts.at(-1).eval_count, eval_count, 'both in one pass');
-    await refused({ messages, format: 'xml' }, 500, /^invalid format: "xml"; expected "json" or a valid JSON Schema object$/);
+    await refused({ messages, format: 'xml' }, 400, /^invalid format: "xml"; expected "json" or a valid JSON Schema object$/);
   });
 
   test('log probabilities, whole and in a stream', async () => {

@@ -67,7 +67,7 @@ describe('errors of /api/embed and /api/embeddings', () => {
     assert.equal(prompt.status, 400, prompt.text);
     assert.match(prompt.json.error, /EmbeddingRequest\.prompt of type string/);
     const options = await embed({ input: 'a', options: { num_ctx: 'big' } });
-    assert_refused(options, 500, 'option "num_ctx" must be of type integer');
+    assert_refused(options, 400, 'option "num_ctx" must be of type integer');
   });
 
   test('an input that is too long', async () => {
@@ -76,7 +76,7 @@ describe('errors of /api/embed and /api/embeddings', () => {
     const options = { num_ctx: 64 };
     assert_refused(await embed({ input, options, truncate: false }), 400, too_long);
     assert_refused(await embed({ input: ['short', input], options, truncate: false }), 400, too_long);
-    assert_refused(await server.post('/api/embeddings', { model, prompt: input, options }), 500, too_long);
+    assert_refused(await server.post('/api/embeddings', { model, prompt: input, options }), 400, too_long);
     assert_refused(await embed({ model: 'bert', input, truncate: false }), 400, too_long);
     // The others of its time are not affected.
     const { embeddings } = await server.ok('/api/embed', { model, input: 'short', options, truncate: false });

@@ -77,7 +77,7 @@ describe('a request that is wrong', () => {
       ['use_mmap', 'x', 'boolean'],
     ]) {
       const answer = await generate({ model: 'cria', prompt: 'Hello', stream: false, options: { [name]: value } });
-      check_error(answer, 500, `option "${name}" must be of type ${type}`);
+      check_error(answer, 400, `option "${name}" must be of type ${type}`);
     }
     const unknown = await generate({
       model: 'cria',
@@ -112,8 +112,8 @@ describe('a request that is wrong', () => {
 
   test('a format that is none', async () => {
     const expected = /^invalid format: .*; expected "json" or a valid JSON Schema object$/;
-    check_error(await generate({ model: 'cria', prompt: 'Hello', format: 'xml' }), 500, expected);
-    check_error(await generate({ model: 'cria', prompt: 'Hello', format: 7 }), 500, expected);
+    check_error(await generate({ model: 'cria', prompt: 'Hello', format: 'xml' }), 400, expected);
+    check_error(await generate({ model: 'cria', prompt: 'Hello', format: 7 }), 400, expected);
     const schema = { type: 'no such type' };
     const answer = await generate({ model: 'cria', prompt: 'Hello', stream: false, format: schema });
     assert.ok(answer.status >= 400, answer.text);
