@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "dispatch/dispatcher.h"
+#include "policy/dispatcher.h"
 
 namespace drover::sim {
 
