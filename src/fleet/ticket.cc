@@ -1,9 +1,11 @@
-// What the driver and the client's coroutine share of a request: its events.
+#include "fleet/ticket.h"
+
 #include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <utility>
 
-#include "fleet/fleet_impl.h"
+#include "fleet/request_table.h"
 
 namespace drover {
 namespace {
@@ -22,17 +24,17 @@ void append(pb::Chunk& to, const pb::Chunk& chunk) {
   to.mutable_logprobs()->MergeFrom(chunk.logprobs());
 }
 
-Ticket::Ticket(DispatchDriver& driver, asio::io_context& io, RequestId request)
-    : driver_(driver), request_(request), wake_(io, asio::steady_timer::time_point::max()) {}
+Ticket::Ticket(RequestTable& table, asio::io_context& io, RequestId request)
+    : table_(table), request_(request), wake_(io, asio::steady_timer::time_point::max()) {}
 
 Ticket::~Ticket() {
-  if (!ended_) driver_.cancel(request_);
+  if (!ended_) table_.leave(request_);
 }
 
 void Ticket::cancel() {
   if (ended_) return;
   ended_ = true;
-  driver_.cancel(request_);
+  table_.leave(request_);
   events_.clear();
   events_.push_back(EventFailed{{ErrorCode::kCanceled, "request canceled"}, std::nullopt});
   wake_.cancel();

@@ -1,130 +1,62 @@
-// What the driver tells: which models and requests there are, and a line in the log for each request that has ended.
-#include <fmt/format.h>
+// What the fleet tells of itself: which models and requests there are.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
-#include "fleet/fleet_impl.h"
-#include "fleet/request_log.h"
+#include "fleet/fleet.h"
+#include "fleet/observer.h"
+#include "fleet/pins.h"
+#include "fleet/request_table.h"
+#include "fleet/runner.h"
+#include "policy/dispatcher.h"
 
 namespace drover {
-namespace {
 
-Outcome outcome_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kCanceled:
-      return Outcome::kCanceled;
-    case ErrorCode::kQueueFull:
-      return Outcome::kQueueFull;
-    case ErrorCode::kTimedOut:
-      return Outcome::kTimedOut;
-    case ErrorCode::kUnavailable:
-      return Outcome::kUnavailable;
-    case ErrorCode::kInvalidArgument:
-    case ErrorCode::kNotFound:
-    case ErrorCode::kTooLarge:
-    case ErrorCode::kForbidden:
-      return Outcome::kInvalid;
-    case ErrorCode::kNoSpace:
-      return Outcome::kNoSpace;
-    case ErrorCode::kInternal:
-      return Outcome::kFailed;
-  }
-  return Outcome::kFailed;
+std::size_t Fleet::position(RequestId request) const {
+  return dispatcher_->position(request);
+}
+std::size_t Fleet::waiting() const {
+  return dispatcher_->waiting();
+}
+std::size_t Fleet::in_flight() const {
+  return requests_->size();
+}
+const Metrics& Fleet::metrics() const {
+  return requests_->metrics();
+}
+const History& Fleet::history() const {
+  return observer_->history();
+}
+const std::optional<Advice>& Fleet::advice() const {
+  return observer_->advice();
 }
 
-ServiceLimits limits_of(const pb::ToRunner& frame) {
-  ServiceLimits limits;
-  if (!frame.has_generate()) return limits;
-  const pb::Generate& work = frame.generate();
-  if (work.predict_max() >= 0) limits.tokens = work.predict_max();
-  if (work.generation_ms_max() > 0) limits.time = std::chrono::milliseconds(work.generation_ms_max());
-  return limits;
+Duration Fleet::retry_after(const std::string& key) const {
+  const ServedModel* model = models_.find(key);
+  if (model == nullptr) return std::chrono::seconds(1);
+  return dispatcher_->retry_after(model->id, Clock::now());
 }
 
-// By the runner's figures: a part of the answer, or all of it, may have been held back.
-EndedService ended_service(Duration whole, const ServiceLimits& limits, const pb::Finished& finished) {
-  EndedService service;
-  service.output = std::min<Duration>(std::chrono::nanoseconds(finished.output_ns()), whole);
-  service.until_output = whole - service.output;
-  service.tokens = finished.output_tokens();
-  if (finished.reason() != pb::Finished::LENGTH) return service;
-  const bool below = !limits.tokens || service.tokens < *limits.tokens;
-  service.end = below && limits.time ? ServiceEnd::kTimeLimit : ServiceEnd::kTokenLimit;
-  return service;
+std::string Fleet::why_not_ready() const {
+  if (shutting_down_) return "shutting down";
+  if (settings_.queue_max > 0 && dispatcher_->queued() >= settings_.queue_max) return "the queue is full";
+  if (const ModelTarget* missing = pins_->first_missing()) return missing->name + " is not loaded yet";
+  return {};
 }
 
-}  // namespace
-
-// ---- the end of a request
-
-void DispatchDriver::note_end(Entry& entry, const RequestEvent& event, TimePoint now) {
-  RequestRecord& record = entry.record;
-  const auto* finished = std::get_if<pb::Finished>(&event);
-  if (finished != nullptr) {
-    // An answer that was held back as a whole comes with its end.
-    if (finished->output_tokens() > 0 && record.first_output == TimePoint{}) entry.metrics->on_output(record, now);
-    record.prompt_tokens = finished->prompt_tokens();
-    record.cached_tokens = finished->cached_tokens();
-    record.output_tokens = finished->output_tokens();
-    record.parked = finished->parked();
-  }
-  // Whoever only wants to see the prompt goes once it has come.
-  if (finished != nullptr && entry.frame.generate().render_only()) return note_end(record, Outcome::kStop, {}, now);
-  if (entry.ticket == nullptr && entry.runner != RunnerId{}) return note_end(record, entry.leaving, {}, now);
-  if (finished != nullptr) {
-    const bool at_limit = finished->reason() == pb::Finished::LENGTH;
-    entry.model->services.add(ended_service(now - entry.placed, limits_of(entry.frame), *finished));
-    return note_end(record, at_limit ? Outcome::kLength : Outcome::kStop, {}, now);
-  }
-  const auto* failed = std::get_if<EventFailed>(&event);
-  if (failed != nullptr) return note_end(record, outcome_of(failed->error.code), failed->error.message, now);
-  if (const auto* embedded = std::get_if<pb::Embedded>(&event)) {
-    record.prompt_tokens = embedded->prompt_tokens();
-    entry.model->services.add({now - entry.placed, {}, 0, ServiceEnd::kByItself});
-    return note_end(record, Outcome::kStop, {}, now);
-  }
-  note_end(record, Outcome::kLoaded, {}, now);
-}
-
-void DispatchDriver::note_end(RequestRecord& record, Outcome outcome, std::string error, TimePoint now) {
-  record.ended = now;
-  record.outcome = outcome;
-  record.error = std::move(error);
-  metrics_.of(record.model).on_ended(record);
-  request_log_->info(request_line(record, settings_.log_format));
-}
-
-void DispatchDriver::note_refused(RequestIdentity identity, const Error& error) {
-  RequestRecord record;
-  record.identity = std::move(identity);
-  record.arrived = Clock::now();
-  note_end(record, outcome_of(error.code), error.message, record.arrived);
-}
-
-std::size_t DispatchDriver::cancel(std::string_view identity) {
-  std::vector<RequestId> meant;
-  for (const auto& [request, entry] : entries_) {
-    if (entry->ticket != nullptr && entry->record.identity.id == identity) meant.push_back(request);
-  }
-  std::size_t canceled = 0;
-  for (const RequestId request : meant) {
-    const auto found = entries_.find(request);  // to cancel one may end others
-    if (found == entries_.end() || found->second->ticket == nullptr) continue;
-    found->second->leaving = Outcome::kCanceled;
-    found->second->ticket->cancel();
-    ++canceled;
-  }
-  return canceled;
+std::string Fleet::retry_after_seconds(std::optional<Duration> wait) {
+  const double seconds = to_seconds(wait.value_or(std::chrono::seconds(1)));
+  return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds))));
 }
 
 // ---- those that have not ended
 
-std::vector<RequestStatus> DispatchDriver::requests() const {
+std::vector<RequestStatus> Fleet::requests() const {
   const TimePoint now = Clock::now();
-  const std::vector<RequestView> requests = dispatcher_.requests();
-  const std::vector<ModelView> models = dispatcher_.models();
+  const std::vector<RequestView> requests = dispatcher_->requests();
+  const std::vector<ModelView> models = dispatcher_->models();
   std::vector<RequestStatus> all;
   all.reserve(requests.size());
   // The requests of one model stand together.
@@ -142,17 +74,17 @@ std::vector<RequestStatus> DispatchDriver::requests() const {
   return all;
 }
 
-std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, std::span<const RequestView> requests,
-                                                       TimePoint now) const {
+std::vector<RequestStatus> Fleet::requests_of(const ModelView& view, std::span<const RequestView> requests,
+                                              TimePoint now) const {
   using Phase = RequestStatus::Phase;
-  const Model& model = *models_by_id_.at(view.model.value);
+  const ServedModel& model = models_.at(view.model);
   std::vector<RunningService> running;
   std::vector<ServiceLimits> waiting;
   std::vector<RequestStatus> all;
   for (const RequestView& request : requests) {
-    const auto found = entries_.find(request.request);
-    if (found == entries_.end()) continue;
-    const Entry& entry = *found->second;
+    const RequestTable::Entry* found = requests_->find(request.request);
+    if (found == nullptr) continue;
+    const RequestTable::Entry& entry = *found;
     RequestStatus& status = all.emplace_back();
     status.record = &entry.record;
     status.age = now - entry.record.arrived;
@@ -181,7 +113,7 @@ std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, st
   const bool loading = view.state == ModelState::kLoading && model.last_load > Duration::zero();
   if (runner == runners_.end() || (view.state != ModelState::kLoaded && !loading)) return all;
   const Duration load_left =
-      loading ? std::max(model.last_load - (now - runner->second->started), Duration::zero()) : Duration::zero();
+      loading ? std::max(model.last_load - (now - runner->second->started()), Duration::zero()) : Duration::zero();
   const int places = view.places > 0 ? view.places : std::max(settings_.parallel, 1);
   const auto waits = estimate_waits(model.services, places, running, load_left, waiting);
   for (RequestStatus& status : all) {
@@ -192,57 +124,45 @@ std::vector<RequestStatus> DispatchDriver::requests_of(const ModelView& view, st
 
 // ---- models
 
-std::vector<LoadedModelView> DispatchDriver::loaded() const {
+std::vector<LoadedModelView> Fleet::loaded() const {
   std::vector<LoadedModelView> views;
-  for (const ModelView& state : dispatcher_.models()) {
+  for (const ModelView& state : dispatcher_->models()) {
     LoadedModelView& view = views.emplace_back();
     view.state = state;
-    const ModelTarget& target = models_by_id_.at(state.model.value)->target;
+    const ModelTarget& target = models_.at(state.model).target;
     view.key = target.key;
     view.embedding = target.embedding;
+    view.name = target.name;
+    view.manifest_digest = target.manifest_digest;
     const auto found = runners_.find(state.runner);
-    if (found != runners_.end()) {
-      view.name = found->second->name;
-      view.manifest_digest = found->second->manifest_digest;
-      view.memory_bytes = found->second->memory_bytes;
-      view.device_bytes = found->second->device_bytes;
-      view.kv = found->second->kv;
-      view.parked = found->second->parked;
-      view.notice = found->second->notice;
-    } else {
-      view.name = target.name;
-      view.manifest_digest = target.manifest_digest;
-    }
+    if (found != runners_.end()) found->second->describe(view);
   }
   return views;
 }
 
-std::string DispatchDriver::why_not_ready() const {
-  if (shutting_down_) return "shutting down";
-  if (settings_.queue_max > 0 && dispatcher_.queued() >= settings_.queue_max) return "the queue is full";
-  for (const auto& [key, pin] : pins_) {
-    const bool loaded = pin.loaded || (pin.ticket != nullptr && pin.ticket->has_loaded());
-    if (!loaded) return models_.at(key)->target.name + " is not loaded yet";
-  }
-  return {};
-}
-
-std::string DispatchDriver::retry_after_seconds(std::optional<Duration> wait) {
-  const double seconds = std::chrono::duration<double>(wait.value_or(std::chrono::seconds(1))).count();
-  return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds))));
+// For the model if it is not loaded; else for one place more: the second one brings a second context's worth of cells,
+// and all others share those two.
+std::uint64_t Fleet::memory_for_more(const LoadedModelView& view) const {
+  const ServedModel* model = models_.find(view.key);
+  if (model == nullptr || !model->target.estimate) return 0;
+  const auto& estimate = model->target.estimate;
+  const int context = view.state.context_length > 0 ? view.state.context_length : context_default(settings_);
+  if (view.state.state == ModelState::kUnloaded) return estimate(context);
+  if (view.state.places > 1) return 0;
+  const std::uint64_t one = estimate(context);
+  const std::uint64_t two = estimate(2 * std::min(context, 1 << 29));
+  return two - std::min(one, two);
 }
 
 // ---- why
 
-void DispatchDriver::log_explanations() {
-  for (const Explanation& why : dispatcher_.take_explanations()) {
-    const std::string& model = models_by_id_.at(why.model.value)->target.name;
-    const std::string other = why.other ? " (for " + models_by_id_.at(why.other->value)->target.name + ")" : "";
-    if (why.request == RequestId{}) {
-      spdlog::debug("{} {}{}", model, why.text, other);
-    } else if (const auto found = entries_.find(why.request); found != entries_.end()) {
-      spdlog::debug("request {} for {} {}{}", found->second->record.identity.id, model, why.text, other);
-    }
+void Fleet::perform(const Explanation& why) {
+  const std::string& model = models_.at(why.model).target.name;
+  const std::string other = why.other ? " (for " + models_.at(*why.other).target.name + ")" : "";
+  if (why.request == RequestId{}) {
+    spdlog::debug("{} {}{}", model, why.text, other);
+  } else if (const auto* entry = requests_->find(why.request)) {
+    spdlog::debug("request {} for {} {}{}", entry->record.identity.id, model, why.text, other);
   }
 }
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "policy/dispatcher_impl.h"
 
 namespace drover {
 
@@ -30,36 +29,48 @@ Duration wait_allowed(const Arrival& arrival, Duration request_timeout) {
 
 }  // namespace
 
-Dispatcher::Impl::Impl(DispatcherConfig config) : config_(config) {
+Dispatcher::Dispatcher(DispatcherConfig config) : config_(config) {
   config_.loaded_models_max = std::max(config_.loaded_models_max, 1);
   config_.places = std::max(config_.places, 1);
 }
 
-ModelNeeds Dispatcher::Impl::Model::needs() const {
+ModelNeeds Dispatcher::Model::needs() const {
   ModelNeeds needs = last_needs;
   if (!memory_needs.empty()) needs.memory_bytes = *memory_needs.rbegin();
   if (!context_needs.empty()) needs.context_length = *context_needs.rbegin();
   return needs;
 }
 
-bool Dispatcher::Impl::Refusal::applies_to(const ModelNeeds& other) const {
+bool Dispatcher::Refusal::applies_to(const ModelNeeds& other) const {
   if (!memory || other.memory_bytes >= needs.memory_bytes) return true;
   return needs.context_length > 0 && other.context_length >= needs.context_length;
 }
 
+std::vector<Action> Dispatcher::apply(const Event& event, TimePoint now) {
+  std::visit([&](const auto& what) { on(what, now); }, event);
+  return std::exchange(actions_, {});
+}
+
 // ---- what clients do
 
-Result<void> Dispatcher::Impl::admit(const Arrival& arrival, TimePoint now) {
-  DROVER_CHECK(!requests_.contains(arrival.request));
-  if (shutting_down_) return Error{ErrorCode::kUnavailable, "server is shutting down"};
-  Model& model = model_of(arrival.model);
+// Why a request is not taken in; nullopt: it is.
+std::optional<Error> Dispatcher::refusal_of(const Arrival& arrival, Model& model, TimePoint now) const {
   if (!is_served(model, arrival.needs)) {
-    if (auto room = check_room(model, arrival.needs); !room) return room;
+    if (auto room = check_room(model, arrival.needs); !room) return room.error();
     if (model.refusal && model.refusal->until > now && model.refusal->applies_to(arrival.needs))
       return model.refusal->error;
   }
   if (!starts_at_once(model, arrival) && !finds_room_to_wait(model))
     return Error{ErrorCode::kQueueFull, "server busy, please try again.  maximum pending requests exceeded"};
+  return std::nullopt;
+}
+
+void Dispatcher::on(const event::Admit& admit, TimePoint now) {
+  const Arrival& arrival = admit.arrival;
+  DROVER_CHECK(!requests_.contains(arrival.request));
+  if (shutting_down_) return act(Refuse{arrival.request, {ErrorCode::kUnavailable, "server is shutting down"}});
+  Model& model = model_of(arrival.model);
+  if (auto refusal = refusal_of(arrival, model, now)) return act(Refuse{arrival.request, *std::move(refusal)});
   model.pinned = arrival.needs.pinned;
   Request& request = requests_[arrival.request];
   request.waiter.request = arrival.request;
@@ -81,11 +92,10 @@ Result<void> Dispatcher::Impl::admit(const Arrival& arrival, TimePoint now) {
   settle(now);
   if (config_.explain && requests_.contains(arrival.request) && request.phase == RequestPhase::kWaiting)
     explain(model, arrival.request, [&] { return why_waiting(request); });
-  return {};
 }
 
-void Dispatcher::Impl::cancel(RequestId id, TimePoint now) {
-  const auto it = requests_.find(id);
+void Dispatcher::on(const event::Cancel& cancel, TimePoint now) {
+  const auto it = requests_.find(cancel.request);
   if (it == requests_.end()) return;
   Request& request = it->second;
   switch (request.phase) {
@@ -96,26 +106,24 @@ void Dispatcher::Impl::cancel(RequestId id, TimePoint now) {
       break;
     case RequestPhase::kRunning:
       request.phase = RequestPhase::kCanceling;
-      act(CancelOnRunner{id, request.runner->id});
+      act(CancelOnRunner{cancel.request, request.runner->id});
       break;
     case RequestPhase::kCanceling:
       break;
   }
 }
 
-bool Dispatcher::Impl::unload(ModelId id, TimePoint now) {
-  const auto it = models_.find(id);
-  if (it == models_.end()) return false;
+void Dispatcher::on(const event::Unload& unload, TimePoint now) {
+  const auto it = models_.find(unload.model);
+  if (it == models_.end()) return;
   Model& model = it->second;
-  const bool in_memory = model.runner != nullptr;
-  if (in_memory && model.runner->state != RunnerState::kStopping) model.unload_asked = true;
+  if (model.runner && model.runner->state != RunnerState::kStopping) model.unload_asked = true;
   model.resident = false;
   touch(model);
   settle(now);
-  return in_memory;
 }
 
-void Dispatcher::Impl::shutdown(TimePoint now) {
+void Dispatcher::on(const event::Shutdown&, TimePoint now) {
   if (shutting_down_) return;
   shutting_down_ = true;
   for (auto& [id, model] : models_) {
@@ -127,21 +135,21 @@ void Dispatcher::Impl::shutdown(TimePoint now) {
   settle(now);
 }
 
-void Dispatcher::Impl::set_memory_bound(std::uint64_t bytes, TimePoint now) {
-  config_.memory_bytes_max = bytes;
+void Dispatcher::on(const event::MemoryBound& bound, TimePoint now) {
+  config_.memory_bytes_max = bound.bytes;
   settle(now);
 }
 
 // ---- requests
 
-Dispatcher::Impl::Model& Dispatcher::Impl::model_of(ModelId id) {
+Dispatcher::Model& Dispatcher::model_of(ModelId id) {
   const auto it = models_.find(id);
   if (it != models_.end()) return it->second;
   if (models_.size() >= kModelsRememberedMax) forget_unused_models();
   return models_.try_emplace(id, id, config_.low_ageing).first->second;
 }
 
-void Dispatcher::Impl::forget_unused_models() {
+void Dispatcher::forget_unused_models() {
   std::erase_if(models_, [](const auto& entry) {
     const Model& model = entry.second;
     return model.runner == nullptr && !model.wanted() && !model.touched;
@@ -149,7 +157,7 @@ void Dispatcher::Impl::forget_unused_models() {
 }
 
 // Refuses what could not be loaded even if everything that may leave memory left it.
-Result<void> Dispatcher::Impl::check_room(const Model& model, const ModelNeeds& needs) const {
+Result<void> Dispatcher::check_room(const Model& model, const ModelNeeds& needs) const {
   const Room need = room_for(needs.memory_bytes);
   if (!total_room().holds(need))
     return Error{ErrorCode::kNoSpace, fmt::format("model requires more system memory ({}) than is available ({})",
@@ -160,11 +168,11 @@ Result<void> Dispatcher::Impl::check_room(const Model& model, const ModelNeeds& 
 }
 
 // The model is loaded, and large enough.
-bool Dispatcher::Impl::is_served(const Model& model, const ModelNeeds& needs) const {
+bool Dispatcher::is_served(const Model& model, const ModelNeeds& needs) const {
   return model.runner && model.runner->state == RunnerState::kServing && model.runner->serves(needs.context_length);
 }
 
-bool Dispatcher::Impl::starts_at_once(const Model& model, const Arrival& arrival) const {
+bool Dispatcher::starts_at_once(const Model& model, const Arrival& arrival) const {
   if (!is_served(model, arrival.needs)) return false;
   return arrival.load_only ||
          (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->places &&
@@ -174,7 +182,7 @@ bool Dispatcher::Impl::starts_at_once(const Model& model, const Arrival& arrival
 // How many are queued if one more waits for `one_more`, or if nobody does. Those that find a place free once their
 // model is in memory are waiting for the load and not for each other. They are covered as far as their models can be in
 // memory together, beside those that are busy now.
-std::size_t Dispatcher::Impl::queued_with(const Model* one_more) const {
+std::size_t Dispatcher::queued_with(const Model* one_more) const {
   std::size_t covered = 0;       // where others run
   std::size_t covered_idle = 0;  // where nobody runs
   std::size_t busy = 0;
@@ -193,14 +201,14 @@ std::size_t Dispatcher::Impl::queued_with(const Model* one_more) const {
   return waiting_ + (one_more ? 1 : 0) - covered;
 }
 
-bool Dispatcher::Impl::finds_room_to_wait(const Model& model) const {
+bool Dispatcher::finds_room_to_wait(const Model& model) const {
   if (waiting_ < config_.waiting_max) return true;
   const std::size_t then = queued_with(&model);
   return then <= config_.waiting_max || then <= queued();
 }
 
 // Begins a wait. The caller puts the request into its queue.
-void Dispatcher::Impl::enqueue(Request& request, TimePoint now) {
+void Dispatcher::enqueue(Request& request, TimePoint now) {
   Model& model = *request.model;
   ++waiting_;
   request.phase = RequestPhase::kWaiting;
@@ -213,7 +221,7 @@ void Dispatcher::Impl::enqueue(Request& request, TimePoint now) {
 }
 
 // Takes a waiting request out of its queue and ends its wait.
-void Dispatcher::Impl::dequeue(Request& request, TimePoint now) {
+void Dispatcher::dequeue(Request& request, TimePoint now) {
   if (request.load_only)
     request.model->load_only.erase(request.waiter.sequence);
   else
@@ -222,7 +230,7 @@ void Dispatcher::Impl::dequeue(Request& request, TimePoint now) {
 }
 
 // Ends a wait. The caller has taken the request out of its queue.
-void Dispatcher::Impl::leave_queue(Request& request) {
+void Dispatcher::leave_queue(Request& request) {
   Model& model = *request.model;
   --waiting_;
   deadlines_.erase({request.deadline, request.waiter.request});
@@ -231,25 +239,25 @@ void Dispatcher::Impl::leave_queue(Request& request) {
   touch(model);
 }
 
-void Dispatcher::Impl::forget(Request& request) {
+void Dispatcher::forget(Request& request) {
   const RequestId id = request.waiter.request;
   requests_.erase(id);
 }
 
 // Ends a waiting request with an error.
-void Dispatcher::Impl::fail(Request& request, Error error, std::optional<Duration> retry, TimePoint now) {
+void Dispatcher::fail(Request& request, Error error, std::optional<Duration> retry, TimePoint now) {
   dequeue(request, now);
   act(Fail{request.waiter.request, std::move(error), retry});
   forget(request);
 }
 
-std::vector<Dispatcher::Impl::Request*> Dispatcher::Impl::waiting_of(const Model& model) {
+std::vector<Dispatcher::Request*> Dispatcher::waiting_of(const Model& model) {
   std::vector<Request*> waiting;
   for (const RequestId id : order_of(model)) waiting.push_back(&requests_.at(id));
   return waiting;
 }
 
-std::string Dispatcher::Impl::why_waiting(const Request& request) const {
+std::string Dispatcher::why_waiting(const Request& request) const {
   const Model& model = *request.model;
   const Runner* runner = model.runner;
   std::string why = "its model is not in memory";
@@ -273,7 +281,7 @@ std::string Dispatcher::Impl::why_waiting(const Request& request) const {
   return fmt::format("waits, {} in all for this model: {}", model.waiting(), why);
 }
 
-std::vector<RequestId> Dispatcher::Impl::order_of(const Model& model) const {
+std::vector<RequestId> Dispatcher::order_of(const Model& model) const {
   std::vector<RequestId> order;
   for (const auto& [sequence, request] : model.load_only) order.push_back(request->waiter.request);
   for (const FairQueue::Waiter* waiter : model.queue.order()) order.push_back(waiter->request);
@@ -282,7 +290,7 @@ std::vector<RequestId> Dispatcher::Impl::order_of(const Model& model) const {
 
 // ---- views
 
-std::vector<ModelView> Dispatcher::Impl::models() const {
+std::vector<ModelView> Dispatcher::models() const {
   std::vector<ModelView> views;
   for (const auto& [id, model] : models_) {
     ModelView view = view_of(model);
@@ -291,7 +299,7 @@ std::vector<ModelView> Dispatcher::Impl::models() const {
   return views;
 }
 
-ModelView Dispatcher::Impl::view_of(const Model& model) const {
+ModelView Dispatcher::view_of(const Model& model) const {
   ModelView view;
   view.model = model.id;
   view.waiting = model.waiting();
@@ -329,12 +337,17 @@ ModelView Dispatcher::Impl::view_of(const Model& model) const {
   return view;
 }
 
-int Dispatcher::Impl::busy_runners() const {
+bool Dispatcher::is_in_memory(ModelId id) const {
+  const auto it = models_.find(id);
+  return it != models_.end() && it->second.runner != nullptr;
+}
+
+int Dispatcher::busy_runners() const {
   const auto busy = [](const auto& runner) { return !runner.second.running.empty(); };
   return static_cast<int>(std::count_if(runners_.begin(), runners_.end(), busy));
 }
 
-std::vector<RequestView> Dispatcher::Impl::requests() const {
+std::vector<RequestView> Dispatcher::requests() const {
   std::vector<RequestView> views;
   const auto add = [&](const Request& request, std::size_t position) {
     views.push_back({request.waiter.request, request.model->id, request.waiter.client, request.waiter.priority,
@@ -349,7 +362,7 @@ std::vector<RequestView> Dispatcher::Impl::requests() const {
   return views;
 }
 
-std::size_t Dispatcher::Impl::position(RequestId id) const {
+std::size_t Dispatcher::position(RequestId id) const {
   const auto it = requests_.find(id);
   if (it == requests_.end() || it->second.phase != RequestPhase::kWaiting) return 0;
   const Request& request = it->second;
@@ -360,7 +373,7 @@ std::size_t Dispatcher::Impl::position(RequestId id) const {
   return static_cast<std::size_t>(std::distance(load_only.begin(), place)) + 1;
 }
 
-Duration Dispatcher::Impl::retry_after(ModelId id, TimePoint now) const {
+Duration Dispatcher::retry_after(ModelId id, TimePoint now) const {
   Duration estimate = kRetryAfterMin;
   if (const auto it = models_.find(id); it != models_.end()) {
     const Model& model = it->second;
@@ -371,92 +384,6 @@ Duration Dispatcher::Impl::retry_after(ModelId id, TimePoint now) const {
     if (model.refusal && model.refusal->until > now) estimate = model.refusal->until - now;
   }
   return std::clamp(estimate, kRetryAfterMin, kRetryAfterMax);
-}
-
-std::vector<Action> Dispatcher::Impl::take_actions() {
-  return std::exchange(actions_, {});
-}
-
-// ---- the contract
-
-Dispatcher::Dispatcher(DispatcherConfig config) : impl_(std::make_unique<Impl>(config)) {}
-Dispatcher::~Dispatcher() = default;
-
-Result<void> Dispatcher::admit(const Arrival& arrival, TimePoint now) {
-  return impl_->admit(arrival, now);
-}
-void Dispatcher::cancel(RequestId request, TimePoint now) {
-  impl_->cancel(request, now);
-}
-bool Dispatcher::unload(ModelId model, TimePoint now) {
-  return impl_->unload(model, now);
-}
-void Dispatcher::shutdown(TimePoint now) {
-  impl_->shutdown(now);
-}
-void Dispatcher::set_memory_bound(std::uint64_t bytes, TimePoint now) {
-  impl_->set_memory_bound(bytes, now);
-}
-void Dispatcher::load_progress(RunnerId runner, float fraction, TimePoint now) {
-  impl_->load_progress(runner, fraction, now);
-}
-void Dispatcher::loaded(RunnerId runner, const LoadedInfo& info, TimePoint now) {
-  impl_->loaded(runner, info, now);
-}
-void Dispatcher::set_places(RunnerId runner, int places, TimePoint now) {
-  impl_->set_places(runner, places, now);
-}
-
-void Dispatcher::load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
-  impl_->load_failed(runner, error, memory, now);
-}
-void Dispatcher::output_sent(RequestId request, TimePoint now) {
-  impl_->output_sent(request, now);
-}
-void Dispatcher::finished(RequestId request, TimePoint now) {
-  impl_->finished(request, now);
-}
-void Dispatcher::progress(RunnerId runner, TimePoint now) {
-  impl_->progress(runner, now);
-}
-void Dispatcher::blame(RunnerId runner, const Blame& blame) {
-  impl_->blame(runner, blame);
-}
-void Dispatcher::runner_gone(RunnerId runner, std::string_view how, TimePoint now, const Blame& blame) {
-  impl_->runner_gone(runner, how, now, blame);
-}
-void Dispatcher::tick(TimePoint now) {
-  impl_->tick(now);
-}
-TimePoint Dispatcher::next_due() const {
-  return impl_->next_due();
-}
-std::vector<Action> Dispatcher::take_actions() {
-  return impl_->take_actions();
-}
-std::vector<Explanation> Dispatcher::take_explanations() {
-  return impl_->take_explanations();
-}
-std::vector<ModelView> Dispatcher::models() const {
-  return impl_->models();
-}
-int Dispatcher::busy_runners() const {
-  return impl_->busy_runners();
-}
-std::vector<RequestView> Dispatcher::requests() const {
-  return impl_->requests();
-}
-std::size_t Dispatcher::waiting() const {
-  return impl_->waiting();
-}
-std::size_t Dispatcher::queued() const {
-  return impl_->queued();
-}
-std::size_t Dispatcher::position(RequestId request) const {
-  return impl_->position(request);
-}
-Duration Dispatcher::retry_after(ModelId model, TimePoint now) const {
-  return impl_->retry_after(model, now);
 }
 
 }  // namespace drover

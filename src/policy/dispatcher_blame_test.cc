@@ -131,14 +131,14 @@ TEST_F(DispatcherBlameTest, WhoIsThereWhenRunnersAreKilledTimeAndAgainIsLookedAt
 TEST_F(DispatcherBlameTest, AHangIsTheFaultOfWhatItWorkedOn) {
   config_.hang_timeout = 10s;
   run(2);
-  dispatcher().blame(RunnerId{1}, at_work_for(2));
-  dispatcher().blame(RunnerId{1}, at_work_for(3));
+  tell(event::Blamed{RunnerId{1}, at_work_for(2)});
+  tell(event::Blamed{RunnerId{1}, at_work_for(3)});
   pass(10s);
   EXPECT_EQ(actions(), (Log{"stop 1 hung", fails(3)}));
   gone(1, kKilled);
   loaded(2, 2);
   EXPECT_EQ(actions(), (Log{"start 2 A", "run r2 2"}));
-  dispatcher().blame(RunnerId{2}, kKilled);
+  tell(event::Blamed{RunnerId{2}, kKilled});
   pass(10s);
   EXPECT_EQ(actions(), Log{"stop 2 hung"}) << "somebody has stopped it: nobody's fault";
 }

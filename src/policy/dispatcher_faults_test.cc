@@ -55,7 +55,7 @@ TEST_F(DispatcherFaultsTest, AModelThatWasDeletedIsNotHeldAgainstTheNextRequest)
   ask('A');
   ask('A');
   actions();
-  dispatcher().load_failed(RunnerId{1}, not_found("no model"), false, now_);
+  tell(event::LoadFailed{RunnerId{1}, not_found("no model"), false});
   EXPECT_EQ(actions(), (Log{"fail r1 no model", "fail r2 no model"}));
   EXPECT_EQ(failures_.at(RequestId{1}).error.code, ErrorCode::kNotFound);
   ask('A');
@@ -86,13 +86,13 @@ TEST_F(DispatcherFaultsTest, LoadTimesOutForWantOfProgressNotForItsLength) {
   actions();
   for (int i = 1; i <= 9; ++i) {
     pass(9s);
-    dispatcher().load_progress(RunnerId{1}, i * 0.1f, now_);
+    tell(event::LoadProgress{RunnerId{1}, i * 0.1f});
   }
   EXPECT_EQ(actions(), Log{});
   EXPECT_FLOAT_EQ(view('A').load_fraction, 0.9f);
   pass(5s);
-  dispatcher().load_progress(RunnerId{1}, 9 * 0.1f, now_);  // says something, but gets nowhere
-  dispatcher().progress(RunnerId{1}, now_);
+  tell(event::LoadProgress{RunnerId{1}, 9 * 0.1f});  // says something, but gets nowhere
+  tell(event::Progress{RunnerId{1}});
   pass(5s);
   const Log log = actions();
   ASSERT_EQ(log.size(), 2u);
@@ -203,7 +203,7 @@ TEST_F(DispatcherFaultsTest, HungRunnerIsKilledAndTreatedLikeACrash) {
   ask('A');
   actions();
   pass(9s);
-  dispatcher().progress(RunnerId{1}, now_);
+  tell(event::Progress{RunnerId{1}});
   send_output(RequestId{2});
   pass(10s - 1ns);
   EXPECT_EQ(actions(), Log{});
@@ -242,7 +242,7 @@ TEST_F(DispatcherFaultsTest, CrashWhileShuttingDownEndsItsRequests) {
   load('A');
   ask('A');
   actions();
-  dispatcher().shutdown(now_);
+  tell(event::Shutdown{});
   gone(1);
   EXPECT_EQ(actions(), Log{std::string("fail r2 ") + kCrash});
 }
@@ -250,9 +250,9 @@ TEST_F(DispatcherFaultsTest, CrashWhileShuttingDownEndsItsRequests) {
 TEST_F(DispatcherFaultsTest, WordsAboutUnknownRunnersAreIgnored) {
   loaded(7);
   gone(7);
-  dispatcher().progress(RunnerId{7}, now_);
-  dispatcher().load_progress(RunnerId{7}, 1, now_);
-  dispatcher().load_failed(RunnerId{7}, internal("x"), true, now_);
+  tell(event::Progress{RunnerId{7}});
+  tell(event::LoadProgress{RunnerId{7}, 1});
+  tell(event::LoadFailed{RunnerId{7}, internal("x"), true});
   send_output(RequestId{7});
   finish(RequestId{7});
   EXPECT_EQ(actions(), Log{});

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "policy/dispatcher.h"
@@ -36,9 +38,53 @@ inline std::string to_text(const Action& action) {
     std::string operator()(const Fail& a) const {
       return "fail r" + std::to_string(a.request.value) + " " + a.error.message;
     }
+    std::string operator()(const Refuse& a) const {
+      return "refuse r" + std::to_string(a.request.value) + " " + a.error.message;
+    }
+    std::string operator()(const Explanation& a) const { return a.text; }
   };
   return std::visit(Visitor{}, action);
 }
+
+// A dispatcher with a function for each event. Keeps what it has decided until somebody looks.
+class ToldDispatcher : public Dispatcher {
+ public:
+  using Dispatcher::Dispatcher;
+
+  Result<void> admit(const Arrival& arrival, TimePoint now) {
+    std::vector<Action> decided = apply(event::Admit{arrival}, now);
+    if (!decided.empty())
+      if (const auto* refuse = std::get_if<Refuse>(&decided.front())) {
+        EXPECT_EQ(decided.size(), 1u) << "nothing else follows from a refusal";
+        return refuse->error;
+      }
+    keep(std::move(decided));
+    return {};
+  }
+  bool unload(ModelId model, TimePoint now) {
+    const bool in_memory = is_in_memory(model);
+    tell(event::Unload{model}, now);
+    return in_memory;
+  }
+  void tell(const Event& event, TimePoint now) { keep(apply(event, now)); }
+
+  std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
+  std::vector<Explanation> take_explanations() { return std::exchange(explanations_, {}); }
+
+ private:
+  void keep(std::vector<Action> decided) {
+    for (Action& action : decided) {
+      if (auto* why = std::get_if<Explanation>(&action)) {
+        explanations_.push_back(std::move(*why));
+      } else {
+        actions_.push_back(std::move(action));
+      }
+    }
+  }
+
+  std::vector<Action> actions_;
+  std::vector<Explanation> explanations_;
+};
 
 class DispatcherFixture : public ::testing::Test {
  protected:
@@ -65,30 +111,31 @@ class DispatcherFixture : public ::testing::Test {
     EXPECT_TRUE(admitted.ok()) << admitted.error().message;
     return arrival.request;
   }
-  void cancel(RequestId request) { dispatcher().cancel(request, now_); }
-  void finish(RequestId request) { dispatcher().finished(request, now_); }
+  void tell(const Event& event) { dispatcher().tell(event, now_); }
+  void cancel(RequestId request) { tell(event::Cancel{request}); }
+  void finish(RequestId request) { tell(event::Finished{request}); }
   void loaded(std::uint64_t runner, int places = 1, int context_length = 4096, std::uint64_t bytes = 0) {
-    dispatcher().loaded(RunnerId{runner}, {places, context_length, bytes}, now_);
+    tell(event::Loaded{RunnerId{runner}, places, context_length, bytes});
   }
   void load_failed(std::uint64_t runner, bool memory = false) {
-    dispatcher().load_failed(RunnerId{runner}, internal("no good"), memory, now_);
+    tell(event::LoadFailed{RunnerId{runner}, internal("no good"), memory});
     gone(runner);
   }
   // By default somebody else has killed it.
   void gone(std::uint64_t runner, const Blame& blame = {.request = {}, .from_outside = true}) {
-    dispatcher().runner_gone(RunnerId{runner}, "signal 9", now_, blame);
+    tell(event::RunnerGone{RunnerId{runner}, "signal 9", blame});
   }
-  void send_output(RequestId request) { dispatcher().output_sent(request, now_); }
+  void send_output(RequestId request) { tell(event::OutputSent{request}); }
   // Lets time pass, stopping at every moment at which something is due.
   void pass(Duration duration) {
     const TimePoint end = now_ + duration;
     while (dispatcher().next_due() <= end) {
       now_ = std::max(now_, dispatcher().next_due());
-      dispatcher().tick(now_);
-      ASSERT_GT(dispatcher().next_due(), now_) << "tick() left something undone";
+      tell(event::Tick{});
+      ASSERT_GT(dispatcher().next_due(), now_) << "a Tick left something undone";
     }
     now_ = end;
-    dispatcher().tick(now_);
+    tell(event::Tick{});
   }
   Log actions() {
     Log log;
@@ -114,8 +161,8 @@ class DispatcherFixture : public ::testing::Test {
       if (view.model.value == static_cast<std::uint32_t>(model - 'A')) return view;
     return {};
   }
-  Dispatcher& dispatcher() {
-    if (!dispatcher_) dispatcher_ = std::make_unique<Dispatcher>(config_);
+  ToldDispatcher& dispatcher() {
+    if (!dispatcher_) dispatcher_ = std::make_unique<ToldDispatcher>(config_);
     return *dispatcher_;
   }
 
@@ -126,7 +173,7 @@ class DispatcherFixture : public ::testing::Test {
   std::uint64_t requests_ = 0;  // numbers given
 
  private:
-  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<ToldDispatcher> dispatcher_;
 };
 
 }  // namespace drover

@@ -157,7 +157,7 @@ class AutomaticRunnersTest : public DispatcherMemoryTest {
         auto node = events.extract(events.begin());
         node.mapped()();
       } else {
-        dispatcher().tick(now_);
+        tell(event::Tick{});
       }
     }
   }
@@ -401,10 +401,10 @@ TEST_F(DispatcherMemoryTest, WhenMoreIsUsedThanPlannedIdleModelsLeave) {
   finish(RequestId{3});
   gone(1);
   EXPECT_EQ(actions(), Log{});
-  dispatcher().set_memory_bound(3 * kGiB, now_);
+  tell(event::MemoryBound{3 * kGiB});
   EXPECT_EQ(actions(), Log{"stop 2 evicted"});
   gone(2);
-  dispatcher().set_memory_bound(2 * kGiB, now_);
+  tell(event::MemoryBound{2 * kGiB});
   EXPECT_EQ(actions(), Log{}) << "the last one evidently fits";
 }
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "policy/dispatcher_impl.h"
+#include "policy/dispatcher.h"
 
 namespace drover {
 
@@ -22,40 +22,40 @@ constexpr const char* kCrashText =
 
 }  // namespace
 
-bool Dispatcher::Impl::Runner::serves(int context) const {
+bool Dispatcher::Runner::serves(int context) const {
   if (context <= std::max(context_length, needs.context_length)) return true;
   // It got less than it was started for, so there is no more to be had.
   return state != RunnerState::kLoading && context_length < needs.context_length;
 }
 
-bool Dispatcher::Impl::Runner::is_isolated() const {
+bool Dispatcher::Runner::is_isolated() const {
   return running.size() == 1 && running.front()->suspect;
 }
 
-Dispatcher::Impl::Runner* Dispatcher::Impl::runner_of(RunnerId id) {
+Dispatcher::Runner* Dispatcher::runner_of(RunnerId id) {
   const auto it = runners_.find(id);
   return it == runners_.end() ? nullptr : &it->second;
 }
 
 // ---- loads
 
-void Dispatcher::Impl::load_progress(RunnerId id, float fraction, TimePoint now) {
-  Runner* runner = runner_of(id);
+void Dispatcher::on(const event::LoadProgress& progress, TimePoint now) {
+  Runner* runner = runner_of(progress.runner);
   if (!runner || runner->state != RunnerState::kLoading) return;
   // The same figure again is a sign of life and not of progress.
-  if (fraction <= runner->load_fraction) return;
-  runner->load_fraction = fraction;
+  if (progress.fraction <= runner->load_fraction) return;
+  runner->load_fraction = progress.fraction;
   runner->progress_at = now;
 }
 
-void Dispatcher::Impl::loaded(RunnerId id, const LoadedInfo& info, TimePoint now) {
-  Runner* runner = runner_of(id);
+void Dispatcher::on(const event::Loaded& loaded, TimePoint now) {
+  Runner* runner = runner_of(loaded.runner);
   if (!runner || runner->state != RunnerState::kLoading) return;
   Model& model = *runner->model;
   runner->state = RunnerState::kServing;
-  runner->places = std::max(info.places, 1);
-  runner->context_length = info.context_length;
-  if (info.memory_bytes > 0) runner->memory_bytes = info.memory_bytes;
+  runner->places = std::max(loaded.places, 1);
+  runner->context_length = loaded.context_length;
+  if (loaded.memory_bytes > 0) runner->memory_bytes = loaded.memory_bytes;
   runner->load_fraction = 1;
   runner->loaded_at = runner->last_used = runner->progress_at = now;
   model.estimate_error =
@@ -71,32 +71,33 @@ void Dispatcher::Impl::loaded(RunnerId id, const LoadedInfo& info, TimePoint now
   settle(now);
 }
 
-void Dispatcher::Impl::set_places(RunnerId id, int places, TimePoint now) {
-  Runner* runner = runner_of(id);
-  // Before loaded() the number would be overwritten, and one that stops takes no more requests.
+void Dispatcher::on(const event::PlacesChanged& changed, TimePoint now) {
+  Runner* runner = runner_of(changed.runner);
+  // Before Loaded the number would be overwritten, and one that stops takes no more requests.
   if (!runner || runner->state == RunnerState::kLoading || runner->state == RunnerState::kStopping) return;
-  if (std::max(places, 1) == runner->places) return;
-  runner->places = std::max(places, 1);
+  const int places = std::max(changed.places, 1);
+  if (places == runner->places) return;
+  runner->places = places;
   touch(*runner->model);
   settle(now);
 }
 
-void Dispatcher::Impl::load_failed(RunnerId id, const Error& error, bool memory, TimePoint now) {
-  Runner* runner = runner_of(id);
+void Dispatcher::on(const event::LoadFailed& failed, TimePoint now) {
+  Runner* runner = runner_of(failed.runner);
   if (!runner || runner->state != RunnerState::kLoading) return;
   runner->state = RunnerState::kStopping;
   Model& model = *runner->model;
   touch(model);
-  if (memory && !model.memory_retried && make_room_for_retry(model))
+  if (failed.memory && !model.memory_retried && make_room_for_retry(model))
     model.memory_retried = true;
   else
-    load_ended(*runner, error, memory, now);
+    load_ended(*runner, failed.error, failed.memory, now);
   settle(now);
 }
 
 // Finds a runner whose end makes a second try worthwhile: one that ends anyway, else the idle one that was used least
 // recently, which is stopped.
-bool Dispatcher::Impl::make_room_for_retry(Model& model) {
+bool Dispatcher::make_room_for_retry(Model& model) {
   Runner* victim = nullptr;
   for (auto& [id, runner] : runners_) {
     if (runner.model == &model) continue;
@@ -114,7 +115,7 @@ bool Dispatcher::Impl::make_room_for_retry(Model& model) {
 }
 
 // The load has failed for good: those that waited for it get the error, and so do others for a while.
-void Dispatcher::Impl::load_ended(Runner& runner, const Error& error, bool memory, TimePoint now) {
+void Dispatcher::load_ended(Runner& runner, const Error& error, bool memory, TimePoint now) {
   Model& model = *runner.model;
   model.memory_retried = false;
   if (error.code == ErrorCode::kNotFound && !model.pinned) {
@@ -131,8 +132,8 @@ void Dispatcher::Impl::load_ended(Runner& runner, const Error& error, bool memor
 
 // ---- requests that run
 
-void Dispatcher::Impl::output_sent(RequestId id, TimePoint now) {
-  const auto it = requests_.find(id);
+void Dispatcher::on(const event::OutputSent& sent, TimePoint now) {
+  const auto it = requests_.find(sent.request);
   if (it == requests_.end()) return;
   it->second.output_sent = true;
   // It has come further than when its runner died, and will not be replayed any more.
@@ -141,8 +142,8 @@ void Dispatcher::Impl::output_sent(RequestId id, TimePoint now) {
   settle(now);
 }
 
-void Dispatcher::Impl::finished(RequestId id, TimePoint now) {
-  const auto it = requests_.find(id);
+void Dispatcher::on(const event::Finished& finished, TimePoint now) {
+  const auto it = requests_.find(finished.request);
   if (it == requests_.end() || it->second.phase == RequestPhase::kWaiting) return;
   Request& request = it->second;
   Runner& runner = *request.runner;
@@ -157,19 +158,19 @@ void Dispatcher::Impl::finished(RequestId id, TimePoint now) {
   settle(now);
 }
 
-void Dispatcher::Impl::progress(RunnerId id, TimePoint now) {
-  Runner* runner = runner_of(id);
+void Dispatcher::on(const event::Progress& progress, TimePoint now) {
+  Runner* runner = runner_of(progress.runner);
   if (runner && runner->state != RunnerState::kLoading) runner->progress_at = now;
 }
 
 // ---- ends and deaths
 
-void Dispatcher::Impl::blame(RunnerId id, const Blame& blame) {
-  if (Runner* runner = runner_of(id)) runner->blame = blame;
+void Dispatcher::on(const event::Blamed& blamed, TimePoint) {
+  if (Runner* runner = runner_of(blamed.runner)) runner->blame = blamed.blame;
 }
 
-void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint now, const Blame& blame) {
-  Runner* runner = runner_of(id);
+void Dispatcher::on(const event::RunnerGone& gone, TimePoint now) {
+  Runner* runner = runner_of(gone.runner);
   if (!runner) return;
   Model& model = *runner->model;
   model.runner = nullptr;
@@ -180,23 +181,23 @@ void Dispatcher::Impl::runner_gone(RunnerId id, std::string_view how, TimePoint 
       if (model.load_failures + 1 < kLoadDeathsMax)
         ++model.load_failures;
       else
-        load_ended(*runner, internal(fmt::format("llama runner process has terminated: {}", how)), false, now);
+        load_ended(*runner, internal(fmt::format("llama runner process has terminated: {}", gone.how)), false, now);
       break;
     case RunnerState::kServing:
     case RunnerState::kGrowing:
     case RunnerState::kDraining:
-      model.last_error = how;
-      crashed(*runner, blame, now);
+      model.last_error = gone.how;
+      crashed(*runner, gone.blame, now);
       break;
   }
-  runners_.erase(id);
+  runners_.erase(gone.runner);
   touch(model);
   settle(now);
 }
 
 // The runner is of no more use. Each of its requests is replayed, or fails if it cannot be; the model starts again, at
 // once after a first crash and later and later after more of them without a success between.
-void Dispatcher::Impl::crashed(Runner& runner, const Blame& blame, TimePoint now) {
+void Dispatcher::crashed(Runner& runner, const Blame& blame, TimePoint now) {
   Model& model = *runner.model;
   ++model.crashes;
   model.restart_at = model.crashes == 1 ? now : later(now, backoff(config_.crash_backoff_first, model.crashes - 1));
@@ -218,7 +219,7 @@ void Dispatcher::Impl::crashed(Runner& runner, const Blame& blame, TimePoint now
 
 // Whose fault the end of a runner is that ran these; nullptr: nobody's, or it cannot be told, and then those that it
 // may be are suspects from now on.
-Dispatcher::Impl::Request* Dispatcher::Impl::find_culprit(const std::vector<Request*>& running, const Blame& blame) {
+Dispatcher::Request* Dispatcher::find_culprit(const std::vector<Request*>& running, const Blame& blame) {
   for (Request* request : running)
     if (!blame.from_outside && request->waiter.request == blame.request) return request;
   // It was killed, or was at work for a request that has ended.
@@ -233,14 +234,14 @@ Dispatcher::Impl::Request* Dispatcher::Impl::find_culprit(const std::vector<Requ
   return nullptr;
 }
 
-Duration Dispatcher::Impl::backoff(Duration first, int failures) const {
+Duration Dispatcher::backoff(Duration first, int failures) const {
   Duration pause = first;
   for (int i = 1; i < failures && pause < config_.backoff_max; ++i) pause *= 2;
   return std::min(pause, config_.backoff_max);
 }
 
 // When the runner counts as stuck if nothing is heard of it until then.
-TimePoint Dispatcher::Impl::fault_due(const Runner& runner) const {
+TimePoint Dispatcher::fault_due(const Runner& runner) const {
   switch (runner.state) {
     case RunnerState::kLoading:
       return config_.load_timeout > Duration::zero() ? later(runner.progress_at, config_.load_timeout) : kNever;
@@ -255,7 +256,7 @@ TimePoint Dispatcher::Impl::fault_due(const Runner& runner) const {
   return kNever;
 }
 
-void Dispatcher::Impl::check_fault(Runner& runner, TimePoint now) {
+void Dispatcher::check_fault(Runner& runner, TimePoint now) {
   if (fault_due(runner) > now) return;
   if (runner.state == RunnerState::kLoading) {
     const auto silent = std::chrono::duration<double>(now - runner.progress_at).count();

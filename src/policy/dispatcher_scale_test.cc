@@ -79,14 +79,14 @@ class Crowd : public DispatcherFixture {
   }
   void time_out() {
     now_ += 1h;
-    dispatcher().tick(now_);
+    tell(event::Tick{});
   }
   std::size_t look() {
     std::size_t seen = 0;
     for (int i = 0; i < 20; ++i) seen += dispatcher().requests().size() + dispatcher().models().size();
     return seen;
   }
-  void shut_down() { dispatcher().shutdown(now_); }
+  void shut_down() { tell(event::Shutdown{}); }
 
   std::vector<RequestId> requests;
   std::size_t positions = 0;

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
-#include "policy/dispatcher_impl.h"
+#include "policy/dispatcher.h"
 
 namespace drover {
 
@@ -19,13 +19,13 @@ double gibibytes(std::int64_t bytes) {
 
 }  // namespace
 
-void Dispatcher::Impl::touch(Model& model) {
+void Dispatcher::touch(Model& model) {
   if (model.touched) return;
   model.touched = true;
   touched_.push_back(&model);
 }
 
-void Dispatcher::Impl::settle(TimePoint now) {
+void Dispatcher::settle(TimePoint now) {
   now_ = now;
   // Each round stops, starts or fails something that the next one finds done.
   const std::size_t rounds_max = 10 * (models_.size() + requests_.size() + 1);
@@ -45,7 +45,7 @@ void Dispatcher::Impl::settle(TimePoint now) {
 
 // ---- one model
 
-void Dispatcher::Impl::serve(Model& model, TimePoint now) {
+void Dispatcher::serve(Model& model, TimePoint now) {
   if (!model.runner) return;
   Runner& runner = *model.runner;
   switch (runner.state) {
@@ -75,7 +75,7 @@ void Dispatcher::Impl::serve(Model& model, TimePoint now) {
   }
 }
 
-void Dispatcher::Impl::serve_queue(Runner& runner, TimePoint now) {
+void Dispatcher::serve_queue(Runner& runner, TimePoint now) {
   Model& model = *runner.model;
   if (!complete_load_only(runner, now)) runner.state = RunnerState::kGrowing;
   while (runner.state == RunnerState::kServing && static_cast<int>(runner.running.size()) < runner.places) {
@@ -92,7 +92,7 @@ void Dispatcher::Impl::serve_queue(Runner& runner, TimePoint now) {
 }
 
 // False if one of them wants a larger context than there is.
-bool Dispatcher::Impl::complete_load_only(Runner& runner, TimePoint now) {
+bool Dispatcher::complete_load_only(Runner& runner, TimePoint now) {
   bool all = true;
   auto& load_only = runner.model->load_only;
   for (auto it = load_only.begin(); it != load_only.end();) {
@@ -112,7 +112,7 @@ bool Dispatcher::Impl::complete_load_only(Runner& runner, TimePoint now) {
   return all;
 }
 
-void Dispatcher::Impl::dispatch(Request& request, Runner& runner, TimePoint now) {
+void Dispatcher::dispatch(Request& request, Runner& runner, TimePoint now) {
   request.model->queue.start(request.waiter, now);
   leave_queue(request);
   request.phase = RequestPhase::kRunning;
@@ -131,12 +131,12 @@ void Dispatcher::Impl::dispatch(Request& request, Runner& runner, TimePoint now)
 }
 
 // Somebody waits for a larger context than the runner has.
-bool Dispatcher::Impl::outgrown(const Runner& runner) const {
+bool Dispatcher::outgrown(const Runner& runner) const {
   const auto& needs = runner.model->context_needs;
   return !needs.empty() && !runner.serves(*needs.rbegin());
 }
 
-void Dispatcher::Impl::unload_if_due(Runner& runner, TimePoint now) {
+void Dispatcher::unload_if_due(Runner& runner, TimePoint now) {
   Model& model = *runner.model;
   if (runner.state != RunnerState::kServing || !model.idle()) return;
   if (shutting_down_)
@@ -148,14 +148,14 @@ void Dispatcher::Impl::unload_if_due(Runner& runner, TimePoint now) {
 }
 
 // When an idle runner leaves memory.
-TimePoint Dispatcher::Impl::expiry(const Runner& runner) const {
+TimePoint Dispatcher::expiry(const Runner& runner) const {
   const Model& model = *runner.model;
   if (runner.state != RunnerState::kServing || !model.idle() || model.pinned) return kNever;
   return runner.keep_alive < Duration::zero() ? kNever : later(runner.last_used, runner.keep_alive);
 }
 
 // A model wants memory from the moment when it has something to do and no runner that will do it, until it gets one.
-void Dispatcher::Impl::update_want(Model& model, TimePoint now) {
+void Dispatcher::update_want(Model& model, TimePoint now) {
   const bool lacks = model.wanted() && (!model.runner || model.runner->state == RunnerState::kStopping);
   if (lacks && !model.want) {
     model.want = ++wants_made_;
@@ -171,7 +171,7 @@ void Dispatcher::Impl::update_want(Model& model, TimePoint now) {
 
 // ---- memory
 
-void Dispatcher::Impl::plan(TimePoint now) {
+void Dispatcher::plan(TimePoint now) {
   plan_due_ = kNever;
   const std::vector<Want> wants = gather_wants(now);
   const MemoryPlan plan = plan_memory(total_room(), gather_residents(), wants, config_.residence_min, now);
@@ -206,7 +206,7 @@ void Dispatcher::Impl::plan(TimePoint now) {
 }
 
 // Those that want memory now; a model that backs off keeps its position, but claims nothing meanwhile.
-std::vector<Want> Dispatcher::Impl::gather_wants(TimePoint now) {
+std::vector<Want> Dispatcher::gather_wants(TimePoint now) {
   std::vector<Want> wants;
   std::vector<Model*> models;
   for (const auto& [order, model] : wants_) models.push_back(model);
@@ -224,12 +224,12 @@ std::vector<Want> Dispatcher::Impl::gather_wants(TimePoint now) {
 
 // When a model that wants memory may be started: at any time, unless it crashed repeatedly. One that could not be
 // loaded waits if nobody but its pin wants it; of those who ask for it, it holds back at admission.
-TimePoint Dispatcher::Impl::earliest_start(const Model& model) const {
+TimePoint Dispatcher::earliest_start(const Model& model) const {
   const bool refused = model.waiting() == 0 && model.refusal;
   return refused ? std::max(model.restart_at, model.refusal->until) : model.restart_at;
 }
 
-std::vector<Resident> Dispatcher::Impl::gather_residents() const {
+std::vector<Resident> Dispatcher::gather_residents() const {
   std::vector<Resident> residents;
   for (const auto& [id, runner] : runners_) {
     Standing standing = Standing::kBusy;
@@ -250,7 +250,7 @@ std::vector<Resident> Dispatcher::Impl::gather_residents() const {
 
 // Fails those that need more than there will ever be: pinned models have come since they were admitted. False if
 // nobody is left.
-bool Dispatcher::Impl::fail_what_cannot_fit(Model& model, TimePoint now) {
+bool Dispatcher::fail_what_cannot_fit(Model& model, TimePoint now) {
   if (room_beside_pinned(model).holds(need_of(model))) return true;
   for (Request* request : waiting_of(model))
     if (auto room = check_room(model, request->needs); !room) fail(*request, room.error(), std::nullopt, now);
@@ -259,13 +259,13 @@ bool Dispatcher::Impl::fail_what_cannot_fit(Model& model, TimePoint now) {
   return model.wanted();
 }
 
-Room Dispatcher::Impl::total_room() const {
+Room Dispatcher::total_room() const {
   Room room = room_for(config_.memory_bytes_max == 0 ? kUnbounded : config_.memory_bytes_max);
   room.runners = config_.loaded_models_max;
   return room;
 }
 
-Room Dispatcher::Impl::room_beside_pinned(const Model& model) const {
+Room Dispatcher::room_beside_pinned(const Model& model) const {
   Room room = total_room();
   for (const auto& [id, runner] : runners_)
     if (runner.model != &model && runner.model->pinned && runner.state != RunnerState::kStopping)
@@ -274,14 +274,14 @@ Room Dispatcher::Impl::room_beside_pinned(const Model& model) const {
 }
 
 // The estimate, corrected by how far it was off last time; the correction alone never makes a model impossible.
-Room Dispatcher::Impl::need_of(const Model& model) const {
+Room Dispatcher::need_of(const Model& model) const {
   Room need = room_for(model.needs().memory_bytes);
   const std::int64_t corrected = need.bytes + room_for(model.estimate_error).bytes;
   need.bytes = std::min(corrected, std::max(need.bytes, room_beside_pinned(model).bytes));
   return need;
 }
 
-void Dispatcher::Impl::start(Model& model, TimePoint now) {
+void Dispatcher::start(Model& model, TimePoint now) {
   DROVER_CHECK(model.runner == nullptr);
   const RunnerId id{++runners_started_};
   Runner& runner = runners_[id];
@@ -301,7 +301,7 @@ void Dispatcher::Impl::start(Model& model, TimePoint now) {
   act(StartRunner{id, model.id, runner.needs.context_length});
 }
 
-void Dispatcher::Impl::stop(Runner& runner, StopReason reason) {
+void Dispatcher::stop(Runner& runner, StopReason reason) {
   runner.state = RunnerState::kStopping;
   if (runner.model->waiting() == 0) runner.model->unload_asked = false;
   act(StopRunner{runner.id, reason});
@@ -310,7 +310,7 @@ void Dispatcher::Impl::stop(Runner& runner, StopReason reason) {
 
 // ---- time
 
-void Dispatcher::Impl::tick(TimePoint now) {
+void Dispatcher::on(const event::Tick&, TimePoint now) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     Request& request = requests_.at(deadlines_.begin()->second);
     const Duration retry = retry_after(request.model->id, now);
@@ -323,7 +323,7 @@ void Dispatcher::Impl::tick(TimePoint now) {
   settle(now);
 }
 
-TimePoint Dispatcher::Impl::next_due() const {
+TimePoint Dispatcher::next_due() const {
   TimePoint due = plan_due_;
   if (!deadlines_.empty()) due = std::min(due, deadlines_.begin()->first);
   for (const auto& [id, runner] : runners_) due = std::min({due, fault_due(runner), expiry(runner)});

@@ -43,18 +43,18 @@ TEST_F(DispatcherTest, PlacesComeAndGoWhileRequestsRun) {
   const auto runner = load('A', 1);
   for (int i = 0; i < 6; ++i) ask('A');
   EXPECT_EQ(actions(), Log{"run r2 1"});
-  dispatcher().set_places(RunnerId{runner}, 3, now_);
+  tell(event::PlacesChanged{RunnerId{runner}, 3});
   EXPECT_EQ(actions(), (Log{"run r3 1", "run r4 1"})) << "in order of arrival";
   EXPECT_EQ(view('A').places, 3);
-  dispatcher().set_places(RunnerId{runner}, 2, now_);
+  tell(event::PlacesChanged{RunnerId{runner}, 2});
   EXPECT_EQ(actions(), Log{}) << "nobody who runs is stopped";
   finish(RequestId{3});
   EXPECT_EQ(actions(), Log{}) << "two are running";
   finish(RequestId{2});
   EXPECT_EQ(actions(), Log{"run r5 1"});
-  dispatcher().set_places(RunnerId{runner}, 0, now_);
+  tell(event::PlacesChanged{RunnerId{runner}, 0});
   EXPECT_EQ(view('A').places, 1) << "never none";
-  dispatcher().set_places(RunnerId{runner + 1}, 5, now_);
+  tell(event::PlacesChanged{RunnerId{runner + 1}, 5});
   EXPECT_EQ(view('A').places, 1);
 }
 
@@ -77,7 +77,7 @@ TEST_F(DispatcherTest, PlacesOfARunnerThatLoadsAreThoseItLoadsWith) {
   ask('A');
   ask('A');
   actions();
-  dispatcher().set_places(RunnerId{1}, 2, now_);
+  tell(event::PlacesChanged{RunnerId{1}, 2});
   EXPECT_EQ(actions(), Log{});
   loaded(1, 1);
   EXPECT_EQ(actions(), Log{"run r1 1"});
@@ -257,7 +257,7 @@ TEST_F(DispatcherTest, FiveHundredRequestsOfOneClientDelayAnotherByOneService) {
   RequestId running{2};
   for (int i = 0; i < 10; ++i, running.value = running.value + 1) {
     pass(40s);  // long enough for everything to age
-    dispatcher().progress(RunnerId{1}, now_);
+    tell(event::Progress{RunnerId{1}});
     finish(running);
     EXPECT_EQ(actions(), Log{"run r" + std::to_string(running.value + 1) + " 1"});
   }
@@ -438,7 +438,7 @@ TEST_F(DispatcherTest, ShutdownFailsWhatWaitsAndLetsTheRestFinish) {
   ask('A');
   ask('C');
   EXPECT_EQ(actions(), (Log{"run r3 1", "start 3 C"}));
-  dispatcher().shutdown(now_);
+  tell(event::Shutdown{});
   EXPECT_EQ(actions(), (Log{"fail r4 server is shutting down", "fail r5 server is shutting down", "stop 3 shutdown",
                             "stop 2 shutdown"}));
   EXPECT_EQ(admit(arrival('A')).error().code, ErrorCode::kUnavailable);

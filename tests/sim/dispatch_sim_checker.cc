@@ -179,8 +179,8 @@ void Checker::load_progressed(RunnerId id, float fraction, TimePoint now) {
   it->second.progress_at = now;
 }
 
-void Checker::loaded(RunnerId id, const Dispatcher::LoadedInfo& info, TimePoint now) {
-  const auto it = runners_.find(id);
+void Checker::loaded(const event::Loaded& info, TimePoint now) {
+  const auto it = runners_.find(info.runner);
   if (it == runners_.end() || it->second.stopping) return;
   Runner& runner = it->second;
   Model& model = models_[runner.model];
@@ -509,6 +509,10 @@ void Checker::on(const Complete& action, TimePoint now) {
   runner.last_used = now;
   stop_waiting(request);
   requests_.erase(it);
+}
+
+void Checker::on(const Refuse&, TimePoint) {
+  broken("a request is refused that was not asked about");
 }
 
 void Checker::on(const Fail& action, TimePoint now) {

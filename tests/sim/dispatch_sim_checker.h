@@ -38,7 +38,7 @@ class Checker {
   void shut_down() { shutting_down_ = true; }
   void memory_bound_set(std::uint64_t bytes) { config_.memory_bytes_max = bytes; }
   void load_progressed(RunnerId runner, float fraction, TimePoint now);
-  void loaded(RunnerId runner, const Dispatcher::LoadedInfo& info, TimePoint now);
+  void loaded(const event::Loaded& info, TimePoint now);
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   void output_sent(RequestId request);
   // The truth about an admitted request that the dispatcher does not know: it ends each runner that it gets a place on.
@@ -92,7 +92,7 @@ class Checker {
     bool stopping = false;
     bool failed = false;
     int context_asked = 0;
-    Dispatcher::LoadedInfo info{};
+    event::Loaded info;
     std::uint64_t memory = 0;   // the estimate, then the measured figure
     std::uint64_t claimed = 0;  // the same, with what the estimate was short of last time
     std::uint64_t estimate = 0;
@@ -155,6 +155,8 @@ class Checker {
   void on(const Dispatch& action, TimePoint now);
   void on(const CancelOnRunner& action, TimePoint now);
   void on(const Complete& action, TimePoint now);
+  void on(const Refuse& action, TimePoint now);
+  void on(const Explanation&, TimePoint) {}
   void on(const Fail& action, TimePoint now);
   bool may_fail(const Request& request, const Fail& action, TimePoint now) const;
   void check_fairness(const Request& request);

@@ -119,7 +119,7 @@ bool World::next() {
   if (events_.empty() && due == kNever) return false;
   if (events_.empty() || due <= events_.top().at || random_.chance(0.01)) {
     now_ = std::max(now_, events_.empty() ? due : std::min(due, events_.top().at));
-    subject_.tick(now_);
+    subject_.tell(event::Tick{}, now_);
     checker_.ticked();
     return true;
   }
@@ -149,7 +149,7 @@ void World::handle(const Event& event) {
       return leave(RequestId{event.id});
     case Kind::kOutput:
       if (running(RequestId{event.id}, event.attempt)) {
-        subject_.output_sent(RequestId{event.id}, now_);
+        subject_.tell(event::OutputSent{RequestId{event.id}}, now_);
         checker_.output_sent(RequestId{event.id});
       }
       return;
@@ -173,7 +173,7 @@ void World::handle(const Event& event) {
       return;
     }
     case Kind::kShutdown:
-      subject_.shutdown(now_);
+      subject_.tell(event::Shutdown{}, now_);
       checker_.shut_down();
       return;
   }
@@ -193,7 +193,7 @@ void World::arrive() {
   if (random_.chance(scenario_.unload)) schedule(0s, Kind::kUnload, random_.below(scenario_.models.size()));
   if (random_.chance(scenario_.new_bound) && scenario_.config.memory_bytes_max > 0) {
     const auto bytes = static_cast<double>(scenario_.config.memory_bytes_max) * (0.5 + random_.unit());
-    subject_.set_memory_bound(static_cast<std::uint64_t>(bytes), now_);
+    subject_.tell(event::MemoryBound{static_cast<std::uint64_t>(bytes)}, now_);
     checker_.memory_bound_set(static_cast<std::uint64_t>(bytes));
   }
   if (requests_made_ < static_cast<std::uint64_t>(scenario_.requests)) {
@@ -250,7 +250,7 @@ void World::admit(Arrival arrival) {
 void World::leave(RequestId id) {
   const auto it = requests_.find(id);
   if (it == requests_.end()) return;
-  subject_.cancel(id, now_);
+  subject_.tell(event::Cancel{id}, now_);
   checker_.canceled(id, now_);
   it->second.leaving = true;
   if (it->second.runner == RunnerId{}) requests_.erase(it);
@@ -293,7 +293,7 @@ void World::load_step(RunnerId id) {
     return;
   }
   if (!ends) {
-    subject_.load_progress(id, runner.fraction, now_);
+    subject_.tell(event::LoadProgress{id, runner.fraction}, now_);
     checker_.load_progressed(id, runner.fraction, now_);
   }
   schedule(runner.load_step, ends ? Kind::kLoadEnd : Kind::kLoadStep, id.value);
@@ -307,21 +307,22 @@ void World::load_end(RunnerId id) {
     case LoadEnd::kLoaded: {
       const Scenario::Model& model = scenario_.models[runner.model.value];
       runner.loaded = true;
-      Dispatcher::LoadedInfo info{};
+      event::Loaded info;
+      info.runner = id;
       info.places = 1 + static_cast<int>(random_.below(scenario_.places_max));
       // Some models cannot hold what they are asked to.
       info.context_length = std::min(runner.context_length, 32768);
       const double error = 0.8 + random_.unit() * (0.2 + model.estimate_error_max);
       info.memory_bytes = static_cast<std::uint64_t>(static_cast<double>(runner.estimate) * error);
-      subject_.loaded(id, info, now_);
-      checker_.loaded(id, info, now_);
+      subject_.tell(info, now_);
+      checker_.loaded(info, now_);
       return;
     }
     case LoadEnd::kFailed:
     case LoadEnd::kNoMemory: {
       const bool memory = runner.end == LoadEnd::kNoMemory;
       runner.deaf = true;
-      subject_.load_failed(id, internal("cannot load"), memory, now_);
+      subject_.tell(event::LoadFailed{id, internal("cannot load"), memory}, now_);
       checker_.load_failed(id, internal("cannot load"), memory, now_);
       schedule(random_.between(0s, kKillMax), Kind::kDie, id.value);
       return;
@@ -379,7 +380,7 @@ void World::finish(RequestId id, int attempt) {
   if (!request) return;
   std::erase(runners_.at(request->runner).running, id);
   requests_.erase(id);
-  subject_.finished(id, now_);
+  subject_.tell(event::Finished{id}, now_);
   checker_.finished(id, now_);
 }
 
@@ -389,7 +390,7 @@ void World::step(RunnerId id) {
   it->second.stepping = false;
   if (it->second.deaf || it->second.running.empty()) return;
   it->second.stepping = true;
-  subject_.progress(id, now_);
+  subject_.tell(event::Progress{id}, now_);
   checker_.progressed(id, now_);
   schedule(scenario_.config.hang_timeout / 3, Kind::kStep, id.value);
 }
@@ -409,7 +410,7 @@ void World::hang(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
   const auto it = runners_.find(id);
   if (it == runners_.end() || it->second.deaf) return;
   it->second.deaf = true;
-  subject_.blame(id, blame);
+  subject_.tell(event::Blamed{id, blame}, now_);
   checker_.blamed(id, blame, by);
 }
 
@@ -418,7 +419,7 @@ void World::die(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
   if (it == runners_.end()) return;
   abandon_running(it->second);
   runners_.erase(it);
-  subject_.runner_gone(id, now_, blame);
+  subject_.tell(event::RunnerGone{id, "signal 9", blame}, now_);
   checker_.gone(id, now_, blame, by);
 }
 

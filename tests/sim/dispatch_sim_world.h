@@ -129,6 +129,8 @@ class World {
   void apply(const CancelOnRunner& action);
   void apply(const Complete& action) { requests_.erase(action.request); }
   void apply(const Fail& action) { requests_.erase(action.request); }
+  void apply(const Refuse&) {}
+  void apply(const Explanation&) {}
 
   void arrive();
   void admit(Arrival arrival);
