@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fleet/alarm.h"
+#include "fleet/event_recorder.h"
 #include "fleet/observer.h"
 #include "fleet/pins.h"
 #include "fleet/policy_settings.h"
@@ -18,11 +19,29 @@
 
 namespace drover {
 
+namespace {
+
+std::unique_ptr<EventRecorder> start_recording(const Settings& settings) {
+  if (settings.record_file.empty()) return nullptr;
+  const Result<int> file = open_record(settings.record_file);
+  if (!file) {
+    spdlog::warn("{}", file.error().message);
+    return nullptr;
+  }
+  spdlog::info("recording the events of the policy to {}", settings.record_file);
+  const auto say = [](const std::string& why) { spdlog::warn("{}", why); };
+  return std::make_unique<EventRecorder>(*file, dispatcher_config(settings), EventRecorder::Bounds{}, say,
+                                         Clock::now());
+}
+
+}  // namespace
+
 Fleet::Fleet(boost::asio::io_context& io, const Settings& settings, std::string executable)
     : io_(io),
       settings_(settings),
       executable_(std::move(executable)),
       dispatcher_(std::make_unique<Dispatcher>(dispatcher_config(settings))),
+      recorder_(start_recording(settings)),
       requests_(
           std::make_unique<RequestTable>(io, settings_, [this](RequestId request) { tell(event::Cancel{request}); })),
       due_(std::make_unique<Alarm>(io)),
@@ -62,7 +81,8 @@ Result<std::unique_ptr<Ticket>> Fleet::submit(Submission submission) {
   arrival.load_only = submission.load_only;
   const RequestId request = arrival.request;
   auto entry = requests_->make(request, std::move(submission), model, now);
-  std::vector<Action> actions = decide(event::Admit{std::move(arrival)}, now);
+  std::vector<Action> actions =
+      decide(event::Admit{std::move(arrival)}, now, entry->record.identity.client, entry->record.model);
   if (!actions.empty())
     if (auto* refuse = std::get_if<Refuse>(&actions.front())) {
       requests_->refuse(*entry, refuse->error, now);
@@ -126,7 +146,8 @@ void Fleet::tell(const Event& event) {
   carry_out(decide(event, Clock::now()));
 }
 
-std::vector<Action> Fleet::decide(const Event& event, TimePoint now) {
+std::vector<Action> Fleet::decide(const Event& event, TimePoint now, std::string_view client, std::string_view model) {
+  if (recorder_) recorder_->record(event, now, {client, model});
   return dispatcher_->apply(event, now);
 }
 

@@ -28,6 +28,7 @@ namespace drover {
 
 class Alarm;
 class Dispatcher;
+class EventRecorder;
 class History;
 class Metrics;
 class Observer;
@@ -87,7 +88,9 @@ class Fleet {
   ServedModel& model_for(const ModelTarget& target);
   void update_memory_bound(TimePoint now);
   void tell(const Event& event);
-  std::vector<Action> decide(const Event& event, TimePoint now);
+  // `client` and `model`: as people know them, of an Admit.
+  std::vector<Action> decide(const Event& event, TimePoint now, std::string_view client = {},
+                             std::string_view model = {});
   void carry_out(std::vector<Action> actions);
   void perform(const StartRunner& action);
   void perform(const StopRunner& action);
@@ -110,6 +113,7 @@ class Fleet {
   const Settings settings_;
   const std::string executable_;
   const std::unique_ptr<Dispatcher> dispatcher_;
+  const std::unique_ptr<EventRecorder> recorder_;  // nullptr: nothing is recorded
   ModelTable models_;
   const std::unique_ptr<RequestTable> requests_;
   std::unordered_map<RunnerId, std::unique_ptr<Runner>> runners_;
