@@ -1,11 +1,14 @@
 #include "dispatch_sim_subject.h"
 
+#include <string>
+
 namespace drover::sim {
 
 namespace {
 
 // How many opportunities pass before a mutation strikes.
 constexpr int kChancesPerStrike = 20;
+constexpr Duration kAtOnce = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -20,6 +23,8 @@ void Subject::apply(const Event& event, TimePoint now) {
 Result<void> Subject::admit(Arrival arrival, TimePoint now) {
   if (mutation_ == Mutation::kShrinkEstimates) arrival.needs.memory_bytes /= 2;
   if (mutation_ == Mutation::kMergeClients) arrival.client = "everybody";
+  if (mutation_ == Mutation::kSplitClients) arrival.client += " " + std::to_string(arrival.request.value);
+  if (mutation_ == Mutation::kIgnoreWeights) arrival.client_weight = 1;
   if (strikes(Mutation::kLoseRequest)) return {};
   apply(event::Admit{arrival}, now);
   Result<void> admitted;
@@ -55,6 +60,10 @@ bool Subject::unload(ModelId model, TimePoint now) {
   return in_memory;
 }
 
+Duration Subject::retry_after(ModelId model, TimePoint now) const {
+  return mutation_ == Mutation::kShortRetry ? kAtOnce : dispatcher_.retry_after(model, now);
+}
+
 void Subject::tell(Event event, TimePoint now) {
   if (std::visit([this](auto& what) { return hear(what); }, event)) apply(event, now);
 }
@@ -67,6 +76,10 @@ bool Subject::hear(event::Cancel& cancel) {
 bool Subject::hear(event::Loaded& loaded) {
   if (strikes(Mutation::kOverbook)) ++loaded.places;
   return true;
+}
+
+bool Subject::hear(event::PlacesChanged&) {
+  return mutation_ != Mutation::kDeafToSlots;
 }
 
 bool Subject::hear(event::OutputSent& sent) {
@@ -114,6 +127,10 @@ void Subject::break_actions(std::vector<Action>& actions) {
     if (auto* cancel = std::get_if<CancelOnRunner>(&action)) cancel->request = swapped(cancel->request);
     if (auto* complete = std::get_if<Complete>(&action)) complete->request = swapped(complete->request);
     if (auto* fail = std::get_if<Fail>(&action)) fail->request = swapped(fail->request);
+    if (auto* fail = std::get_if<Fail>(&action); fail && fail->retry_after && mutation_ == Mutation::kShortRetry)
+      fail->retry_after = kAtOnce;
+    const auto* stop = std::get_if<StopRunner>(&action);
+    if (stop && stop->reason == StopReason::kEvicted && strikes(Mutation::kForgetStop)) continue;
     if (const auto* fail = std::get_if<Fail>(&action)) {
       if (fail->error.code == ErrorCode::kTimedOut && strikes(Mutation::kForgetDeadline)) continue;
       broken.push_back(action);

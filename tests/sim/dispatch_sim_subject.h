@@ -32,6 +32,11 @@ enum class Mutation {
   kDeafToBlame,      // nobody hears whose fault a runner's end was
   kBlameTheKilled,   // a runner that was killed from outside is taken for one that crashed
   kTrustSuspects,    // one that may have killed a runner is taken for innocent as soon as it runs again
+  kDeafToSlots,      // a runner's new number of slots is not heard
+  kIgnoreWeights,    // everybody has the same share
+  kSplitClients,     // each request is another client's, so that nobody pays for the service it has had
+  kShortRetry,       // whoever is refused is told to come back at once, however many wait
+  kForgetStop,       // a runner that has drained or is idle is not told to make room
 };
 
 struct NamedMutation {
@@ -39,7 +44,7 @@ struct NamedMutation {
   std::string_view name;
 };
 
-inline constexpr std::array<NamedMutation, 16> kMutations = {{
+inline constexpr std::array<NamedMutation, 21> kMutations = {{
     {Mutation::kLoseCancel, "lose-cancel"},
     {Mutation::kKeepPlace, "keep-place"},
     {Mutation::kEvictBusy, "evict-busy"},
@@ -56,6 +61,11 @@ inline constexpr std::array<NamedMutation, 16> kMutations = {{
     {Mutation::kDeafToBlame, "deaf-to-blame"},
     {Mutation::kBlameTheKilled, "blame-the-killed"},
     {Mutation::kTrustSuspects, "trust-suspects"},
+    {Mutation::kDeafToSlots, "deaf-to-slots"},
+    {Mutation::kIgnoreWeights, "ignore-weights"},
+    {Mutation::kSplitClients, "split-clients"},
+    {Mutation::kShortRetry, "short-retry"},
+    {Mutation::kForgetStop, "forget-stop"},
 }};
 
 class Subject {
@@ -64,6 +74,7 @@ class Subject {
 
   Result<void> admit(Arrival arrival, TimePoint now);
   bool unload(ModelId model, TimePoint now);
+  Duration retry_after(ModelId model, TimePoint now) const;
   void tell(Event event, TimePoint now);
   // What has been decided since this was called last.
   std::vector<Action> take_actions(TimePoint now);
@@ -77,6 +88,7 @@ class Subject {
   // How the dispatcher hears of an event. False: it does not.
   bool hear(event::Cancel& cancel);
   bool hear(event::Loaded& loaded);
+  bool hear(event::PlacesChanged& changed);
   bool hear(event::OutputSent& sent);
   bool hear(event::Finished& finished);
   bool hear(event::Blamed& blamed);

@@ -19,6 +19,18 @@ constexpr Duration kCancelMax = 50ms;  // from a cancel to a free place
 constexpr std::uint64_t kStepsPerRequestMax = 500;
 constexpr Blame kFromOutside = {.request = {}, .from_outside = true};
 
+// Clients with weights wait side by side for one slot, so that their shares show.
+void crowd(Scenario& s) {
+  s.weighted = true;
+  s.clients = 5;
+  s.places_max = s.config.places = 1;
+  s.config.low_ageing = 0s;
+  s.config.request_timeout = 0s;
+  s.config.waiting_max = 512;
+  s.visitor = 0.01;
+  s.gap_mean = s.service_max / 4 / std::min(static_cast<int>(s.models.size()), s.config.loaded_models_max);
+}
+
 }  // namespace
 
 Scenario make_scenario(std::uint64_t seed, int requests) {
@@ -87,6 +99,8 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   s.poison = random.one_of({0.002, 0.002, 0.03}) * faults;
   s.blamed = random.one_of({0.0, 0.5, 1.0});
   s.whole = random.one_of({0.0, 0.5});
+  s.new_places = random.one_of({0.0, 0.01, 0.05});
+  if (seed % 12 == 9) crowd(s);
   return s;
 }
 
@@ -190,6 +204,11 @@ void World::arrive() {
     pump();
     if (checker_.violation()) return;
   }
+  if (scenario_.new_places > 0 && random_.chance(scenario_.new_places)) {
+    change_places();
+    pump();
+    if (checker_.violation()) return;
+  }
   if (random_.chance(scenario_.unload)) schedule(0s, Kind::kUnload, random_.below(scenario_.models.size()));
   if (random_.chance(scenario_.new_bound) && scenario_.config.memory_bytes_max > 0) {
     const auto bytes = static_cast<double>(scenario_.config.memory_bytes_max) * (0.5 + random_.unit());
@@ -236,7 +255,10 @@ void World::admit(Arrival arrival) {
   arrival.request = RequestId{++requests_made_};
   const auto result = subject_.admit(arrival, now_);
   checker_.admitted(arrival, result, now_);
-  if (!result.ok()) return;
+  if (!result.ok()) {
+    checker_.told_to_retry(arrival.model, subject_.retry_after(arrival.model, now_));
+    return;
+  }
   Request& request = requests_[arrival.request];
   request.arrival = arrival;
   request.whole = random_.chance(scenario_.whole);
@@ -254,6 +276,17 @@ void World::leave(RequestId id) {
   checker_.canceled(id, now_);
   it->second.leaving = true;
   if (it->second.runner == RunnerId{}) requests_.erase(it);
+}
+
+// Of the runner that has served for longest.
+void World::change_places() {
+  RunnerId oldest;
+  for (const auto& [id, runner] : runners_)
+    if (runner.loaded && !runner.deaf && (oldest == RunnerId{} || id < oldest)) oldest = id;
+  if (oldest == RunnerId{}) return;
+  const int places = 1 + static_cast<int>(random_.below(scenario_.places_max));
+  subject_.tell(event::PlacesChanged{oldest, places}, now_);
+  checker_.places_changed(oldest, places);
 }
 
 std::uint64_t World::memory_of(const Scenario::Model& model, int context) const {
