@@ -20,7 +20,7 @@ constexpr int kVersion = 1;
 constexpr std::string_view kNotARecord = "this is not a record of DROVER_RECORD, or one of another version";
 
 // Their places are those in Event.
-constexpr std::array kNames = {"admit",  "cancel", "unload",   "shutdown", "memory_bound", "load", "loaded", "places",
+constexpr std::array kNames = {"admit",  "cancel", "unload",   "shutdown", "memory_bound", "load", "loaded", "slots",
                                "failed", "output", "finished", "progress", "blamed",       "gone", "tick"};
 static_assert(kNames.size() == std::variant_size_v<Event>);
 
@@ -74,10 +74,10 @@ struct Writer {
     line.number("n", e.runner.value).number("fraction", static_cast<double>(e.fraction));
   }
   void operator()(const event::Loaded& e) const {
-    line.number("n", e.runner.value).number("places", e.places).number("context", e.context_length);
+    line.number("n", e.runner.value).number("slots", e.places).number("context", e.context_length);
     line.number("bytes", e.memory_bytes);
   }
-  void operator()(const event::PlacesChanged& e) const { line.number("n", e.runner.value).number("places", e.places); }
+  void operator()(const event::PlacesChanged& e) const { line.number("n", e.runner.value).number("slots", e.places); }
   void operator()(const event::LoadFailed& e) const {
     line.number("n", e.runner.value).flag("memory", e.memory).flag("missing", e.error.code == ErrorCode::kNotFound);
   }
@@ -161,13 +161,13 @@ void read(Fields& fields, event::LoadProgress& e) {
 }
 void read(Fields& fields, event::Loaded& e) {
   fields.id("n", e.runner);
-  e.places = fields.number<int>("places");
+  e.places = fields.number<int>("slots");
   e.context_length = fields.number<int>("context");
   e.memory_bytes = fields.number<std::uint64_t>("bytes");
 }
 void read(Fields& fields, event::PlacesChanged& e) {
   fields.id("n", e.runner);
-  e.places = fields.number<int>("places");
+  e.places = fields.number<int>("slots");
 }
 void read(Fields& fields, event::LoadFailed& e) {
   fields.id("n", e.runner);
