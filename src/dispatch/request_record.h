@@ -1,4 +1,0 @@
-// The name under which src/api and src/cli still know fleet/request_record.h.
-#pragma once
-
-#include "fleet/request_record.h"
