@@ -4,7 +4,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "api/service.h"
-#include "dispatch/quantizer.h"
+#include "process/quantizer.h"
 #include "registry/registry.h"
 
 namespace drover::api {

@@ -11,6 +11,7 @@
 #include "api/openai_answer.h"
 #include "api/request_identity.h"
 #include "api/service.h"
+#include "fleet/ticket.h"
 
 namespace drover::api {
 namespace {

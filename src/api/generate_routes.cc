@@ -7,6 +7,7 @@
 #include "api/ollama_answer.h"
 #include "api/request_identity.h"
 #include "base/go_duration.h"
+#include "fleet/ticket.h"
 
 namespace drover::api {
 namespace {

@@ -7,7 +7,7 @@
 #include "api/json.h"
 #include "api/warnings.h"
 #include "base/settings.h"
-#include "dispatch/driver.h"
+#include "fleet/submission.h"
 #include "http/server.h"
 #include "store/model.h"
 

@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "base/settings.h"
-#include "dispatch/driver.h"
+#include "fleet/metrics.h"
+#include "fleet/views.h"
 
 namespace drover::api {
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "policy/events.h"
+
 namespace drover::api {
 namespace {
 

@@ -13,6 +13,7 @@
 #include "api/openai_responses.h"
 #include "api/request_identity.h"
 #include "api/response_memory.h"
+#include "fleet/ticket.h"
 #include "store/parameters.h"
 
 namespace drover::api {

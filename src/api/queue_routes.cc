@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include "api/service.h"
+#include "base/machine.h"
+#include "fleet/history.h"
+#include "policy/advice.h"
 
 namespace drover::api {
 namespace {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <random>
 
+#include "fleet/ticket.h"
 #include "store/digest.h"
 
 namespace drover::api {
@@ -132,7 +133,7 @@ std::string_view trace_id_of(std::string_view traceparent) {
   return id.find_first_not_of('0') == std::string_view::npos ? std::string_view() : id;
 }
 
-void tell_position(http::Exchange& exchange, const DispatchDriver& driver, const Ticket& ticket) {
+void tell_position(http::Exchange& exchange, const Fleet& driver, const Ticket& ticket) {
   const std::size_t position = driver.position(ticket.request());
   if (position > 0) exchange.add_header("X-Queue-Position", std::to_string(position));
 }

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "api/json.h"
-#include "dispatch/driver.h"
+#include "fleet/fleet.h"
 #include "http/server.h"
 
 namespace drover::api {
@@ -35,6 +35,6 @@ std::string shown_client(std::string_view client);
 std::string_view trace_id_of(std::string_view traceparent);
 
 // Adds X-Queue-Position to the answer if the request has to wait. Before the answer begins.
-void tell_position(http::Exchange& exchange, const DispatchDriver& driver, const Ticket& ticket);
+void tell_position(http::Exchange& exchange, const Fleet& driver, const Ticket& ticket);
 
 }  // namespace drover::api

@@ -90,7 +90,7 @@ asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, i
                                  std::optional<Duration> retry_after, ErrorText error_text) {
   const int code = status != 0 ? status : http_status(error.code);
   http::Headers headers;
-  if (code == 503) headers.emplace_back("Retry-After", DispatchDriver::retry_after_seconds(retry_after));
+  if (code == 503) headers.emplace_back("Retry-After", Fleet::retry_after_seconds(retry_after));
   std::string text = error_text(shown_error(error), code);
   co_return co_await exchange.send(code, kJsonType, std::move(text), std::move(headers));
 }

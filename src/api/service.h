@@ -12,7 +12,7 @@
 
 #include "api/json.h"
 #include "base/settings.h"
-#include "dispatch/driver.h"
+#include "fleet/fleet.h"
 #include "http/content_coding.h"
 #include "http/server.h"
 #include "store/model_store.h"
@@ -29,7 +29,7 @@ inline constexpr std::string_view kEventStreamType = "text/event-stream";
 struct Service {
   const Settings& settings;
   ModelStore& store;
-  DispatchDriver& driver;
+  Fleet& driver;
   asio::thread_pool& disk;
 };
 

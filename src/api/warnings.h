@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "dispatch/request_record.h"
+#include "fleet/request_record.h"
 #include "http/server.h"
 
 namespace drover::api {

@@ -24,7 +24,7 @@
 
 #include "base/quote.h"
 #include "cli/line_writer.h"
-#include "dispatch/server_log.h"
+#include "fleet/server_log.h"
 
 namespace drover::cli {
 namespace {

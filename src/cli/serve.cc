@@ -25,7 +25,7 @@
 #include "cli/port_owner.h"
 #include "cli/service_manager.h"
 #include "cli/terminal.h"
-#include "dispatch/driver.h"
+#include "fleet/fleet.h"
 #include "http/server.h"
 #include "registry/registry.h"
 #include "sandbox/sandbox.h"
@@ -273,7 +273,7 @@ class ServerLife {
   asio::io_context io_;
   asio::thread_pool disk_;
   asio::thread_pool quantize_thread_;
-  DispatchDriver driver_;
+  Fleet driver_;
   registry::Registry registry_;
   api::Service service_;
   QuantizerProcess quantizer_;
