@@ -65,6 +65,21 @@ TEST_F(OpenaiAnswerTest, WhatWasCutIsLengthAlsoAfterACall) {
   }
 }
 
+TEST_F(OpenaiAnswerTest, ACallOfTheOldForm) {
+  OpenaiAsk ask;
+  ask.old_functions = true;
+  const char* expected = R"({"role":"assistant","content":"","function_call":{"name":"f","arguments":"{\"a\":1}"}})";
+  const Json whole = Json::parse(make_openai_chat_form(ask)->whole(call_chunk(), ending("stop")));
+  EXPECT_EQ(whole["choices"][0]["message"].dump(), expected);
+  EXPECT_EQ(whole["choices"][0]["finish_reason"], "function_call");
+  std::string stream;
+  const auto form = make_openai_chat_form(ask);
+  form->part(stream, call_chunk());
+  form->ending(stream, ending("stop"));
+  EXPECT_EQ(events(stream)[0]["choices"][0]["delta"].dump(), expected);
+  EXPECT_EQ(events(stream).back()["choices"][0]["finish_reason"], "function_call");
+}
+
 TEST_F(OpenaiAnswerTest, AChoiceIsTheTextOfTheStringThatWasWritten) {
   OpenaiAsk ask;
   ask.unquote = true;
