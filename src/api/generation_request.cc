@@ -71,15 +71,21 @@ void read_sampling(const Json& options, pb::Generate& work) {
 }  // namespace
 
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
-  Json merged = model.parameters;
+  Json given = Json::object();
   if (const auto found = body.find("options"); found != body.end() && !found->is_null()) {
     if (!found->is_object())
       return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
-    auto options = check_options(*found);
-    if (!options) return RequestError{options.error(), 0};
-    if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
-    for (auto& [name, value] : options->items()) merged[name] = value;
+    given = *found;
   }
+  // Some clients write them beside `options`, which count before these. `think` is a field of the request there.
+  for (const auto& [name, value] : body.items()) {
+    if (name != "think" && find_parameter(name) && !given.contains(name)) given[name] = value;
+  }
+  const auto options = check_options(given);
+  if (!options) return RequestError{options.error(), 0};
+  if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
+  Json merged = model.parameters;
+  for (const auto& [name, value] : options->items()) merged[name] = value;
   read_sampling(merged, into.work);
   ModelTarget& target = into.target;
   // What the engine makes of these is bounded by the model, the machine and the context: more is no reason to refuse.

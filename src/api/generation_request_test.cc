@@ -46,6 +46,23 @@ TEST(ReadOptions, WhatNoEngineTakesIsRefused) {
   EXPECT_EQ(with_options(R"({"num_thread": "x"})").status, 0);
 }
 
+TEST(ReadOptions, MayStandBesideOptions) {
+  const auto read_body = [](const Json& more) {
+    Json body = {{"prompt", "x"}, {"think", false}};
+    body.update(more);
+    return read(Endpoint::kGenerate, body);
+  };
+  const auto temperature_of = [&](const Json& more) {
+    return read_body(more).submission.work.sampling().temperature();
+  };
+  EXPECT_EQ(temperature_of({{"temperature", 0.5}}), 0.5f);
+  EXPECT_EQ(temperature_of({{"temperature", 0.5}, {"options", {{"temperature", 0.25}}}}), 0.25f);
+  EXPECT_EQ(temperature_of({{"temperature", 0.5}, {"options", {{"top_k", 1}}}}), 0.5f);
+  EXPECT_EQ(temperature_of({{"temperature", nullptr}}), temperature_of(Json::object()));
+  EXPECT_EQ(read_body({{"temperature", "hot"}}).error, "option \"temperature\" must be of type float32");
+  EXPECT_EQ(read_body({{"unheard_of", "hot"}}).error, "");
+}
+
 TEST(ReadOptions, StopsAreCounted) {
   const auto error_of = [](const Json& stops) {
     return read(Endpoint::kGenerate, {{"prompt", "x"}, {"options", {{"stop", stops}}}}).error;
