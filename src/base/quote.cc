@@ -79,6 +79,16 @@ std::string valid_utf8(std::string_view text) {
   return result;
 }
 
+std::string shortened(std::string_view text, std::size_t bytes_max) {
+  const auto goes_on = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80; };
+  std::size_t end = std::min(text.size(), bytes_max);
+  // A character has three such bytes at most: what has more is no UTF-8.
+  while (end > 0 && end < text.size() && end + 3 > bytes_max && goes_on(end)) --end;
+  std::string kept(text.substr(0, end));
+  if (end < text.size()) kept += "... (" + std::to_string(text.size() - end) + " bytes more)";
+  return kept;
+}
+
 void append_escaped(std::string& out, std::string_view text) {
   append_escaped(out, text, "");
 }

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -55,11 +54,7 @@ void append(spdlog::memory_buf_t& out, std::string_view text) {
 // A message without the ends of its last line, and not longer than it may be.
 std::string cut(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-  std::size_t end = std::min(text.size(), kMessageBytesMax);
-  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  std::string kept(text.substr(0, end));
-  if (end < text.size()) kept += fmt::format("... ({} bytes more)", text.size() - end);
-  return kept;
+  return shortened(text, kMessageBytesMax);
 }
 
 // The same as a part of a line, which it cannot leave.
