@@ -288,7 +288,7 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& mod
     const std::string for_tools = common_chat_templates_source(parts->templates.get(), "tool_use");
     if (!for_tools.empty()) parts->for_tools = std::make_unique<TemplateVariant>(for_tools, bos, eos);
   } catch (const std::exception& error) {
-    return invalid(std::string("the model's chat template cannot be used: ") + error.what());
+    return invalid(unusable_template(error.what()));
   }
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(parts)));
 }
