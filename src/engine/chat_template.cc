@@ -22,6 +22,7 @@
 #include "engine/schema_grammar.h"
 #include "engine/template_error.h"
 #include "engine/thought_tags.h"
+#include "schema/plain_types.h"
 
 namespace drover {
 namespace {
@@ -507,6 +508,20 @@ void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, 
   }
 }
 
+namespace {
+
+// The conversation with tools that more templates take; nothing where they are as plain already.
+std::optional<pb::Chat> with_plain_tools(const pb::Chat& chat) {
+  if (chat.tools_json().empty()) return std::nullopt;
+  const auto tools = schema::plainly_typed(schema::Json::parse(chat.tools_json()));
+  if (!tools) return std::nullopt;
+  pb::Chat plain = chat;
+  plain.set_tools_json(tools->dump());
+  return plain;
+}
+
+}  // namespace
+
 Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Format& format) const {
   if (!chat.go_template().empty()) return render_go(chat, format);
   auto grammar = grammar_for(format);
@@ -529,6 +544,8 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
       render_jinja(used, !grammar->empty(), prompt);
     }
   } catch (const std::exception& error) {
+    // One odd tool must not spoil the others.
+    if (const auto plain = with_plain_tools(chat)) return render(*plain, format);
     return invalid(template_error(error.what()));
   }
   if (grammar->empty() || chat.tool_required()) return prompt;
