@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "api/call_arguments.h"
+#include "api/openai_tools.h"
 #include "api/schema_check.h"
 #include "base/go_duration.h"
 #include "base/text.h"
@@ -287,10 +288,16 @@ Json tools_named(const Json& tools, const Json& name) {
 }
 
 // `tool_choice`, as OpenAI has it: "auto", "none", "required", or {"type":"function","function":{"name":…}}.
-std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, SchemaBudget& budget,
+std::optional<RequestError> read_tools(const Json& body, const Json& sent, const Model& model, SchemaBudget& budget,
                                        pb::Chat& chat, Warnings& warnings) {
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
-  if (auto checked = check_tools(tools, budget); !checked) return bad(checked.error().message);
+  if (auto checked = check_tools(sent, budget); !checked) return bad(checked.error().message);
+  // Tools of the other APIs are in the native form by now. Native clients leave the type away, write nulls, or send
+  // what those have too.
+  OpenaiTools known;
+  if (auto read = known.read(sent, warnings); !read) return bad(read.error().message);
+  const Json tools = known.take_functions();
+  if (tools.empty()) return std::nullopt;
   if (auto error = rewrite_tools(tools, warnings)) return error;
   if (const auto parallel = body.find("parallel_tool_calls"); parallel != body.end()) {
     chat.set_one_call(*parallel == false);

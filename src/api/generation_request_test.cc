@@ -147,6 +147,27 @@ TEST(ReadTools, TheirParametersAreChecked) {
             "tools[0] must be an object");
 }
 
+TEST(ReadTools, AreReadAsGoAndPythonWriteThem) {
+  const Json messages = Json::array({{{"role", "user"}, {"content", "x"}}});
+  const auto tools_of = [&](const char* tool) {
+    const Read found = read(Endpoint::kChat, {{"messages", messages}, {"tools", Json::array({Json::parse(tool)})}});
+    return found.error.empty() ? found.submission.work.chat().tools_json() : found.error;
+  };
+  const std::string plain = R"([{"type":"function","function":{"name":"f"}}])";
+  const std::pair<const char*, std::string> rows[] = {
+      {R"({"type":"function","function":{"name":"f"}})", plain},
+      {R"({"type":"function","function":{"name":"f","description":null,"parameters":null}})", plain},
+      {R"({"type":"","function":{"name":"f"}})", plain},
+      {R"({"function":{"name":"f"}})", R"([{"function":{"name":"f"},"type":"function"}])"},
+      {R"({"type":"web_search"})", ""},
+      {R"({"type":"function"})", "a tool of the type \"function\" needs a name"},
+      {R"({"type":"function","function":{"name":null}})", "a tool of the type \"function\" needs a name"},
+      {R"({"type":"function","function":{"name":"f","parameters":"x"}})",
+       "json: cannot unmarshal string into Go struct field ToolFunction.parameters of type object"},
+  };
+  for (const auto& [tool, expected] : rows) EXPECT_EQ(tools_of(tool), expected) << tool;
+}
+
 TEST(ReadMessages, TheArgumentsOfAllCallsTogetherAreBounded) {
   const Json call = {{"function", {{"name", "f"}, {"arguments", {{"a", std::vector<int>(100'000)}}}}}};
   const auto body = [&](int calls) {
