@@ -20,7 +20,7 @@ go_template::ChatInputs inputs_of(const pb::Chat& chat) {
   go_template::ChatInputs inputs;
   for (const pb::Message& message : chat.messages()) {
     go_template::Message& into = inputs.messages.emplace_back();
-    into.role = message.role() == "developer" ? "system" : message.role();
+    into.role = message.role() == "developer" ? "system" : message.role() == "function" ? "tool" : message.role();
     into.content = message.content();
     into.thinking = message.thinking();
     into.tool_name = message.tool_name();
