@@ -80,6 +80,19 @@ TEST_F(OpenaiAnswerTest, ACallOfTheOldForm) {
   EXPECT_EQ(events(stream).back()["choices"][0]["finish_reason"], "function_call");
 }
 
+TEST_F(OpenaiAnswerTest, ATextThatWasCutIsIncomplete) {
+  for (const auto& [reason, expected] : {std::pair("length", "incomplete"), std::pair("stop", "completed")}) {
+    const auto make = [] { return make_openai_response_form(Json::object(), {}, nullptr); };
+    const Json whole = Json::parse(make()->whole(text_chunk("The"), ending(reason)));
+    EXPECT_EQ(whole["output"][0]["status"], expected);
+    std::string stream;
+    const auto form = make();
+    form->part(stream, text_chunk("The"));
+    form->ending(stream, ending(reason));
+    EXPECT_EQ(events(stream).back()["response"]["output"][0]["status"], expected);
+  }
+}
+
 TEST_F(OpenaiAnswerTest, AChoiceIsTheTextOfTheStringThatWasWritten) {
   OpenaiAsk ask;
   ask.unquote = true;
