@@ -26,7 +26,7 @@ namespace asio = boost::asio;
 using StreamSocket = asio::generic::stream_protocol::socket;
 
 // How much is read ahead of a request that is still being answered.
-inline constexpr std::size_t kReadAheadBytesMax = 64 << 10;
+inline constexpr std::size_t kReadAheadBytesMax = 16 << 10;
 
 // When something that starts now and may take `timeout` is late: never, if that is 0 or less, or out of range.
 TimePoint deadline_after(std::chrono::nanoseconds timeout);
