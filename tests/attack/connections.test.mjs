@@ -83,6 +83,17 @@ attacks('connections', { gap: { cap_ms: 2500 } }, [
     },
   },
   {
+    name: '2,400 uploads of blobs that do not begin',
+    status: [408, 503],
+    memory_mib: 512,
+    within_s: 90,
+    attack: (arena) =>
+      hold(arena, 2400, {
+        write: (i) =>
+          `POST /api/blobs/sha256:${i.toString(16).padStart(64, '0')} HTTP/1.1\r\n${host}Content-Length: 9\r\n\r\n`,
+      }),
+  },
+  {
     name: '10,500 connections from one address that say nothing',
     short: true,
     status: [408, 429, 503],
