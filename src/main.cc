@@ -12,10 +12,10 @@
 #include "cli/log.h"
 #include "cli/menu.h"
 #include "cli/serve.h"
-#include "cli/terminal.h"
 #include "engine/engine_library.h"
 #include "engine/quantize.h"
 #include "runner/runner.h"
+#include "terminal/terminal.h"
 
 namespace {
 

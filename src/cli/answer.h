@@ -7,7 +7,7 @@
 #include "cli/api_client.h"
 #include "cli/json.h"
 #include "cli/session.h"
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 

@@ -11,7 +11,7 @@
 
 #include "base/check.h"
 #include "base/curl_handles.h"
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -19,7 +19,7 @@
 #include "cli/api_client.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
-#include "cli/output.h"
+#include "terminal/output.h"
 
 namespace drover::cli {
 namespace {

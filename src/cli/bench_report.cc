@@ -7,7 +7,7 @@
 #include <cmath>
 #include <utility>
 
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -17,14 +17,14 @@
 #include "cli/answer.h"
 #include "cli/bench.h"
 #include "cli/create.h"
-#include "cli/format.h"
 #include "cli/launch.h"
-#include "cli/output.h"
 #include "cli/run.h"
 #include "cli/show.h"
-#include "cli/table.h"
 #include "cli/top.h"
 #include "cli/transfer.h"
+#include "terminal/format.h"
+#include "terminal/output.h"
+#include "terminal/table.h"
 
 namespace drover::cli {
 namespace {

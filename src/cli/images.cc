@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -3,8 +3,8 @@
 
 #include "base/result.h"
 #include "cli/api_client.h"
-#include "cli/line_editor.h"
 #include "cli/session.h"
+#include "terminal/line_editor.h"
 
 namespace drover::cli {
 

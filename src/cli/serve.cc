@@ -24,12 +24,12 @@
 #include "cli/log.h"
 #include "cli/port_owner.h"
 #include "cli/service_manager.h"
-#include "cli/terminal.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "registry/registry.h"
 #include "sandbox/sandbox.h"
 #include "store/model_store.h"
+#include "terminal/terminal.h"
 
 extern "C" const char drover_builtin_model_begin[];
 extern "C" const char drover_builtin_model_end[];

@@ -17,9 +17,9 @@
 #include "cli/api_client.h"
 #include "cli/commands.h"
 #include "cli/http_loop.h"
-#include "cli/output.h"
 #include "cli/top_machine.h"
 #include "cli/top_screen.h"
+#include "terminal/output.h"
 
 namespace drover::cli {
 namespace {

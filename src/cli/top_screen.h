@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/terminal.h"
 #include "cli/top_state.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "cli/format.h"
 #include "cli/json.h"
+#include "terminal/format.h"
 
 namespace drover::cli {
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "cli/json.h"
-#include "cli/progress.h"
+#include "terminal/progress.h"
 
 namespace drover::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/history_file.h"
+#include "terminal/history_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "cli/format.h"
+#include "terminal/format.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "cli/progress.h"
+#include "terminal/progress.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -7,8 +7,8 @@
 #include <array>
 #include <cmath>
 
-#include "cli/format.h"
-#include "cli/terminal.h"
+#include "terminal/format.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/external_editor.h"
+#include "terminal/external_editor.h"
 
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -11,8 +11,8 @@
 #include <system_error>
 
 #include "base/descriptor.h"
-#include "cli/line_editor.h"
 #include "store/atomic_file.h"
+#include "terminal/line_editor.h"
 
 namespace drover::cli {
 namespace {

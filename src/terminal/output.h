@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 

@@ -1,8 +1,8 @@
-#include "cli/table.h"
+#include "terminal/table.h"
 
 #include <algorithm>
 
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/line_editor.h"
+#include "terminal/line_editor.h"
 
 #include <fmt/format.h>
 #include <histedit.h>
@@ -11,10 +11,10 @@
 #include <deque>
 
 #include "base/check.h"
-#include "cli/external_editor.h"
-#include "cli/history_file.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "terminal/external_editor.h"
+#include "terminal/history_file.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

@@ -1,8 +1,8 @@
-#include "cli/word_wrap.h"
+#include "terminal/word_wrap.h"
 
 #include <fmt/format.h>
 
-#include "cli/terminal.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {
