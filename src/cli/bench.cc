@@ -16,9 +16,9 @@
 #include <random>
 
 #include "base/go_duration.h"
-#include "cli/api_client.h"
 #include "cli/bench_report.h"
-#include "cli/commands.h"
+#include "client/address.h"
+#include "client/http_loop.h"
 #include "terminal/output.h"
 
 namespace drover::cli {

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "cli/json.h"
+#include "client/json.h"
 
 namespace drover::cli {
 

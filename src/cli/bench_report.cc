@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "client/address.h"
 #include "terminal/terminal.h"
 
 namespace drover::cli {

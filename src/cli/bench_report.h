@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli/bench_run.h"
-#include "cli/json.h"
+#include "client/json.h"
 
 namespace drover::cli {
 

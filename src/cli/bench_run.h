@@ -17,7 +17,7 @@
 #include "cli/bench_answer.h"
 #include "cli/bench_prompts.h"
 #include "cli/bench_stats.h"
-#include "cli/http_loop.h"
+#include "client/http_loop.h"
 
 namespace drover::cli {
 

@@ -7,7 +7,6 @@
 #include "cli/bench_answer.h"
 #include "cli/bench_prompts.h"
 #include "cli/bench_stats.h"
-#include "cli/http_loop.h"
 
 namespace drover::cli {
 namespace {
@@ -345,15 +344,6 @@ TEST(SplitMix, FractionsAreAboveZeroAndAverageAHalf) {
     sum += fraction;
   }
   EXPECT_NEAR(sum / 10'000, 0.5, 0.02);
-}
-
-TEST(IsLoopbackUrl, KnowsThisMachineByName) {
-  for (const char* url : {"http://127.0.0.1:11434", "http://localhost", "http://[::1]:80/x", "127.0.0.2:1"}) {
-    EXPECT_TRUE(is_loopback_url(url)) << url;
-  }
-  for (const char* url : {"http://10.0.0.1:11434", "https://localhost.example.com", "http://[fe80::1]:80"}) {
-    EXPECT_FALSE(is_loopback_url(url)) << url;
-  }
 }
 
 }  // namespace

@@ -8,12 +8,10 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <vector>
 
-#include "base/settings.h"
 #include "cli/answer.h"
 #include "cli/bench.h"
 #include "cli/create.h"
@@ -22,6 +20,7 @@
 #include "cli/show.h"
 #include "cli/top.h"
 #include "cli/transfer.h"
+#include "client/address.h"
 #include "terminal/format.h"
 #include "terminal/output.h"
 #include "terminal/table.h"
@@ -338,32 +337,6 @@ void add_remove(CLI::App& app, int& exit_code) {
 }
 
 }  // namespace
-
-// Of all settings a client needs the server's address only; a server's setting that is wrong does not concern it.
-Result<HostAddress> server_address() {
-  const auto settings = read_settings([](const char* name) -> const char* {
-    return std::string_view(name) == "OLLAMA_HOST" ? std::getenv(name) : nullptr;
-  });
-  if (!settings.ok()) return settings.error();
-  return settings->host;
-}
-
-Result<std::string> server_url(const std::string& text) {
-  if (text.empty()) {
-    const auto address = server_address();
-    if (!address.ok()) return address.error();
-    return client_address(*address).url();
-  }
-  if (text.find("://") == std::string::npos) {
-    const auto address = parse_host(text);
-    if (!address.ok()) return address.error();
-    return client_address(*address).url();
-  }
-  std::string url = text;
-  while (url.ends_with('/')) url.pop_back();
-  if (url.ends_with("/v1")) url.resize(url.size() - 3);
-  return url;
-}
 
 void add_client_commands(CLI::App& app, int& exit_code) {
   // With at most one, a name behind a command is an argument, also where it is that of another: `run cria list`.

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "cli/api_client.h"
+#include "client/api_client.h"
 
 namespace drover::cli {
 
@@ -14,12 +14,6 @@ namespace drover::cli {
 // parsing: 0, or 1 after an "Error: …" line on standard error. The server is that of OLLAMA_HOST. What is wrong with
 // the arguments is said in the same way, by app.exit().
 void add_client_commands(CLI::App& app, int& exit_code);
-
-// The server that OLLAMA_HOST names. Error: kInvalidArgument.
-Result<HostAddress> server_address();
-// The address of a server as a user writes it: "host:port" as in OLLAMA_HOST, or a URL, of which "/v1" and what slashes
-// are at the end are left out. Empty: server_address(). Error: kInvalidArgument.
-Result<std::string> server_url(const std::string& text);
 
 // What --version prints: the server's version, or that there is none, and ours if it differs.
 void print_version(const std::string& own_version);

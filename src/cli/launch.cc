@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "cli/json.h"
+#include "client/json.h"
 #include "terminal/format.h"
 #include "terminal/terminal.h"
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "base/result.h"
-#include "cli/api_client.h"
 #include "cli/session.h"
+#include "client/api_client.h"
 #include "terminal/line_editor.h"
 
 namespace drover::cli {

@@ -14,11 +14,10 @@
 #include <string>
 
 #include "base/check.h"
-#include "cli/api_client.h"
-#include "cli/commands.h"
-#include "cli/http_loop.h"
 #include "cli/top_machine.h"
 #include "cli/top_screen.h"
+#include "client/address.h"
+#include "client/http_loop.h"
 #include "terminal/output.h"
 
 namespace drover::cli {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "cli/json.h"
+#include "client/json.h"
 #include "terminal/format.h"
 
 namespace drover::cli {

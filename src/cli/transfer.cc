@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "cli/json.h"
+#include "client/json.h"
 #include "terminal/progress.h"
 
 namespace drover::cli {

@@ -83,7 +83,4 @@ struct HttpAnswer {
 // (no connection, or it broke), kTimedOut, kTooLarge (more than `bytes_max`), kCanceled (`go_on` said no).
 Result<HttpAnswer> fetch(HttpLoop& loop, HttpCall call, std::size_t bytes_max, const std::function<bool()>& go_on);
 
-// Whether the server of such a URL is on this machine, as far as its name says.
-bool is_loopback_url(std::string_view url);
-
 }  // namespace drover::cli

@@ -1,4 +1,4 @@
-#include "cli/api_client.h"
+#include "client/api_client.h"
 
 #include <fmt/format.h>
 
@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/curl_handles.h"
+#include "client/address.h"
 #include "terminal/terminal.h"
 
 namespace drover::cli {
@@ -46,10 +47,6 @@ ErrorCode code_of_status(long status) {
 std::string error_text(const Json& object) {
   const std::string text = text_field(object, "error");
   return text.empty() ? text_field(object_field(object, "error"), "message") : text;
-}
-
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
 std::string first_line(std::string_view text) {
@@ -210,15 +207,9 @@ class ApiClient::Request {
   bool added_ = false;
 };
 
-HostAddress client_address(HostAddress address) {
-  if (address.host == "0.0.0.0") address.host = "127.0.0.1";
-  if (address.host == "::") address.host = "::1";
-  return address;
-}
-
 ApiClient::ApiClient(const HostAddress& server)
     : url_(client_address(server).url()),
-      loopback_(server.scheme == "unix" || is_loopback(client_address(server).host)),
+      loopback_(server.scheme == "unix" || is_loopback_url(url_)),
       socket_path_(server.scheme == "unix" ? server.host : "") {
   static const CURLcode kInitialized = curl_global_init(CURL_GLOBAL_DEFAULT);
   DROVER_CHECK(kInitialized == CURLE_OK);

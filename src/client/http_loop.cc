@@ -1,4 +1,4 @@
-#include "cli/http_loop.h"
+#include "client/http_loop.h"
 
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/curl_handles.h"
+#include "client/address.h"
 
 namespace drover::cli {
 namespace {
@@ -316,15 +317,6 @@ Result<HttpAnswer> fetch(HttpLoop& loop, HttpCall call, std::size_t bytes_max, c
   if (whole.end->failure != HttpFailure::kNone) return Error{ErrorCode::kUnavailable, url + ": " + whole.end->text};
   whole.answer.status = whole.end->status;
   return std::move(whole.answer);
-}
-
-bool is_loopback_url(std::string_view url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme != std::string_view::npos) url.remove_prefix(scheme + 3);
-  const std::string_view authority = url.substr(0, url.find_first_of("/?#"));
-  if (authority.starts_with("[::1]")) return true;
-  const std::string_view host = authority.substr(0, authority.rfind(':'));
-  return host == "localhost" || host.starts_with("127.");
 }
 
 }  // namespace drover::cli

@@ -1,4 +1,4 @@
-// Talks to a Drover (or Ollama) server over HTTP, one request at a time. Only this and http_loop know libcurl.
+// Talks to a Drover (or Ollama) server over HTTP, one request at a time. In this folder, only api_client and http_loop know libcurl.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +11,13 @@
 
 #include "base/result.h"
 #include "base/settings.h"
-#include "cli/json.h"
+#include "client/json.h"
 #include "store/digest.h"
 
 namespace drover::cli {
 
 // The most that is kept of an answer: the whole body, or in a stream one line.
 inline constexpr std::size_t kAnswerBytesMax = 256u << 20;
-
-// The address a client uses to reach a server that listens on `address`: 0.0.0.0 and :: are not places to talk to.
-HostAddress client_address(HostAddress address);
 
 // One client for one server, with one request at a time; used by one thread, which every callback runs on.
 //

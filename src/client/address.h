@@ -1,0 +1,25 @@
+// Where the server is that a command talks to: what OLLAMA_HOST or a user says, as an address and as a URL.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/settings.h"
+
+namespace drover::cli {
+
+// The server that OLLAMA_HOST names. Error: kInvalidArgument.
+Result<HostAddress> server_address();
+
+// The address of a server as a user writes it: "host:port" as in OLLAMA_HOST, or a URL, of which "/v1" and slashes at
+// the end are left out. Empty: server_address(). Error: kInvalidArgument.
+Result<std::string> server_url(const std::string& text);
+
+// The address a client uses to reach a server that listens on `address`: 0.0.0.0 and :: are not places to talk to.
+HostAddress client_address(HostAddress address);
+
+// Whether the server of such a URL is on this machine, as far as its name says.
+bool is_loopback_url(std::string_view url);
+
+}  // namespace drover::cli
