@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "cli/answer.h"
-#include "cli/bench.h"
 #include "cli/create.h"
 #include "cli/launch.h"
 #include "cli/run.h"
@@ -21,6 +20,7 @@
 #include "cli/top.h"
 #include "cli/transfer.h"
 #include "client/address.h"
+#include "load_test/bench.h"
 #include "terminal/format.h"
 #include "terminal/output.h"
 #include "terminal/table.h"

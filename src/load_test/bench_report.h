@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/bench_run.h"
 #include "client/json.h"
+#include "load_test/bench_run.h"
 
 namespace drover::cli {
 

@@ -1,4 +1,4 @@
-#include "cli/bench_stats.h"
+#include "load_test/bench_stats.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "cli/bench_run.h"
+#include "load_test/bench_run.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>

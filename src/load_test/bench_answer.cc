@@ -1,4 +1,4 @@
-#include "cli/bench_answer.h"
+#include "load_test/bench_answer.h"
 
 #include <fmt/format.h>
 

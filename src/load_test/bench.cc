@@ -1,4 +1,4 @@
-#include "cli/bench.h"
+#include "load_test/bench.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -16,9 +16,9 @@
 #include <random>
 
 #include "base/go_duration.h"
-#include "cli/bench_report.h"
 #include "client/address.h"
 #include "client/http_loop.h"
+#include "load_test/bench_report.h"
 #include "terminal/output.h"
 
 namespace drover::cli {

@@ -1,4 +1,4 @@
-#include "cli/bench_prompts.h"
+#include "load_test/bench_prompts.h"
 
 #include <fmt/format.h>
 

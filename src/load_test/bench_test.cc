@@ -4,9 +4,9 @@
 #include <random>
 #include <set>
 
-#include "cli/bench_answer.h"
-#include "cli/bench_prompts.h"
-#include "cli/bench_stats.h"
+#include "load_test/bench_answer.h"
+#include "load_test/bench_prompts.h"
+#include "load_test/bench_stats.h"
 
 namespace drover::cli {
 namespace {

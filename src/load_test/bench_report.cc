@@ -1,4 +1,4 @@
-#include "cli/bench_report.h"
+#include "load_test/bench_report.h"
 
 #include <fmt/format.h>
 

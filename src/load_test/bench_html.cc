@@ -5,7 +5,7 @@
 #include <cmath>
 #include <functional>
 
-#include "cli/bench_report.h"
+#include "load_test/bench_report.h"
 
 namespace drover::cli {
 namespace {

@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/bench_answer.h"
-#include "cli/bench_prompts.h"
-#include "cli/bench_stats.h"
 #include "client/http_loop.h"
+#include "load_test/bench_answer.h"
+#include "load_test/bench_prompts.h"
+#include "load_test/bench_stats.h"
 
 namespace drover::cli {
 
