@@ -17,13 +17,13 @@
 #include "cli/launch.h"
 #include "cli/run.h"
 #include "cli/show.h"
-#include "cli/top.h"
 #include "cli/transfer.h"
 #include "client/address.h"
 #include "load_test/bench.h"
 #include "terminal/format.h"
 #include "terminal/output.h"
 #include "terminal/table.h"
+#include "top/top.h"
 
 namespace drover::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/top_machine.h"
+#include "top/top_machine.h"
 
 #include <dlfcn.h>
 

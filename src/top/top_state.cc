@@ -1,4 +1,4 @@
-#include "cli/top_state.h"
+#include "top/top_state.h"
 
 #include <algorithm>
 #include <charconv>

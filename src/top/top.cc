@@ -1,4 +1,4 @@
-#include "cli/top.h"
+#include "top/top.h"
 
 #include <fmt/format.h>
 #include <signal.h>
@@ -14,11 +14,11 @@
 #include <string>
 
 #include "base/check.h"
-#include "cli/top_machine.h"
-#include "cli/top_screen.h"
 #include "client/address.h"
 #include "client/http_loop.h"
 #include "terminal/output.h"
+#include "top/top_machine.h"
+#include "top/top_screen.h"
 
 namespace drover::cli {
 namespace {

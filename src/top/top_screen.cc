@@ -1,4 +1,4 @@
-#include "cli/top_screen.h"
+#include "top/top_screen.h"
 
 #include <fmt/format.h>
 

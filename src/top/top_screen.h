@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/top_state.h"
 #include "terminal/terminal.h"
+#include "top/top_state.h"
 
 namespace drover::cli {
 

@@ -7,9 +7,9 @@
 #include <fstream>
 #include <string>
 
-#include "cli/top_machine.h"
-#include "cli/top_screen.h"
-#include "cli/top_state.h"
+#include "top/top_machine.h"
+#include "top/top_screen.h"
+#include "top/top_state.h"
 
 namespace drover::cli {
 namespace {

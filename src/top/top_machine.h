@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/machine.h"
-#include "cli/top_state.h"
+#include "top/top_state.h"
 
 namespace drover::cli {
 
