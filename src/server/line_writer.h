@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 
-namespace drover::cli {
+namespace drover::server {
 
 class LineWriter {
  public:
@@ -41,4 +41,4 @@ class LineWriter {
   const std::shared_ptr<State> state_;  // shared with the thread, which may be stuck for ever
 };
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -1,4 +1,4 @@
-#include "cli/line_writer.h"
+#include "server/line_writer.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -15,7 +15,7 @@
 #include <thread>
 #include <utility>
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 // So much is handed to the system at once, so that a burst of lines is not as many calls.
@@ -153,4 +153,4 @@ const std::atomic<std::size_t>& LineWriter::unwritten() const {
   return state_->unwritten;
 }
 
-}  // namespace drover::cli
+}  // namespace drover::server

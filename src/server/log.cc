@@ -1,4 +1,4 @@
-#include "cli/log.h"
+#include "server/log.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -23,10 +23,10 @@
 #include <string>
 
 #include "base/quote.h"
-#include "cli/line_writer.h"
 #include "dispatch/server_log.h"
+#include "server/line_writer.h"
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 using spdlog::details::log_msg;
@@ -242,4 +242,4 @@ void set_up_runner_log(bool debug) {
   set_up(logger, debug);
 }
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -6,7 +6,7 @@
 
 #include "base/settings.h"
 
-namespace drover::cli {
+namespace drover::server {
 
 class LineWriter;
 
@@ -28,4 +28,4 @@ class ServerLog {
 // A runner's log goes to its server, which reads the level from the front of each line.
 void set_up_runner_log(bool debug);
 
-}  // namespace drover::cli
+}  // namespace drover::server

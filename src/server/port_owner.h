@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string>
 
-namespace drover::cli {
+namespace drover::server {
 
 // As "drover (process 4711)"; "" if none is seen: the processes of other users show their sockets to root alone.
 std::string port_owner(std::uint16_t port);
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -1,4 +1,4 @@
-#include "cli/serve.h"
+#include "server/serve.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -21,20 +21,20 @@
 #include "api/registry_routes.h"
 #include "api/service.h"
 #include "base/settings.h"
-#include "cli/log.h"
-#include "cli/port_owner.h"
-#include "cli/service_manager.h"
 #include "dispatch/driver.h"
 #include "http/server.h"
 #include "registry/registry.h"
 #include "sandbox/sandbox.h"
+#include "server/log.h"
+#include "server/port_owner.h"
+#include "server/service_manager.h"
 #include "store/model_store.h"
 #include "terminal/terminal.h"
 
 extern "C" const char drover_builtin_model_begin[];
 extern "C" const char drover_builtin_model_end[];
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 namespace asio = boost::asio;
@@ -167,7 +167,7 @@ class ServerLife {
     const std::string owner = port_owner(host.port);
     const int other = host.port < 65535 ? host.port + 1 : host.port - 1;
     return fmt::format(" by {}: use that server, or end it, or take another port, as OLLAMA_HOST={} drover serve",
-                       owner.empty() ? "another process" : printable(owner),
+                       owner.empty() ? "another process" : cli::printable(owner),
                        HostAddress{host.scheme, host.host, static_cast<std::uint16_t>(other)}.url());
   }
 
@@ -305,4 +305,4 @@ int serve(const std::string& executable, const std::vector<std::string>& engine)
   return ServerLife(*settings, executable, limits, std::move(manager)).run();
 }
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-namespace drover::cli {
+namespace drover::server {
 
 // `executable`: this program, which is started again for each runner. `engine`: lines about the engine, for the log.
 // Returns the exit code.
 int serve(const std::string& executable, const std::vector<std::string>& engine);
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -1,4 +1,4 @@
-#include "cli/line_writer.h"
+#include "server/line_writer.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <string>
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 using namespace std::chrono_literals;
@@ -92,4 +92,4 @@ TEST_F(LineWriterTest, AReaderThatHasGoneIsNoReasonToWait) {
 }
 
 }  // namespace
-}  // namespace drover::cli
+}  // namespace drover::server

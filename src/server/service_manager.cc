@@ -1,4 +1,4 @@
-#include "cli/service_manager.h"
+#include "server/service_manager.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -15,7 +15,7 @@
 
 #include "base/descriptor.h"
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 constexpr std::uint64_t kWatchdogMicrosecondsMax = std::uint64_t{1} << 50;  // some decades
@@ -72,4 +72,4 @@ Result<void> ServiceManager::tell(std::string_view state) const {
   return {};
 }
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -1,4 +1,4 @@
-#include "cli/port_owner.h"
+#include "server/port_owner.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <sstream>
 #include <system_error>
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 namespace fs = std::filesystem;
@@ -57,4 +57,4 @@ std::string port_owner(std::uint16_t port) {
   return "";
 }
 
-}  // namespace drover::cli
+}  // namespace drover::server

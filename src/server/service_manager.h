@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 
-namespace drover::cli {
+namespace drover::server {
 
 class ServiceManager {
  public:
@@ -33,4 +33,4 @@ class ServiceManager {
   std::optional<Duration> watchdog_interval_;
 };
 
-}  // namespace drover::cli
+}  // namespace drover::server

@@ -1,4 +1,4 @@
-#include "cli/service_manager.h"
+#include "server/service_manager.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <map>
 
-namespace drover::cli {
+namespace drover::server {
 namespace {
 
 ServiceManager manager_of(const std::map<std::string, std::string>& variables) {
@@ -117,4 +117,4 @@ TEST(ServiceManager, WhatWeStartDoesNotSpeakForUs) {
 }
 
 }  // namespace
-}  // namespace drover::cli
+}  // namespace drover::server
