@@ -4,9 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "base/result.h"
-#include "client/api_client.h"
-
 namespace drover::cli {
 
 // Adds create, show, run, stop, pull, push, list (ls), ps, cp, rm, top and bench to `app`, at most one of which is
@@ -17,8 +14,5 @@ void add_client_commands(CLI::App& app, int& exit_code);
 
 // What --version prints: the server's version, or that there is none, and ours if it differs.
 void print_version(const std::string& own_version);
-
-// `list`: the models of the server whose names begin with `prefix`, whatever the case.
-Result<void> list_models(ApiClient& client, const std::string& prefix);
 
 }  // namespace drover::cli

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "cli/answer.h"
-#include "cli/commands.h"
 #include "cli/images.h"
+#include "cli/library.h"
 #include "cli/repl_help.h"
 #include "cli/show.h"
 #include "terminal/format.h"

@@ -1,4 +1,5 @@
-// How numbers, sizes and times are written for people: the way Ollama's CLI writes them. Pure functions.
+// How numbers, sizes and times are written for people: the way Ollama's CLI writes them. Pure functions, but for
+// wall_time().
 #pragma once
 
 #include <chrono>
@@ -12,6 +13,11 @@ namespace drover::cli {
 
 // A point in time as the API sends it. Milliseconds reach far beyond the year 2262, where "for ever" lies.
 using Timestamp = std::chrono::sys_time<std::chrono::milliseconds>;
+
+// The time now.
+inline Timestamp wall_time() {
+  return std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
 
 // Decimal units: "812 B", "4.7 GB", "13 GB".
 std::string human_bytes(std::uint64_t bytes);

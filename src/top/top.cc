@@ -331,8 +331,7 @@ class Top {
 
   void draw() {
     const TerminalSize size = terminal_size(STDOUT_FILENO).value_or(TerminalSize());
-    const auto now = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
-    write_all(screen_codes(draw_top(state_, cursor_, size, now), size));
+    write_all(screen_codes(draw_top(state_, cursor_, size, wall_time()), size));
     changed_ = false;
   }
 
