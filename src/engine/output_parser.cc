@@ -9,23 +9,12 @@
 #include <random>
 #include <utility>
 
-#include "base/quote.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "chat.h"
 
 namespace drover {
 namespace {
-
-// Bytes at the end of `text` that are the start of a character whose rest has not come yet; 0 to 3.
-std::size_t incomplete_tail(std::string_view text) {
-  for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
-    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;  // a continuation byte: look further back
-    const std::size_t length = byte >= 0xF0 && byte < 0xF8 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
-    return length > back && byte < 0xF8 ? back : 0;
-  }
-  return 0;
-}
 
 // A byte of output is read by llama.cpp's parser so many times at most. Up to 8 of these in bytes it is asked with each
 // token; at 64 KiB, with every 64th token or so.
@@ -310,7 +299,7 @@ bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
   if (stopped_) return true;
   held_ += bytes;
   std::size_t stop = std::string::npos;
-  std::size_t undecided = incomplete_tail(held_);
+  std::size_t undecided = incomplete_utf8_bytes(held_);
   for (const std::string& word : stops_) {
     stop = std::min(stop, held_.find(word));
     undecided = std::max(undecided, partial_match(held_, word));
@@ -324,7 +313,7 @@ bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
 }
 
 void OutputParser::finish(bool cut_off, OutputPiece& out) {
-  held_.resize(held_.size() - incomplete_tail(held_));
+  held_.resize(held_.size() - incomplete_utf8_bytes(held_));
   pass(held_, cut_off ? End::kCutOff : End::kByModel, out);
   held_.clear();
 }

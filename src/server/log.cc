@@ -23,6 +23,7 @@
 #include <string>
 
 #include "base/quote.h"
+#include "base/utf8.h"
 #include "dispatch/server_log.h"
 #include "server/line_writer.h"
 
@@ -56,7 +57,7 @@ void append(spdlog::memory_buf_t& out, std::string_view text) {
 std::string cut(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   std::size_t end = std::min(text.size(), kMessageBytesMax);
-  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  while (end > 0 && end < text.size() && is_utf8_continuation(text[end])) --end;
   std::string kept(text.substr(0, end));
   if (end < text.size()) kept += fmt::format("... ({} bytes more)", text.size() - end);
   return kept;

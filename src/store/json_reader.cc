@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 
 namespace drover {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 
 namespace drover {
 namespace {
@@ -66,26 +66,7 @@ std::string quote(std::string_view text) {
   return has_quote ? fmt::format("{0}{1}{0}", kTripleQuote, text) : fmt::format("\"{}\"", text);
 }
 
-void append_utf8(std::string& text, std::uint32_t code_point) {
-  const auto tail = [&](int shift) { text += static_cast<char>(0x80 | ((code_point >> shift) & 0x3F)); };
-  if (code_point < 0x80) {
-    text += static_cast<char>(code_point);
-  } else if (code_point < 0x800) {
-    text += static_cast<char>(0xC0 | code_point >> 6);
-    tail(0);
-  } else if (code_point < 0x10000) {
-    text += static_cast<char>(0xE0 | code_point >> 12);
-    tail(6);
-    tail(0);
-  } else {
-    text += static_cast<char>(0xF0 | code_point >> 18);
-    tail(12);
-    tail(6);
-    tail(0);
-  }
-}
-
-// `bytes` follow the byte order mark. A surrogate without its other half is left for valid_utf8 to replace.
+// `bytes` follow the byte order mark. A surrogate without its other half becomes U+FFFD.
 std::string utf16_to_utf8(std::string_view bytes, bool big_endian) {
   const auto unit = [&](std::size_t i) {
     const auto first = static_cast<std::uint8_t>(bytes[i]);
@@ -109,8 +90,8 @@ std::string utf16_to_utf8(std::string_view bytes, bool big_endian) {
 
 std::string decode(std::string_view text) {
   if (text.starts_with(kByteOrderMark)) return valid_utf8(text.substr(kByteOrderMark.size()));
-  if (text.starts_with("\xFF\xFE")) return valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/false));
-  if (text.starts_with("\xFE\xFF")) return valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/true));
+  if (text.starts_with("\xFF\xFE")) return utf16_to_utf8(text.substr(2), /*big_endian=*/false);
+  if (text.starts_with("\xFE\xFF")) return utf16_to_utf8(text.substr(2), /*big_endian=*/true);
   return valid_utf8(text);
 }
 

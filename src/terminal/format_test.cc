@@ -90,20 +90,6 @@ TEST(Format, Words) {
   EXPECT_TRUE(split_words(" \t ").empty());
 }
 
-TEST(Terminal, Utf8) {
-  EXPECT_EQ(first_utf8_character("é").code, U'é');
-  EXPECT_EQ(first_utf8_character("🦙").bytes, 4u);
-  for (const char* wrong :
-       {"\xff", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\x80"}) {
-    EXPECT_EQ(first_utf8_character(wrong).code, char32_t{0xfffd}) << wrong;
-    EXPECT_EQ(first_utf8_character(wrong).bytes, 1u) << wrong;
-  }
-  EXPECT_EQ(incomplete_utf8_bytes("ab\xf0\x9f\xa6"), 3u);
-  EXPECT_EQ(incomplete_utf8_bytes("ab\xe2"), 1u);
-  EXPECT_EQ(incomplete_utf8_bytes("ab\xe2\x82\xac"), 0u);
-  EXPECT_EQ(incomplete_utf8_bytes("\x80\x80\x80\x80"), 0u);
-}
-
 TEST(Terminal, WidthAndClipping) {
   use_utf8_locale();
   EXPECT_EQ(display_width("日本a"), 5);

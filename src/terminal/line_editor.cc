@@ -11,6 +11,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "base/utf8.h"
 #include "terminal/external_editor.h"
 #include "terminal/history_file.h"
 #include "terminal/output.h"
@@ -31,24 +32,7 @@ volatile sig_atomic_t resized = 0;
 
 std::string to_utf8(std::wstring_view text) {
   std::string result;
-  for (const wchar_t wide : text) {
-    const auto code = static_cast<char32_t>(wide);
-    if (code < 0x80) {
-      result += static_cast<char>(code);
-    } else if (code < 0x800) {
-      result += static_cast<char>(0xc0 | code >> 6);
-      result += static_cast<char>(0x80 | (code & 0x3f));
-    } else if (code < 0x10000) {
-      result += static_cast<char>(0xe0 | code >> 12);
-      result += static_cast<char>(0x80 | (code >> 6 & 0x3f));
-      result += static_cast<char>(0x80 | (code & 0x3f));
-    } else {
-      result += static_cast<char>(0xf0 | code >> 18);
-      result += static_cast<char>(0x80 | (code >> 12 & 0x3f));
-      result += static_cast<char>(0x80 | (code >> 6 & 0x3f));
-      result += static_cast<char>(0x80 | (code & 0x3f));
-    }
-  }
+  for (const wchar_t wide : text) append_utf8(result, static_cast<char32_t>(wide));
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include <cwchar>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace drover::cli {
 namespace {
@@ -18,19 +19,6 @@ namespace {
 volatile sig_atomic_t interrupt_seen = 0;
 bool guard_exists = false;
 struct sigaction action_before_guard;
-
-bool is_continuation(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xc0) == 0x80;
-}
-
-// How many bytes a character has that begins with `lead`; 0 if none does.
-std::size_t utf8_length(unsigned char lead) {
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead < 0xe0) return 2;
-  if (lead >= 0xe0 && lead < 0xf0) return 3;
-  if (lead >= 0xf0 && lead < 0xf5) return 4;
-  return 0;
-}
 
 bool is_control(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0);
@@ -51,33 +39,6 @@ std::optional<TerminalSize> terminal_size(int file) {
 void use_utf8_locale() {
   std::setlocale(LC_CTYPE, "");
   if (std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0) std::setlocale(LC_CTYPE, "C.UTF-8");
-}
-
-Utf8Character first_utf8_character(std::string_view text) {
-  DROVER_CHECK(!text.empty());
-  constexpr char32_t kReplacement = 0xfffd;
-  const auto lead = static_cast<unsigned char>(text.front());
-  const std::size_t length = utf8_length(lead);
-  if (length == 0 || length > text.size()) return {kReplacement, 1};
-  if (length == 1) return {lead, 1};
-  char32_t code = lead & (0xffu >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if (!is_continuation(text[i])) return {kReplacement, 1};
-    code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3fu);
-  }
-  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  const bool surrogate = code >= 0xd800 && code < 0xe000;
-  if (overlong || surrogate || code > 0x10ffff) return {kReplacement, 1};
-  return {code, length};
-}
-
-std::size_t incomplete_utf8_bytes(std::string_view text) {
-  for (std::size_t back = 1; back <= 3 && back <= text.size(); ++back) {
-    const char byte = text[text.size() - back];
-    if (is_continuation(byte)) continue;
-    return utf8_length(static_cast<unsigned char>(byte)) > back ? back : 0;
-  }
-  return 0;
 }
 
 int display_width(char32_t code) {

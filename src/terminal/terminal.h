@@ -19,16 +19,6 @@ std::optional<TerminalSize> terminal_size(int file);
 // Chooses the environment's character set, or UTF-8 where it has another: everything the CLI reads and writes is UTF-8.
 void use_utf8_locale();
 
-// One character of UTF-8 text: the code point, and how many bytes it takes. Bytes that are no UTF-8 count one by one,
-// as U+FFFD. `text` must not be empty.
-struct Utf8Character {
-  char32_t code = 0;
-  std::size_t bytes = 0;
-};
-Utf8Character first_utf8_character(std::string_view text);
-// How many bytes at the end of `text` are the beginning of a character whose rest is missing: 0 to 3.
-std::size_t incomplete_utf8_bytes(std::string_view text);
-
 // Columns that the text takes on a terminal; control characters take none.
 int display_width(char32_t code);
 int display_width(std::string_view text);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "terminal/terminal.h"
 
 namespace drover::cli {
@@ -64,7 +65,7 @@ std::string WordWrap::feed(std::string_view piece, int columns) {
 }
 
 std::string WordWrap::finish() {
-  std::string text = rest_.empty() ? std::string() : std::string("\xef\xbf\xbd");
+  std::string text = rest_.empty() ? std::string() : std::string(kReplacementCharacter);
   *this = WordWrap();
   return text;
 }
