@@ -9,6 +9,8 @@
 #include <sstream>
 #include <system_error>
 
+#include "base/quote.h"
+
 namespace drover::server {
 namespace {
 
@@ -52,7 +54,9 @@ std::string port_owner(std::uint16_t port) {
     if (std::isdigit(static_cast<unsigned char>(name.front())) == 0 || !holds_one(entry->path(), sockets)) continue;
     std::string command;
     std::getline(std::ifstream(entry->path() / "comm") >> std::ws, command);
-    return fmt::format("{} (process {})", command, name);
+    std::string shown;
+    append_escaped(shown, command);
+    return fmt::format("{} (process {})", shown, name);
   }
   return "";
 }

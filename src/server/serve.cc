@@ -29,7 +29,6 @@
 #include "server/port_owner.h"
 #include "server/service_manager.h"
 #include "store/model_store.h"
-#include "terminal/terminal.h"
 
 extern "C" const char drover_builtin_model_begin[];
 extern "C" const char drover_builtin_model_end[];
@@ -167,7 +166,7 @@ class ServerLife {
     const std::string owner = port_owner(host.port);
     const int other = host.port < 65535 ? host.port + 1 : host.port - 1;
     return fmt::format(" by {}: use that server, or end it, or take another port, as OLLAMA_HOST={} drover serve",
-                       owner.empty() ? "another process" : cli::printable(owner),
+                       owner.empty() ? "another process" : owner,
                        HostAddress{host.scheme, host.host, static_cast<std::uint16_t>(other)}.url());
   }
 
