@@ -213,10 +213,6 @@ const Json* Fields::object(const char* name) {
   return value;
 }
 
-std::string to_text(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {

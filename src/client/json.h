@@ -2,13 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
-namespace drover::cli {
+#include "base/json.h"
 
-using Json = nlohmann::ordered_json;
+namespace drover::cli {
 
 inline const Json* find_field(const Json& object, std::string_view name) {
   if (!object.is_object()) return nullptr;
@@ -51,11 +50,6 @@ inline const Json& object_field(const Json& object, std::string_view name) {
   static const Json kNone = Json::object();
   const Json* field = find_field(object, name);
   return field != nullptr && field->is_object() ? *field : kNone;
-}
-
-// Compact; bytes that are no UTF-8 become U+FFFD.
-inline std::string to_text(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace drover::cli

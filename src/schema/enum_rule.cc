@@ -82,7 +82,7 @@ class Trie {
 
 std::string enum_rule(const Json& values, const std::string& name) {
   std::vector<std::string> texts;
-  for (const Json& value : values) texts.push_back(value.dump(-1, ' ', false, Json::error_handler_t::replace));
+  for (const Json& value : values) texts.push_back(to_text(value));
   const std::string body = Trie(std::move(texts)).run();
   return body.empty() ? body : name + " ::= " + body + "\n";
 }
