@@ -1,13 +1,34 @@
-// Small things about text.
+// Small things about text. Letters are those of ASCII, whatever the locale.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace drover {
 
 inline constexpr std::string_view kBlanks = " \t\r\n";
+
+constexpr bool is_blank(char c) {
+  return kBlanks.find(c) != std::string_view::npos;
+}
+
+constexpr char lower_case(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+inline std::string lower_case(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = lower_case(c);
+  return result;
+}
+
+// Whether the texts are the same but for capitals.
+inline bool equal_but_for_case(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return lower_case(x) == lower_case(y); });
+}
 
 // The text without those characters of `blanks` that it begins and ends with.
 inline std::string_view trimmed(std::string_view text, std::string_view blanks = kBlanks) {

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <cstdio>
 
+#include "base/text.h"
 #include "cli/answer.h"
 #include "terminal/format.h"
 #include "terminal/output.h"
@@ -29,8 +29,7 @@ std::string short_digest(const Json& model) {
 }
 
 bool begins_with(const std::string& name, const std::string& prefix) {
-  const auto same = [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); };
-  return name.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), name.begin(), same);
+  return equal_but_for_case(std::string_view(name).substr(0, prefix.size()), prefix);
 }
 
 std::string processor_text(std::uint64_t bytes, std::uint64_t device_bytes) {

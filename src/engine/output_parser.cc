@@ -22,10 +22,6 @@ constexpr std::size_t kParsedPerByteMax = 256;
 // Within calls nothing is sent before the next call begins.
 constexpr std::size_t kParsedPerByteOfCallsMax = 16;
 
-bool is_space(char c) {
-  return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
 std::string new_call_id() {
   static thread_local std::mt19937_64 random{std::random_device{}()};
   constexpr char kLetters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -94,11 +90,11 @@ class OutputParser::ThinkingSplitter {
     // White space before the end tag belongs to the tag.
     std::size_t shown = certain;
     if (end != std::string::npos || !last) {
-      while (shown > 0 && is_space(held_[shown - 1])) --shown;
+      while (shown > 0 && is_blank(held_[shown - 1])) --shown;
     }
     std::size_t from = 0;
     if (trim_start_) {
-      while (from < shown && is_space(held_[from])) ++from;
+      while (from < shown && is_blank(held_[from])) ++from;
       if (from < shown) trim_start_ = false;
     }
     out.thinking += held_.substr(from, shown - from);
@@ -115,7 +111,7 @@ class OutputParser::ThinkingSplitter {
   bool answer(OutputPiece& out) {
     std::size_t from = 0;
     if (trim_start_) {
-      while (from < held_.size() && is_space(held_[from])) ++from;
+      while (from < held_.size() && is_blank(held_[from])) ++from;
       if (from < held_.size()) trim_start_ = false;
     }
     out.content += held_.substr(from);
@@ -155,9 +151,9 @@ class OutputParser::ContentGate {
     const bool closed = start != std::string::npos;
     std::size_t certain = closed ? start : last ? held_.size() : held_.size() - undecided;
     // White space before a call belongs to the call.
-    while (!last && certain > 0 && is_space(held_[certain - 1])) --certain;
+    while (!last && certain > 0 && is_blank(held_[certain - 1])) --certain;
     if (closed) {
-      while (certain > 0 && is_space(held_[certain - 1])) --certain;
+      while (certain > 0 && is_blank(held_[certain - 1])) --certain;
     }
     out.content += held_.substr(0, certain);
     const std::size_t rest = closed ? held_.size() - start : 0;

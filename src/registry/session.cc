@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -45,12 +44,6 @@ Error denied() {
 
 Error canceled_error() {
   return {ErrorCode::kCanceled, "canceled"};
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
 }
 
 // A token goes into a header as it is, so nothing may be in it that could end the header.
@@ -121,12 +114,12 @@ std::size_t Session::Transfer::take_header(std::string_view line) {
   }
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos || line.size() > kHeaderValueBytesMax) return line.size();
-  const std::string name = lower(line.substr(0, colon));
+  const std::string name = lower_case(line.substr(0, colon));
   const std::string value(trimmed(line.substr(colon + 1)));
   if (name == "location") answer.location = value;
   if (name == "content-range") answer.content_range = value;
   // Of several challenges the one for a token is taken.
-  if (name == "www-authenticate" && !lower(answer.challenge).starts_with("bearer")) answer.challenge = value;
+  if (name == "www-authenticate" && !lower_case(answer.challenge).starts_with("bearer")) answer.challenge = value;
   return line.size();
 }
 
@@ -510,7 +503,7 @@ Result<std::string> Session::fetch_token(const Challenge& challenge) {
 
 Error Session::error_of(const Transfer& transfer) const {
   if (transfer.failure) return *transfer.failure;
-  const std::string method = transfer.call.method.substr(0, 1) + lower(transfer.call.method.substr(1));
+  const std::string method = transfer.call.method.substr(0, 1) + lower_case(transfer.call.method.substr(1));
   const std::string_view detail = transfer.error_text[0] != '\0' ? std::string_view(transfer.error_text.data())
                                                                  : curl_easy_strerror(transfer.result);
   Error error{ErrorCode::kInternal, fmt::format("{} \"{}\": {}", method, transfer.url.shown(), detail)};

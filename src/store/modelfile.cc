@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 namespace drover {
@@ -32,20 +33,6 @@ bool is_letter(char c) {
 
 bool is_parameter_letter(char c) {
   return is_letter(c) || (c >= '0' && c <= '9') || c == '_';
-}
-
-std::string to_lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (is_space(text.front()) || is_newline(text.front()))) text.remove_prefix(1);
-  while (!text.empty() && (is_space(text.back()) || is_newline(text.back()))) text.remove_suffix(1);
-  return text;
 }
 
 // What a value says without its quotes; nullopt: it begins with a quote that is not closed yet.
@@ -115,7 +102,7 @@ class ModelfileParser {
     while (!rest_.empty()) {
       if (rest_.front() == '#') {
         while (!rest_.empty() && !is_newline(rest_.front())) take();
-      } else if (is_space(rest_.front()) || is_newline(rest_.front())) {
+      } else if (is_blank(rest_.front())) {
         take();
       } else {
         return true;
@@ -130,7 +117,7 @@ class ModelfileParser {
         "command must be one of \"from\", \"license\", \"template\", \"system\", \"adapter\", \"draft\", "
         "\"renderer\", \"parser\", \"parameter\", \"message\", or \"requires\"");
     if (!word) return rest_.empty() ? word.error() : unknown;
-    std::string name = to_lower(*word);
+    std::string name = lower_case(*word);
     if (std::find(kCommands.begin(), kCommands.end(), name) == kCommands.end()) return unknown;
 
     std::string prefix;
@@ -174,12 +161,12 @@ class ModelfileParser {
   Result<std::string> take_value() {
     std::string raw;
     while (!rest_.empty()) {
-      if (is_newline(rest_.front()) && unquote(trim(raw))) break;
+      if (is_newline(rest_.front()) && unquote(trimmed(raw))) break;
       const char c = take();
       // Control characters have no place in any value.
-      if (static_cast<std::uint8_t>(c) >= 0x20 || is_space(c) || is_newline(c)) raw += c;
+      if (static_cast<std::uint8_t>(c) >= 0x20 || is_blank(c)) raw += c;
     }
-    const std::optional<std::string_view> value = unquote(trim(raw));
+    const std::optional<std::string_view> value = unquote(trimmed(raw));
     if (!value) return invalid("unexpected EOF");
     return std::string(*value);
   }
