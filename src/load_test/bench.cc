@@ -264,12 +264,11 @@ class Bench {
     };
     const LevelStats& first = results[0].stats;
     const LevelStats& second = results[1].stats;
-    const auto seconds = [](Nanoseconds duration) { return std::chrono::duration<double>(duration).count(); };
     ratio(level.requests_per_second, first.requests_per_second(), second.requests_per_second());
     ratio(level.tokens_per_second, first.tokens_per_second(), second.tokens_per_second());
-    ratio(level.first_token_p50, seconds(first.first_token().percentile(50)),
-          seconds(second.first_token().percentile(50)));
-    ratio(level.total_p99, seconds(first.total().percentile(99)), seconds(second.total().percentile(99)));
+    ratio(level.first_token_p50, to_seconds(first.first_token().percentile(50)),
+          to_seconds(second.first_token().percentile(50)));
+    ratio(level.total_p99, to_seconds(first.total().percentile(99)), to_seconds(second.total().percentile(99)));
     add_round(level.first, std::move(results[0]), round);
     add_round(level.second, std::move(results[1]), round);
   }
@@ -291,12 +290,12 @@ class Bench {
     plan.first_number = next_number_;
     const char* unit = plan.kind == LoopKind::kClosed ? " at once" : "";
     LevelResult result = run_level(loop_, target, work_, plan, [&](const LevelProgress& progress) {
-      const double seconds = std::chrono::duration<double>(progress.elapsed).count();
-      line_.show(fmt::format(
-          "{}{}: {} done, {} running, {} failed, {:.0f} pieces/s, {:.0f} s of {}", name, unit, progress.ended,
-          progress.running, progress.failed, static_cast<double>(progress.pieces) / seconds, seconds,
-          plan.requests ? fmt::format("{} requests", *plan.requests)
-                        : fmt::format("{:.0f} s", std::chrono::duration<double>(plan.duration).count())));
+      const double seconds = to_seconds(progress.elapsed);
+      line_.show(fmt::format("{}{}: {} done, {} running, {} failed, {:.0f} pieces/s, {:.0f} s of {}", name, unit,
+                             progress.ended, progress.running, progress.failed,
+                             static_cast<double>(progress.pieces) / seconds, seconds,
+                             plan.requests ? fmt::format("{} requests", *plan.requests)
+                                           : fmt::format("{:.0f} s", to_seconds(plan.duration))));
       return !guard_.interrupted();
     });
     line_.clear();

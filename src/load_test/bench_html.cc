@@ -79,7 +79,7 @@ std::string plain_number(double value) {
 
 std::string seconds_text(double seconds) {
   if (seconds == 0) return "0";
-  return latency_text(std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(seconds)));
+  return latency_text(from_seconds(seconds));
 }
 
 // The smallest of 1, 2, 2.5, 4, 5 and 10 times a power of ten, times kGridLines, that is not below `value`.
@@ -157,8 +157,7 @@ Series percentiles(const Levels& levels, Latencies of, double percent, std::stri
   Series series{std::move(name), color, {}};
   for (const LevelResult& level : levels) {
     const LatencyHistogram& latencies = (level.stats.*of)();
-    series.values.push_back(
-        latencies.count() == 0 ? -1 : std::chrono::duration<double>(latencies.percentile(percent)).count());
+    series.values.push_back(latencies.count() == 0 ? -1 : to_seconds(latencies.percentile(percent)));
   }
   return series;
 }

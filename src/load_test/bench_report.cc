@@ -203,7 +203,7 @@ std::vector<LevelResult> side_of(const CompareReport& report, LevelResult Compar
 }  // namespace
 
 std::string latency_text(Nanoseconds latency) {
-  const double seconds = std::chrono::duration<double>(latency).count();
+  const double seconds = to_seconds(latency);
   const auto three_digits = [](double value, const char* unit) {
     return fmt::format("{:.{}f}{}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0, unit);
   };

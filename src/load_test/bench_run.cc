@@ -171,7 +171,7 @@ class Level {
 
   void plan_next_arrival() {
     const double seconds = -std::log(arrivals_.fraction()) / plan_.per_second;
-    next_arrival_ += std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(std::min(seconds, 1e6)));
+    next_arrival_ += from_seconds(std::min(seconds, 1e6));
     due_.push(next_arrival_);
   }
 

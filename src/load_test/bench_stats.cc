@@ -92,16 +92,15 @@ void LevelStats::add(const RequestOutcome& outcome) {
 }
 
 void LevelStats::finish(Nanoseconds elapsed) {
-  const auto seconds = [](Nanoseconds duration) { return std::chrono::duration<double>(duration).count(); };
   // A window in which not one request ended says nothing about requests a second; then all of the time counts.
   if (window_ && ended_in_window_ > 0) {
     measured_requests_ = requests_in_window_;
     measured_tokens_ = tokens_in_window_;
-    measured_seconds_ = seconds(std::min(*window_, elapsed));
+    measured_seconds_ = to_seconds(std::min(*window_, elapsed));
   } else {
     measured_requests_ = static_cast<double>(succeeded_);
     measured_tokens_ = static_cast<double>(output_tokens_);
-    measured_seconds_ = seconds(elapsed);
+    measured_seconds_ = to_seconds(elapsed);
   }
 }
 

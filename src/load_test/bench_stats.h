@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
+
 namespace drover::cli {
 
 using Nanoseconds = std::chrono::nanoseconds;

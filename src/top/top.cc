@@ -473,7 +473,7 @@ int run_top(const std::string& url, double interval) {
     return 1;
   }
   signal(SIGPIPE, SIG_IGN);
-  return Top(url, std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(interval))).run();
+  return Top(url, from_seconds(interval)).run();
 }
 
 }  // namespace

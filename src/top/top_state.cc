@@ -161,7 +161,7 @@ std::map<std::string, double> read_counter(std::string_view metrics, std::string
 std::map<std::string, double> RateMeter::update(std::map<std::string, double> values, TimePoint now) {
   std::map<std::string, double> rates;
   if (last_time_ && now > *last_time_) {
-    const double seconds = std::chrono::duration<double>(now - *last_time_).count();
+    const double seconds = to_seconds(now - *last_time_);
     for (const auto& [name, value] : values) {
       const auto before = last_.find(name);
       // One that was not there before has counted from nothing.
