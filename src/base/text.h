@@ -18,6 +18,14 @@ constexpr char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
+// -1: it is no hexadecimal digit. Takes a char and a code point.
+constexpr int hex_value(char32_t c) {
+  if (c >= '0' && c <= '9') return static_cast<int>(c - '0');
+  if (c >= 'a' && c <= 'f') return static_cast<int>(c - 'a') + 10;
+  if (c >= 'A' && c <= 'F') return static_cast<int>(c - 'A') + 10;
+  return -1;
+}
+
 inline std::string lower_case(std::string_view text) {
   std::string result(text);
   for (char& c : result) c = lower_case(c);

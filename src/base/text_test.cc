@@ -17,6 +17,13 @@ TEST(Text, LettersOfAsciiHaveNoCase) {
   EXPECT_FALSE(equal_but_for_case("bear", "bearer"));
 }
 
+TEST(Text, HexadecimalDigits) {
+  EXPECT_EQ(hex_value('0'), 0);
+  EXPECT_EQ(hex_value('f'), 15);
+  EXPECT_EQ(hex_value(U'A'), 10);
+  for (const char c : {'g', 'G', '/', ':', '\xff'}) EXPECT_EQ(hex_value(c), -1);
+}
+
 TEST(Text, WhatMayBeTheStartOfAWord) {
   EXPECT_EQ(partial_match("a </th", "</think>"), 4u);
   EXPECT_EQ(partial_match("a </think>", "</think>"), 0u);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 namespace drover::schema {
@@ -28,13 +29,6 @@ bool is_digit(char32_t code) {
 
 bool is_letter(char32_t code) {
   return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z');
-}
-
-int hex_value(char32_t code) {
-  if (is_digit(code)) return static_cast<int>(code - '0');
-  if (code >= 'a' && code <= 'f') return static_cast<int>(code - 'a') + 10;
-  if (code >= 'A' && code <= 'F') return static_cast<int>(code - 'A') + 10;
-  return -1;
 }
 
 std::u32string decoded(std::string_view text) {
