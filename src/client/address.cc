@@ -1,6 +1,7 @@
 #include "client/address.h"
 
 #include <cstdlib>
+#include <string_view>
 
 namespace drover::cli {
 
@@ -34,15 +35,6 @@ HostAddress client_address(HostAddress address) {
   if (address.host == "0.0.0.0") address.host = "127.0.0.1";
   if (address.host == "::") address.host = "::1";
   return address;
-}
-
-bool is_loopback_url(std::string_view url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme != std::string_view::npos) url.remove_prefix(scheme + 3);
-  const std::string_view authority = url.substr(0, url.find_first_of("/?#"));
-  if (authority.starts_with("[::1]")) return true;
-  const std::string_view host = authority.substr(0, authority.rfind(':'));
-  return host == "localhost" || host.starts_with("127.");
 }
 
 }  // namespace drover::cli

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "base/result.h"
 #include "base/settings.h"
@@ -18,8 +17,5 @@ Result<std::string> server_url(const std::string& text);
 
 // The address a client uses to reach a server that listens on `address`: 0.0.0.0 and :: are not places to talk to.
 HostAddress client_address(HostAddress address);
-
-// Whether the server of such a URL is on this machine, as far as its name says.
-bool is_loopback_url(std::string_view url);
 
 }  // namespace drover::cli

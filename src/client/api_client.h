@@ -1,17 +1,17 @@
-// Talks to a Drover (or Ollama) server over HTTP, one request at a time. In this folder, only api_client and http_loop know libcurl.
+// Talks to a Drover (or Ollama) server over HTTP, one request at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
 #include "base/settings.h"
 #include "client/json.h"
+#include "net/http_loop.h"
 #include "store/digest.h"
 
 namespace drover::cli {
@@ -33,9 +33,6 @@ class ApiClient {
   using OnObject = std::function<void(const Json&)>;
 
   explicit ApiClient(const HostAddress& server);
-  ~ApiClient();
-  ApiClient(const ApiClient&) = delete;
-  ApiClient& operator=(const ApiClient&) = delete;
 
   // Succeeds if something answers there.
   Result<void> check_reachable();
@@ -54,16 +51,15 @@ class ApiClient {
                            const std::function<void(std::uint64_t)>& on_progress);
 
  private:
-  class Request;
-  struct Handles;  // libcurl's
+  class Received;
 
-  Result<Json> exchange(const char* method, const std::string& path, const Json& body);
-  Result<Json> answer_of(Request& request);
+  net::HttpCall call(const char* method, const std::string& path) const;
+  Result<void> run(net::HttpCall call, Received& received, const std::function<Result<void>()>& between);
+  Result<Json> exchange(net::HttpCall call);
 
   std::string url_;
-  bool loopback_;
   std::string socket_path_;  // of a Unix socket, or empty
-  std::unique_ptr<Handles> handles_;
+  net::HttpLoop loop_;
 };
 
 }  // namespace drover::cli

@@ -17,8 +17,8 @@
 
 #include "base/go_duration.h"
 #include "client/address.h"
-#include "client/http_loop.h"
 #include "load_test/bench_report.h"
+#include "net/http_loop.h"
 #include "terminal/output.h"
 
 namespace drover::cli {
@@ -303,14 +303,14 @@ class Bench {
     return result;
   }
 
-  Result<HttpAnswer> ask(const std::string& url, std::chrono::milliseconds timeout, std::string body = {}) {
-    HttpCall call;
+  Result<net::HttpAnswer> ask(const std::string& url, std::chrono::milliseconds timeout, std::string body = {}) {
+    net::HttpCall call;
     if (!body.empty()) call.method = "POST";
     call.url = url;
     call.body = std::move(body);
     call.headers = work_.headers;
     call.timeout = timeout;
-    return fetch(loop_, std::move(call), kAnswerMax, [this] { return !guard_.interrupted(); });
+    return net::fetch(loop_, std::move(call), kAnswerMax, [this] { return !guard_.interrupted(); });
   }
 
   // Which API a server speaks. Ollama's servers speak OpenAI's too, so theirs is tried first.
@@ -375,7 +375,7 @@ class Bench {
   const BenchArguments& arguments_;
   BenchWork work_;
   std::ofstream html_;
-  HttpLoop loop_;
+  net::HttpLoop loop_;
   InterruptGuard guard_;
   ProgressLine line_;
   std::uint64_t next_number_ = 0;

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <utility>
 
-#include "client/address.h"
+#include "net/http_loop.h"
 #include "terminal/terminal.h"
 
 namespace drover::cli {
@@ -271,7 +271,7 @@ std::vector<std::string> report_notes(const BenchWork& work, const std::vector<L
     lag = std::max(lag, level.client.lag_p99);
   }
   notes.push_back(fmt::format("This client took at most {:.0f} % of a core{} and was {} late (p99).", cpu * 100,
-                              is_loopback_url(url) ? ", which its server on the same machine did not have," : "",
+                              net::is_loopback_url(url) ? ", which its server on the same machine did not have," : "",
                               latency_text(lag)));
   for (const LevelResult& level : levels) {
     if (level.interrupted)

@@ -28,17 +28,17 @@ Nanoseconds cpu_time() {
   return of(usage.ru_utime) + of(usage.ru_stime);
 }
 
-const char* kind_of(HttpFailure failure) {
+const char* kind_of(net::Failure failure) {
   switch (failure) {
-    case HttpFailure::kNone:
+    case net::Failure::kNone:
       return "";
-    case HttpFailure::kConnect:
+    case net::Failure::kConnect:
       return "no connection";
-    case HttpFailure::kTimeout:
+    case net::Failure::kTimeout:
       return "timeout";
-    case HttpFailure::kClosed:
+    case net::Failure::kClosed:
       return "connection closed";
-    case HttpFailure::kOther:
+    case net::Failure::kOther:
       return "transfer";
   }
   return "";
@@ -46,7 +46,7 @@ const char* kind_of(HttpFailure failure) {
 
 class Level {
  public:
-  Level(HttpLoop& loop, const BenchTarget& target, const BenchWork& work, const LevelPlan& plan)
+  Level(net::HttpLoop& loop, const BenchTarget& target, const BenchWork& work, const LevelPlan& plan)
       : loop_(loop),
         target_(target),
         work_(work),
@@ -97,7 +97,7 @@ class Level {
   }
 
  private:
-  class Attempt : public HttpLoop::Receiver {
+  class Attempt : public net::HttpLoop::Receiver {
    public:
     Attempt(Level& level, Nanoseconds intended) : level_(level), reader_(level.target_.api, level.work_.mode) {
       outcome_.intended = intended;
@@ -120,9 +120,9 @@ class Level {
       if (!level_.window_ || at <= *level_.window_) outcome_.pieces_in_window += pieces;
     }
 
-    void on_end(const HttpEnd& end, TimePoint when) override {
+    void on_end(const net::HttpEnd& end, TimePoint when) override {
       outcome_.end = when - level_.started_;
-      if (end.failure == HttpFailure::kNone) {
+      if (end.failure == net::Failure::kNone) {
         reader_.finish(end.status);
         outcome_.error = reader_.error();
         outcome_.error_text = reader_.error_text();
@@ -177,7 +177,7 @@ class Level {
 
   void begin(Nanoseconds intended) {
     auto attempt = std::make_unique<Attempt>(*this, intended);
-    HttpCall call;
+    net::HttpCall call;
     call.method = "POST";
     call.url = target_.url + std::string(generate_path(target_.api));
     call.body = generate_body(target_.api, target_.model, make_prompt(work_.prompts, plan_.first_number + begun_),
@@ -211,7 +211,7 @@ class Level {
     return {begun_, running_.size(), begun_ - running_.size(), stats_.failed(), pieces_, now - started_};
   }
 
-  HttpLoop& loop_;
+  net::HttpLoop& loop_;
   const BenchTarget& target_;
   const BenchWork& work_;
   const LevelPlan plan_;
@@ -236,7 +236,7 @@ bool ClientLoad::overloaded() const {
   return cpu_share > kCpuShareMax || lag_p99 > kLagMax;
 }
 
-LevelResult run_level(HttpLoop& loop, const BenchTarget& target, const BenchWork& work, const LevelPlan& plan,
+LevelResult run_level(net::HttpLoop& loop, const BenchTarget& target, const BenchWork& work, const LevelPlan& plan,
                       const OnProgress& on_progress) {
   return Level(loop, target, work, plan).run(on_progress);
 }

@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
-#include "client/http_loop.h"
 #include "load_test/bench_answer.h"
 #include "load_test/bench_prompts.h"
 #include "load_test/bench_stats.h"
+#include "net/http_loop.h"
 
 namespace drover::cli {
 
@@ -78,7 +78,7 @@ struct LevelProgress {
 using OnProgress = std::function<bool(const LevelProgress&)>;
 
 // Blocks until the level is done. Never fails: what goes wrong is counted.
-LevelResult run_level(HttpLoop& loop, const BenchTarget& target, const BenchWork& work, const LevelPlan& plan,
+LevelResult run_level(net::HttpLoop& loop, const BenchTarget& target, const BenchWork& work, const LevelPlan& plan,
                       const OnProgress& on_progress);
 
 // The most requests that an open loop has running; those beyond wait, which counts as their latency.

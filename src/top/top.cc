@@ -15,7 +15,7 @@
 
 #include "base/check.h"
 #include "client/address.h"
-#include "client/http_loop.h"
+#include "net/http_loop.h"
 #include "terminal/output.h"
 #include "top/top_machine.h"
 #include "top/top_screen.h"
@@ -196,17 +196,17 @@ Key take_key(std::string_view& typed) {
 // ---- the server
 
 // One kind of question that is asked again and again, at most once at a time.
-class Question : public HttpLoop::Receiver {
+class Question : public net::HttpLoop::Receiver {
  public:
-  using OnAnswer = std::function<void(const HttpEnd&, const std::string&)>;
-  Question(HttpLoop& loop, OnAnswer on_answer) : loop_(loop), on_answer_(std::move(on_answer)) {}
+  using OnAnswer = std::function<void(const net::HttpEnd&, const std::string&)>;
+  Question(net::HttpLoop& loop, OnAnswer on_answer) : loop_(loop), on_answer_(std::move(on_answer)) {}
 
   bool asking() const { return asking_; }
   void ask(std::string method, std::string url, std::string body = {}) {
     if (asking_) return;
     asking_ = true;
     body_.clear();
-    HttpCall call;
+    net::HttpCall call;
     call.method = std::move(method);
     call.url = std::move(url);
     call.body = std::move(body);
@@ -217,13 +217,13 @@ class Question : public HttpLoop::Receiver {
   void on_bytes(int, std::string_view bytes, TimePoint) override {
     if (body_.size() + bytes.size() <= kTopAnswerMax) body_ += bytes;
   }
-  void on_end(const HttpEnd& end, TimePoint) override {
+  void on_end(const net::HttpEnd& end, TimePoint) override {
     asking_ = false;
     on_answer_(end, body_);
   }
 
  private:
-  HttpLoop& loop_;
+  net::HttpLoop& loop_;
   OnAnswer on_answer_;
   std::string body_;
   bool asking_ = false;
@@ -244,7 +244,7 @@ class Top {
  public:
   Top(std::string url, std::chrono::nanoseconds interval) : interval_(interval) {
     state_.url = std::move(url);
-    if (is_loopback_url(state_.url)) machine_.emplace();
+    if (net::is_loopback_url(state_.url)) machine_.emplace();
   }
 
   int run() {
@@ -272,11 +272,11 @@ class Top {
     changed_ = true;
   }
 
-  void on_models(const HttpEnd& end, const std::string& body) {
+  void on_models(const net::HttpEnd& end, const std::string& body) {
     changed_ = true;
-    if (end.failure != HttpFailure::kNone) {
-      state_.problem = end.failure == HttpFailure::kTimeout ? "The server does not answer."
-                                                            : fmt::format("No answer: {}.", end.text);
+    if (end.failure != net::Failure::kNone) {
+      state_.problem = end.failure == net::Failure::kTimeout ? "The server does not answer."
+                                                             : fmt::format("No answer: {}.", end.text);
       return;
     }
     const Json answer = Json::parse(body, nullptr, false);
@@ -290,9 +290,9 @@ class Top {
     keep_selection(state_, cursor_);
   }
 
-  void on_queue(const HttpEnd& end, const std::string& body) {
+  void on_queue(const net::HttpEnd& end, const std::string& body) {
     changed_ = true;
-    if (end.failure != HttpFailure::kNone) return;  // on_models() tells.
+    if (end.failure != net::Failure::kNone) return;  // on_models() tells.
     const Json answer = Json::parse(body, nullptr, false);
     state_.has_queue = end.status == 200 && find_field(answer, "requests") != nullptr;
     state_.requests.clear();
@@ -301,20 +301,20 @@ class Top {
     keep_selection(state_, cursor_);
   }
 
-  void on_metrics(const HttpEnd& end, const std::string& body) {
-    if (end.failure != HttpFailure::kNone) return;
+  void on_metrics(const net::HttpEnd& end, const std::string& body) {
+    if (end.failure != net::Failure::kNone) return;
     auto counters = read_counter(body, "drover_generated_tokens_total");
     // Before the first token there may be no counter yet, and yet these are metrics.
     state_.has_rates = end.status == 200 && body.find("drover_") != std::string::npos;
     rates_ = meter_.update(std::move(counters), Clock::now());
   }
 
-  void on_done(const HttpEnd& end, const std::string& body) {
+  void on_done(const net::HttpEnd& end, const std::string& body) {
     const Json answer = Json::parse(body, nullptr, false);
     std::string text = text_field(answer, "error");
-    if (end.failure == HttpFailure::kTimeout) {
+    if (end.failure == net::Failure::kTimeout) {
       text = "It takes longer than usual.";
-    } else if (end.failure != HttpFailure::kNone) {
+    } else if (end.failure != net::Failure::kNone) {
       text = end.text;
     } else if (end.status >= 400 && text.empty()) {
       text = fmt::format("The server refused (status {}).", end.status);
@@ -444,7 +444,7 @@ class Top {
 
   SignalFile signals_;  // before the screen, which must be given back if one comes
   Screen screen_;
-  HttpLoop loop_;
+  net::HttpLoop loop_;
   const std::chrono::nanoseconds interval_;
   TopState state_;
   TopCursor cursor_;

@@ -1,20 +1,23 @@
-// An event loop for many HTTP requests at once, for the commands that need more than one: bench and top.
+// An event loop for HTTP requests, one or thousands at once.
 //
 // One thread, no locks. It costs little per request and per piece of an answer: hundreds of streams are one epoll set.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "net/failure.h"
 
-namespace drover::cli {
+namespace drover::net {
 
 struct HttpCall {
   std::string method = "GET";
@@ -22,26 +25,22 @@ struct HttpCall {
   std::string body;                      // JSON; empty: none is sent
   std::vector<std::string> headers;      // "Name: value"
   std::chrono::milliseconds timeout{0};  // of the whole exchange; 0: none
-};
-
-// Why there is no whole answer.
-enum class HttpFailure {
-  kNone,
-  kConnect,  // nobody there, or no such host
-  kTimeout,  // HttpCall::timeout
-  kClosed,   // the connection ended in the middle
-  kOther,
+  std::string unix_socket;               // the path of the server's socket; the URL's host is a formality then
+  // Gives the body instead, piece by piece, up to `body_bytes`. Called inside of libcurl, so it may not call the loop.
+  // nullopt ends the call.
+  std::function<std::optional<std::size_t>(char* into, std::size_t bytes_max)> source;
+  std::uint64_t body_bytes = 0;
 };
 
 struct HttpEnd {
   int status = 0;  // 0: no answer began
-  HttpFailure failure = HttpFailure::kNone;
+  Failure failure = Failure::kNone;
   std::string text;  // what failed, in a few words; empty if nothing did
 };
 
 class HttpLoop {
  public:
-  // Whoever waits for an answer. It must live until on_end() has been called or the call has been cancelled, and is not
+  // Whoever waits for an answer. It must live until on_end() has been called or the call has been canceled, and is not
   // touched afterwards.
   class Receiver {
    public:
@@ -83,4 +82,7 @@ struct HttpAnswer {
 // (no connection, or it broke), kTimedOut, kTooLarge (more than `bytes_max`), kCanceled (`go_on` said no).
 Result<HttpAnswer> fetch(HttpLoop& loop, HttpCall call, std::size_t bytes_max, const std::function<bool()>& go_on);
 
-}  // namespace drover::cli
+// Whether the server of such a URL is on this machine, as far as its name says.
+bool is_loopback_url(std::string_view url);
+
+}  // namespace drover::net

@@ -1,9 +1,10 @@
-#include "client/http_loop.h"
+#include "net/http_loop.h"
 
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -12,119 +13,78 @@
 #include <unordered_map>
 
 #include "base/check.h"
-#include "base/curl_handles.h"
-#include "client/address.h"
+#include "base/descriptor.h"
+#include "net/curl.h"
 
-namespace drover::cli {
+namespace drover::net {
 namespace {
 
-constexpr long kConnectSecondsMax = 30;
 constexpr long kIdleConnectionsMax = 8192;
 constexpr auto kFetchTick = std::chrono::milliseconds(100);
 
-using Easy = std::unique_ptr<CURL, CloseEasy>;
-using HeaderList = std::unique_ptr<curl_slist, FreeList>;
-
-class File {
- public:
-  explicit File(int file) : file_(file) {
-    if (file_ < 0) throw std::bad_alloc();
-  }
-  ~File() { close(file_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int get() const { return file_; }
-
- private:
-  int file_;
-};
-
-void append(HeaderList& headers, const char* line) {
-  curl_slist* longer = curl_slist_append(headers.get(), line);
-  if (longer == nullptr) throw std::bad_alloc();
-  (void)headers.release();
-  headers.reset(longer);
-}
-
-template <typename T>
-void set(CURL* easy, CURLoption option, T value) {
-  DROVER_CHECK(curl_easy_setopt(easy, option, value) == CURLE_OK);
-}
-
-int status_of(CURL* easy) {
-  long status = 0;
-  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-  return static_cast<int>(status);
-}
-
-HttpFailure failure_of(CURLcode code) {
-  switch (code) {
-    case CURLE_OK:
-      return HttpFailure::kNone;
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-      return HttpFailure::kConnect;
-    case CURLE_OPERATION_TIMEDOUT:
-      return HttpFailure::kTimeout;
-    case CURLE_PARTIAL_FILE:
-    case CURLE_GOT_NOTHING:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-      return HttpFailure::kClosed;
-    default:
-      return HttpFailure::kOther;
-  }
+Descriptor checked(int file) {
+  if (file < 0) throw std::bad_alloc();
+  return Descriptor(file);
 }
 
 // What arrives is stored by libcurl's callback and handed out between two calls of libcurl: no code of ours runs
 // inside.
 struct Transfer {
-  HttpLoop::Receiver* receiver = nullptr;
+  Transfer(Easy its_easy, HttpCall its_call, HttpLoop::Receiver& its_receiver, std::vector<Transfer*>& all_touched)
+      : easy(std::move(its_easy)), call(std::move(its_call)), receiver(its_receiver), touched(all_touched) {}
+
   Easy easy;
-  HeaderList headers;
-  std::string body;
+  HttpCall call;
+  HttpLoop::Receiver& receiver;
+  std::vector<Transfer*>& touched;  // those with bytes that have not been handed out
   std::string received;
   TimePoint received_at;
-  std::vector<Transfer*>* touched = nullptr;  // those with bytes that have not been handed out
 
   static std::size_t on_received(char* bytes, std::size_t size, std::size_t count, void* self) {
     auto& transfer = *static_cast<Transfer*>(self);
     if (transfer.received.empty()) {
       transfer.received_at = Clock::now();
-      transfer.touched->push_back(&transfer);
+      transfer.touched.push_back(&transfer);
     }
     transfer.received.append(bytes, size * count);
     return size * count;
+  }
+
+  static std::size_t on_send(char* into, std::size_t size, std::size_t count, void* self) {
+    return static_cast<Transfer*>(self)->call.source(into, size * count).value_or(CURL_READFUNC_ABORT);
   }
 };
 
 }  // namespace
 
 struct HttpLoop::State {
-  File epoll{epoll_create1(EPOLL_CLOEXEC)};
-  File timer{timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)};
+  Descriptor epoll = checked(epoll_create1(EPOLL_CLOEXEC));
+  Descriptor timer = checked(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
   std::unordered_map<int, std::function<void()>> watched;
   std::optional<TimePoint> wake;  // when libcurl wants to be called
   std::vector<Transfer*> touched;
   std::unordered_map<CURL*, std::unique_ptr<Transfer>> running;
   std::vector<Easy> idle;
-  std::unique_ptr<CURLM, CloseMulti> multi;
+  Multi multi;
 
   State() {
-    static const CURLcode kInitialized = curl_global_init(CURL_GLOBAL_DEFAULT);
-    DROVER_CHECK(kInitialized == CURLE_OK);
-    multi.reset(curl_multi_init());
-    if (multi == nullptr) throw std::bad_alloc();
-    curl_multi_setopt(multi.get(), CURLMOPT_SOCKETFUNCTION, &State::on_socket);
-    curl_multi_setopt(multi.get(), CURLMOPT_SOCKETDATA, this);
-    curl_multi_setopt(multi.get(), CURLMOPT_TIMERFUNCTION, &State::on_timer);
-    curl_multi_setopt(multi.get(), CURLMOPT_TIMERDATA, this);
-    curl_multi_setopt(multi.get(), CURLMOPT_MAXCONNECTS, kIdleConnectionsMax);
-    control(EPOLL_CTL_ADD, timer.get(), EPOLLIN);
+    multi.set(CURLMOPT_SOCKETFUNCTION, &State::on_socket);
+    multi.set(CURLMOPT_SOCKETDATA, this);
+    multi.set(CURLMOPT_TIMERFUNCTION, &State::on_timer);
+    multi.set(CURLMOPT_TIMERDATA, this);
+    multi.set(CURLMOPT_MAXCONNECTS, kIdleConnectionsMax);
+    control(EPOLL_CTL_ADD, timer.value(), EPOLLIN);
   }
 
   ~State() { cancel_all(); }
+
+  // One that was used before, if there is one.
+  Easy take_easy() {
+    if (idle.empty()) return Easy();
+    Easy easy = std::move(idle.back());
+    idle.pop_back();
+    return easy;
+  }
 
   void cancel_all() {
     for (const auto& [easy, transfer] : running) curl_multi_remove_handle(multi.get(), easy);
@@ -136,7 +96,7 @@ struct HttpLoop::State {
     epoll_event event{};
     event.events = events;
     event.data.fd = file;
-    epoll_ctl(epoll.get(), operation, file, &event);
+    epoll_ctl(epoll.value(), operation, file, &event);
   }
 
   static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void* known) {
@@ -168,8 +128,7 @@ struct HttpLoop::State {
 
   void hand_out() {
     for (Transfer* transfer : touched) {
-      const int status = status_of(transfer->easy.get());
-      transfer->receiver->on_bytes(status, transfer->received, transfer->received_at);
+      transfer->receiver.on_bytes(transfer->easy.status(), transfer->received, transfer->received_at);
       transfer->received.clear();
     }
     touched.clear();
@@ -179,19 +138,21 @@ struct HttpLoop::State {
     int left = 0;
     while (const CURLMsg* message = curl_multi_info_read(multi.get(), &left)) {
       if (message->msg != CURLMSG_DONE) continue;
-      const CURLcode code = message->data.result;
+      CURLcode code = message->data.result;
       const auto found = running.find(message->easy_handle);
       DROVER_CHECK(found != running.end());
       const std::unique_ptr<Transfer> transfer = std::move(found->second);
       running.erase(found);
       curl_multi_remove_handle(multi.get(), transfer->easy.get());
       HttpEnd end;
-      end.status = status_of(transfer->easy.get());
+      end.status = transfer->easy.status();
+      // A server may refuse a body before it has read all of it; then its answer says more than the broken pipe.
+      if (code == CURLE_SEND_ERROR && end.status >= 400) code = CURLE_OK;
       end.failure = failure_of(code);
       if (code != CURLE_OK) end.text = curl_easy_strerror(code);
-      curl_easy_reset(transfer->easy.get());
+      transfer->easy.reset();
       idle.push_back(std::move(transfer->easy));
-      transfer->receiver->on_end(end, Clock::now());
+      transfer->receiver.on_end(end, Clock::now());
     }
   }
 
@@ -206,13 +167,13 @@ struct HttpLoop::State {
       when.it_value.tv_sec = since / 1'000'000'000;
       when.it_value.tv_nsec = since % 1'000'000'000;
     }
-    timerfd_settime(timer.get(), TFD_TIMER_ABSTIME, &when, nullptr);
+    timerfd_settime(timer.value(), TFD_TIMER_ABSTIME, &when, nullptr);
     return true;
   }
 
   void handle(const epoll_event& event) {
     const int file = event.data.fd;
-    if (file == timer.get()) {
+    if (file == timer.value()) {
       std::uint64_t expirations = 0;
       (void)!read(file, &expirations, sizeof(expirations));
       return;
@@ -234,40 +195,35 @@ HttpLoop::~HttpLoop() = default;
 
 void HttpLoop::start(HttpCall call, Receiver& receiver) {
   State& state = *state_;
-  auto transfer = std::make_unique<Transfer>();
-  if (state.idle.empty()) {
-    transfer->easy.reset(curl_easy_init());
-    if (transfer->easy == nullptr) throw std::bad_alloc();
-  } else {
-    transfer->easy = std::move(state.idle.back());
-    state.idle.pop_back();
+  auto transfer = std::make_unique<Transfer>(state.take_easy(), std::move(call), receiver, state.touched);
+  const HttpCall& own = transfer->call;
+  Easy& easy = transfer->easy;
+  easy.set(CURLOPT_URL, own.url.c_str());
+  easy.set(CURLOPT_USERAGENT, "drover");
+  easy.set(CURLOPT_TIMEOUT_MS, static_cast<long>(own.timeout.count()));
+  easy.set(CURLOPT_WRITEFUNCTION, &Transfer::on_received);
+  easy.set(CURLOPT_WRITEDATA, transfer.get());
+  if (!own.unix_socket.empty()) easy.set(CURLOPT_UNIX_SOCKET_PATH, own.unix_socket.c_str());
+  if (is_loopback_url(own.url)) easy.set(CURLOPT_PROXY, "");  // The environment's proxy is for other machines.
+  for (const std::string& header : own.headers) easy.add_header(header);
+  if (own.source) {
+    easy.set(CURLOPT_POST, 1L);
+    easy.set(CURLOPT_READFUNCTION, &Transfer::on_send);
+    easy.set(CURLOPT_READDATA, transfer.get());
+    easy.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(own.body_bytes));
+    easy.add_header("Content-Type: application/octet-stream");
+  } else if (!own.body.empty()) {
+    easy.set(CURLOPT_POST, 1L);
+    easy.set(CURLOPT_POSTFIELDS, own.body.c_str());
+    easy.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(own.body.size()));
+    easy.add_header("Content-Type: application/json");
   }
-  transfer->receiver = &receiver;
-  transfer->touched = &state.touched;
-  transfer->body = std::move(call.body);
-  CURL* easy = transfer->easy.get();
-  set(easy, CURLOPT_URL, call.url.c_str());
-  set(easy, CURLOPT_USERAGENT, "drover");
-  set(easy, CURLOPT_NOSIGNAL, 1L);  // Else libcurl changes the process's signals for every piece that arrives.
-  set(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  set(easy, CURLOPT_CONNECTTIMEOUT, kConnectSecondsMax);
-  set(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(call.timeout.count()));
-  set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  set(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_received);
-  set(easy, CURLOPT_WRITEDATA, transfer.get());
-  if (is_loopback_url(call.url)) set(easy, CURLOPT_PROXY, "");  // The environment's proxy is for other machines.
-  for (const std::string& header : call.headers) append(transfer->headers, header.c_str());
-  if (!transfer->body.empty()) {
-    set(easy, CURLOPT_POST, 1L);
-    set(easy, CURLOPT_POSTFIELDS, transfer->body.c_str());
-    set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(transfer->body.size()));
-    append(transfer->headers, "Content-Type: application/json");
-    append(transfer->headers, "Expect:");  // A server that never says "continue" would cost a second.
-  }
-  set(easy, CURLOPT_CUSTOMREQUEST, call.method.c_str());
-  set(easy, CURLOPT_HTTPHEADER, transfer->headers.get());
-  DROVER_CHECK(curl_multi_add_handle(state.multi.get(), easy) == CURLM_OK);
-  state.running.emplace(easy, std::move(transfer));
+  easy.add_header("Expect:");  // A server that never says "continue" would cost a second.
+  if (own.method == "HEAD") easy.set(CURLOPT_NOBODY, 1L);
+  easy.set(CURLOPT_CUSTOMREQUEST, own.method.c_str());
+  easy.use_headers();
+  DROVER_CHECK(curl_multi_add_handle(state.multi.get(), easy.get()) == CURLM_OK);
+  state.running.emplace(easy.get(), std::move(transfer));
 }
 
 void HttpLoop::cancel_all() {
@@ -287,7 +243,7 @@ void HttpLoop::turn(TimePoint until) {
   State& state = *state_;
   std::array<epoll_event, 128> events;
   const int timeout = state.arm(until) ? -1 : 0;
-  const int count = epoll_wait(state.epoll.get(), events.data(), static_cast<int>(events.size()), timeout);
+  const int count = epoll_wait(state.epoll.value(), events.data(), static_cast<int>(events.size()), timeout);
   DROVER_CHECK(count >= 0 || errno == EINTR);
   for (int i = 0; i < count; ++i) state.handle(events[static_cast<std::size_t>(i)]);
   if (state.wake && *state.wake <= Clock::now()) {
@@ -313,10 +269,19 @@ Result<HttpAnswer> fetch(HttpLoop& loop, HttpCall call, std::size_t bytes_max, c
     }
     loop.turn(Clock::now() + kFetchTick);
   }
-  if (whole.end->failure == HttpFailure::kTimeout) return Error{ErrorCode::kTimedOut, url + ": " + whole.end->text};
-  if (whole.end->failure != HttpFailure::kNone) return Error{ErrorCode::kUnavailable, url + ": " + whole.end->text};
+  if (whole.end->failure == Failure::kTimeout) return Error{ErrorCode::kTimedOut, url + ": " + whole.end->text};
+  if (whole.end->failure != Failure::kNone) return Error{ErrorCode::kUnavailable, url + ": " + whole.end->text};
   whole.answer.status = whole.end->status;
   return std::move(whole.answer);
 }
 
-}  // namespace drover::cli
+bool is_loopback_url(std::string_view url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme != std::string_view::npos) url.remove_prefix(scheme + 3);
+  const std::string_view authority = url.substr(0, url.find_first_of("/?#"));
+  if (authority.starts_with("[::1]")) return true;
+  const std::string_view host = authority.substr(0, authority.rfind(':'));
+  return host == "localhost" || host.starts_with("127.");
+}
+
+}  // namespace drover::net
