@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/log.h"
 #include "cli/menu.h"
-#include "cli/serve.h"
-#include "cli/terminal.h"
 #include "engine/engine_library.h"
 #include "engine/quantize.h"
 #include "runner/runner.h"
+#include "server/log.h"
+#include "server/serve.h"
+#include "terminal/terminal.h"
 
 namespace {
 
@@ -46,7 +46,7 @@ int run(int argc, char** argv) {
     std::vector<std::string> lines = {engine->line()};
     for (const std::string& why : engine->unloadable)
       lines.push_back("a variant of the engine cannot be loaded: " + why);
-    exit_code = drover::cli::serve(own_executable(), lines);
+    exit_code = drover::server::serve(own_executable(), lines);
   });
 
   drover::cli::add_client_commands(app, exit_code);
@@ -56,7 +56,7 @@ int run(int argc, char** argv) {
   runner->add_option("--descriptor", descriptor, "The socket to the server")->required();
   runner->callback([&] {
     const char* debug = std::getenv("OLLAMA_DEBUG");
-    drover::cli::set_up_runner_log(debug != nullptr && *debug != '\0' && *debug != '0');
+    drover::server::set_up_runner_log(debug != nullptr && *debug != '\0' && *debug != '0');
     exit_code = drover::run_runner(descriptor);
   });
 

@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "cli/answer.h"
-#include "cli/format.h"
 #include "cli/images.h"
-#include "cli/line_editor.h"
-#include "cli/output.h"
 #include "cli/repl.h"
 #include "cli/session.h"
 #include "cli/transfer.h"
+#include "terminal/format.h"
+#include "terminal/line_editor.h"
+#include "terminal/output.h"
 
 namespace drover::cli {
 namespace {

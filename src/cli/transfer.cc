@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "cli/json.h"
-#include "cli/progress.h"
+#include "client/json.h"
+#include "terminal/progress.h"
 
 namespace drover::cli {
 namespace {

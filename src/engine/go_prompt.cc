@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "engine/conversation_form.h"
 #include "engine/gbnf.h"
@@ -13,8 +13,6 @@
 
 namespace drover {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 go_template::ChatInputs inputs_of(const pb::Chat& chat) {
   go_template::ChatInputs inputs;

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "base/json.h"
 #include "engine/bounded_cache.h"
 #include "engine/chat_template.h"
 #include "json-schema-to-grammar.h"
@@ -26,7 +27,7 @@ Result<std::string> grammar_of(const std::string& schema) {
   std::string grammar;
   try {
     schema::SchemaRewriter rewriter;
-    const auto kept = rewriter.rewrite(schema::Json::parse(schema), "format", false);
+    const auto kept = rewriter.rewrite(Json::parse(schema), "format", false);
     if (!kept) return invalid("invalid format: " + kept.error().message);
     grammar = rewriter.complete(json_schema_to_grammar(common_json::parse(kept->dump())));
   } catch (const std::exception& error) {
@@ -56,7 +57,7 @@ bool become_the_same(const std::vector<common_chat_tool>& sent, const std::vecto
 
 std::shared_ptr<const KeptTools> make(const std::string& tools_json) {
   auto made = std::make_shared<KeptTools>();
-  const auto rewritten = made->rewriter.rewrite_tools(schema::Json::parse(tools_json));
+  const auto rewritten = made->rewriter.rewrite_tools(Json::parse(tools_json));
   if (!rewritten) throw std::invalid_argument(rewritten.error().message);
   made->tools = common_chat_tools_parse_oaicompat(common_json::parse(rewritten->dump()));
   const auto sent = common_chat_tools_parse_oaicompat(common_json::parse(tools_json));

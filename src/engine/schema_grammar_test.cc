@@ -19,8 +19,6 @@
 namespace drover {
 namespace {
 
-using Json = schema::Json;
-
 // Whether llama.cpp's grammar takes a text as a whole.
 class Matcher {
  public:

@@ -7,9 +7,10 @@
 #include <zstd_errors.h>
 
 #include <algorithm>
-#include <cctype>
 #include <memory>
 #include <span>
+
+#include "base/text.h"
 
 namespace drover::http {
 namespace {
@@ -118,8 +119,7 @@ Result<std::string> unzstd_all(std::string_view body, std::size_t bytes_max) {
 
 std::optional<ContentCoding> parse_content_coding(std::string_view header) {
   while (header.ends_with(' ') || header.ends_with('\t')) header.remove_suffix(1);
-  std::string name(header);
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string name = lower_case(header);
   if (name.empty() || name == "identity") return ContentCoding::kNone;
   if (name == "gzip" || name == "x-gzip") return ContentCoding::kGzip;
   if (name == "deflate") return ContentCoding::kDeflate;

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "store/jinja_check.h"
 
 namespace drover {
@@ -37,7 +38,7 @@ constexpr Tokenizer kTokenizers[] = {
 
 std::string shown(const ordered_json& value) {
   if (value.is_number_float()) return fmt::format("{}", value.get<double>());
-  std::string text = value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  std::string text = to_text(value);
   constexpr std::size_t kShownMax = 60;
   return text.size() <= kShownMax ? text : text.substr(0, kShownMax) + "...";
 }

@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 #include "store/gguf_types.h"
 
 namespace drover {

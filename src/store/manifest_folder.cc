@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 #include <spdlog/spdlog.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <set>
 #include <span>
 
+#include "base/text.h"
 #include "store/atomic_file.h"
 #include "store/digest.h"
 #include "store/manifest.h"
@@ -25,10 +25,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kLinkedDefaultHost = "ollama.com";
 constexpr std::size_t kParts = 4;
 
-bool equal_fold(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
-
 // The entries of `folder` that are called `part`: the one in the same case first.
 std::vector<std::string> matching_entries(const fs::path& folder, const std::string& part) {
   std::vector<std::string> matches;
@@ -36,7 +32,7 @@ std::vector<std::string> matching_entries(const fs::path& folder, const std::str
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     std::string name = entry->path().filename().string();
     if (name == part) return {std::move(name)};
-    if (equal_fold(name, part)) matches.push_back(std::move(name));
+    if (equal_but_for_case(name, part)) matches.push_back(std::move(name));
   }
   std::sort(matches.begin(), matches.end());
   return matches;
@@ -67,7 +63,8 @@ std::array<std::string, kParts> parts_of(const ModelName& name, std::string_view
 
 // The hosts under which `name` may be filed.
 std::vector<std::string> hosts_of(const ModelName& name) {
-  if (equal_fold(name.host(), kDefaultHost)) return {std::string(kDefaultHost), std::string(kLinkedDefaultHost)};
+  if (equal_but_for_case(name.host(), kDefaultHost))
+    return {std::string(kDefaultHost), std::string(kLinkedDefaultHost)};
   return {name.host()};
 }
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 #include "store/gguf_check.h"
 #include "store/parameters.h"
 #include "store/renderers.h"
