@@ -17,6 +17,11 @@ struct Id {
 using RequestId = Id<struct RequestTag>;
 // A runner process for as long as this server runs; never reused.
 using RunnerId = Id<struct RunnerTag>;
+// What one runner can serve: equal weights and adapters make one model, whatever names point at it.
+using ModelId = Id<struct ModelTag, std::uint32_t>;
+
+// Which requests are served before others; src/policy/fair_queue.h says how far.
+enum class Priority { kHigh, kNormal, kLow };
 
 }  // namespace drover
 

@@ -224,6 +224,7 @@ Result<Settings> read_settings(const std::function<const char*(const char*)>& ge
     reader.fail("DROVER_SANDBOX", sandbox, "auto, off or require");
   }
   settings.pinned = split_commas(reader.text("DROVER_PIN"));
+  settings.record_file = reader.text("DROVER_RECORD");
   read_weights(reader, settings.client_weights);
   read_default_think(reader, settings.default_think);
   reader.integer("DROVER_ITL_TARGET_MS", settings.itl_target_ms, 0, kItlTargetMsMax);

@@ -55,6 +55,7 @@ struct Settings {
   int itl_target_ms = 0;                       // DROVER_ITL_TARGET_MS: aim between two tokens; 0: adapts
   int output_tokens_max = 0;                   // DROVER_MAX_TOKENS per request; 0: no limit
   std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit
+  std::string record_file;                     // DROVER_RECORD: the policy's events are written there; empty: not
   bool prune = true;                           // OLLAMA_NOPRUNE: keep blobs that no model refers to
   bool debug = false;                          // OLLAMA_DEBUG
   LogFormat log_format = LogFormat::kText;     // DROVER_LOG_FORMAT: text, json

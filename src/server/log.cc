@@ -55,15 +55,7 @@ void append(spdlog::memory_buf_t& out, std::string_view text) {
 // A message without the ends of its last line, and not longer than it may be.
 std::string cut(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-<<<<<<< HEAD:src/cli/log.cc
   return shortened(text, kMessageBytesMax);
-=======
-  std::size_t end = std::min(text.size(), kMessageBytesMax);
-  while (end > 0 && end < text.size() && is_utf8_continuation(text[end])) --end;
-  std::string kept(text.substr(0, end));
-  if (end < text.size()) kept += fmt::format("... ({} bytes more)", text.size() - end);
-  return kept;
->>>>>>> rooms/next:src/server/log.cc
 }
 
 // The same as a part of a line, which it cannot leave.

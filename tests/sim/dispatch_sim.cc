@@ -3,16 +3,20 @@
 //   dispatch_sim [--requests N] [--seeds A-B]   these seeds, and on until there were so many requests; a seed that
 //                                               fails prints itself
 //   dispatch_sim --seed S                       one seed, as it ran there
+//   dispatch_sim --replay FILE [OPTIONS]        a recorded day under the same or other settings: see dispatch_replay.h
 //   dispatch_sim --mutations                    breaks the rules on purpose and shows the seed that catches each
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "dispatch_replay.h"
 #include "dispatch_sim_world.h"
 
 namespace drover::sim {
@@ -119,9 +123,13 @@ int run_mutations() {
 }  // namespace drover::sim
 
 int main(int argc, char** argv) {
+  const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  if (std::find(arguments.begin(), arguments.end(), "--replay") != arguments.end())
+    return drover::sim::replay(arguments);
   const auto options = drover::sim::parse(argc, argv);
   if (!options) {
-    fmt::print(stderr, "usage: dispatch_sim [--requests N] [--seeds A-B] | --seed S | --mutations\n");
+    fmt::print(stderr, "usage: dispatch_sim [--requests N] [--seeds A-B] | --seed S | --mutations\n   or: {}\n",
+               drover::sim::kReplayUsage);
     return 2;
   }
   return options->mutations ? drover::sim::run_mutations() : drover::sim::run_seeds(*options);

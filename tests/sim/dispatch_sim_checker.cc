@@ -79,6 +79,7 @@ void Checker::admitted(const Arrival& arrival, const Result<void>& result, TimeP
   Request& request = requests_[arrival.request];
   request.arrival = arrival;
   request.sequence = ++arrivals_;
+  arrived_[request.sequence] = now;
   admitted_now_.emplace(arrival.request, may_queue(arrival.model));
   model.pinned = arrival.needs.pinned;
   wait(request, now);
@@ -99,7 +100,7 @@ std::size_t Checker::queued_with(ModelId id, std::size_t one_more) const {
     const auto places = static_cast<std::size_t>(runner && runner->loaded ? runner->info.places : config_.places);
     const std::size_t running = runner ? runner->running.size() : 0;
     const std::size_t waiting = model.waiting + (other == id ? one_more : 0);
-    const std::size_t find_place = std::min(waiting, places - running);
+    const std::size_t find_place = std::min(waiting, places - std::min(places, running));
     queued += waiting - find_place;
     if (running == 0) for_idle_models += find_place;
     if (running > 0) --idle_models_max;
@@ -145,7 +146,12 @@ void Checker::stop_waiting(Request& request) {
     --model.waiting_for_place;
     const auto flow = model.order.find({arrival.client, arrival.priority});
     flow->second.erase(request.sequence);
-    if (flow->second.empty()) model.order.erase(flow);
+    if (flow->second.empty()) {
+      std::erase_if(model.leads, [&](const auto& lead) {
+        return lead.first.first == flow->first || lead.first.second == flow->first;
+      });
+      model.order.erase(flow);
+    }
   }
   std::erase_if(model.visitors, [&](const Visitor& visitor) { return visitor.request == arrival.request; });
 }
@@ -179,8 +185,8 @@ void Checker::load_progressed(RunnerId id, float fraction, TimePoint now) {
   it->second.progress_at = now;
 }
 
-void Checker::loaded(RunnerId id, const Dispatcher::LoadedInfo& info, TimePoint now) {
-  const auto it = runners_.find(id);
+void Checker::loaded(const event::Loaded& info, TimePoint now) {
+  const auto it = runners_.find(info.runner);
   if (it == runners_.end() || it->second.stopping) return;
   Runner& runner = it->second;
   Model& model = models_[runner.model];
@@ -193,13 +199,18 @@ void Checker::loaded(RunnerId id, const Dispatcher::LoadedInfo& info, TimePoint 
   model.resident = model.pinned && !model.unload_asked && !shutting_down_;
 }
 
+void Checker::places_changed(RunnerId id, int places) {
+  const auto it = runners_.find(id);
+  if (it != runners_.end() && it->second.loaded && !it->second.stopping) it->second.info.places = places;
+}
+
 void Checker::load_failed(RunnerId id, const Error&, bool memory, TimePoint now) {
   const auto it = runners_.find(id);
   if (it == runners_.end() || it->second.stopping) return;
   Model& model = models_[it->second.model];
   it->second.stopping = true;
   it->second.failed = true;
-  model.load_failed_now = true;
+  model.load_failed_now = model.ever_failed = true;
   if (memory)
     model.memory_failed = true;
   else
@@ -208,7 +219,7 @@ void Checker::load_failed(RunnerId id, const Error&, bool memory, TimePoint now)
 
 void Checker::load_ended(Model& model, TimePoint now) {
   ++model.load_failures;
-  model.load_failed_now = true;
+  model.load_failed_now = model.ever_failed = true;
   model.no_start_before = later(now, backoff(config_.load_backoff_first, model.load_failures));
 }
 
@@ -235,6 +246,7 @@ void Checker::finished(RequestId id, TimePoint now) {
   Runner& runner = runners_.at(request.runner);
   runner.running.erase(id);
   runner.last_used = runner.progress_at = now;
+  account(models_[runner.model], request, now);
   if (request.phase == Phase::kRunning) {
     models_[runner.model].crashes = 0;
     ++counts_.finished;
@@ -266,6 +278,7 @@ void Checker::gone(RunnerId id, TimePoint now, const Blame& blame, std::optional
       load_ended(model, now);
     } else {
       ++model.load_failures;
+      model.ever_failed = true;
       model.load_failed_now = model.memory_failed;
     }
   } else if (!runner.stopping) {
@@ -278,6 +291,7 @@ void Checker::gone(RunnerId id, TimePoint now, const Blame& blame, std::optional
 void Checker::lose(Runner& runner, const Blame& blame, std::optional<RequestId> by, TimePoint now) {
   Model& model = models_[runner.model];
   ++model.crashes;
+  model.leads.clear();
   model.no_start_before =
       model.crashes == 1 ? now : later(now, backoff(config_.crash_backoff_first, model.crashes - 1));
   const bool certain = runner.running.size() == 1 || blame.request != RequestId{};
@@ -466,11 +480,13 @@ void Checker::on(const Dispatch& action, TimePoint now) {
   if (runs_suspect(runner) || (request.suspect && !runner.running.empty()))
     return broken("a request runs beside one that may have ended a runner");
   if (request.suspect) ++counts_.alone;
-  const Model& model = models_[runner.model];
+  Model& model = models_[runner.model];
   const auto& order = model.order.at({request.arrival.client, request.arrival.priority});
   if (*order.begin() != request.sequence) return broken("a request overtakes another of its client and priority");
+  check_shares(model, request, runner, now);
   stop_waiting(request);
   check_fairness(request);
+  request.dispatched = now;
   request.dispatched_event = events_;
   request.phase = Phase::kRunning;
   request.runner = action.runner;
@@ -511,12 +527,17 @@ void Checker::on(const Complete& action, TimePoint now) {
   requests_.erase(it);
 }
 
+void Checker::on(const Refuse&, TimePoint) {
+  broken("a request is refused that was not asked about");
+}
+
 void Checker::on(const Fail& action, TimePoint now) {
   const auto it = requests_.find(action.request);
   if (it == requests_.end()) return broken("a request fails that has left");
   Request& request = it->second;
   if (!may_fail(request, action, now))
     return broken(fmt::format("a request fails without a reason: {}", action.error.message));
+  if (action.error.code == ErrorCode::kTimedOut) told_to_retry(request.arrival.model, *action.retry_after);
   ++(action.error.code == ErrorCode::kTimedOut ? counts_.timed_out : counts_.failed);
   if (request.phase == Phase::kWaiting) stop_waiting(request);
   requests_.erase(it);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "dispatch/dispatcher.h"
+#include "policy/dispatcher.h"
 
 namespace drover::sim {
 
@@ -33,12 +34,15 @@ class Checker {
 
   // ---- what the dispatcher was told, after it was told and before its actions are shown
   void admitted(const Arrival& arrival, const Result<void>& result, TimePoint now);
+  // What a client was told that has been refused.
+  void told_to_retry(ModelId model, Duration retry_after);
   void canceled(RequestId request, TimePoint now);
   void unloaded(ModelId model, bool was_loaded);
   void shut_down() { shutting_down_ = true; }
   void memory_bound_set(std::uint64_t bytes) { config_.memory_bytes_max = bytes; }
   void load_progressed(RunnerId runner, float fraction, TimePoint now);
-  void loaded(RunnerId runner, const Dispatcher::LoadedInfo& info, TimePoint now);
+  void loaded(const event::Loaded& info, TimePoint now);
+  void places_changed(RunnerId runner, int places);
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   void output_sent(RequestId request);
   // The truth about an admitted request that the dispatcher does not know: it ends each runner that it gets a place on.
@@ -82,6 +86,7 @@ class Checker {
     int replays = 0;
     bool suspect = false;
     int killed_beside = 0, killed_alone = 0;
+    TimePoint dispatched;
     std::uint64_t dispatched_event = 0;
     bool lost_now = false;    // its runner died in this event
     bool cancel_now = false;  // its client left in this event: a CancelOnRunner must follow
@@ -92,7 +97,7 @@ class Checker {
     bool stopping = false;
     bool failed = false;
     int context_asked = 0;
-    Dispatcher::LoadedInfo info{};
+    event::Loaded info;
     std::uint64_t memory = 0;   // the estimate, then the measured figure
     std::uint64_t claimed = 0;  // the same, with what the estimate was short of last time
     std::uint64_t estimate = 0;
@@ -111,6 +116,18 @@ class Checker {
     std::uint64_t event;  // in which it came
     std::map<FlowKey, int> passed_by;
   };
+  // What a client has had of a model at a priority.
+  struct Flow {
+    double served = 0;  // seconds of service divided by its weight
+    bool has_had_turns = false;
+    TimePoint last_end;
+  };
+  // By how much one flow's virtual time was ahead of another's when both began to wait, as their turns since tell: who
+  // has a turn is behind or even.
+  struct Lead {
+    double least = -std::numeric_limits<double>::infinity();
+    double most = std::numeric_limits<double>::infinity();
+  };
   struct Model {
     std::map<FlowKey, std::set<std::uint64_t>> order;  // of waiting requests that want a place, by arrival
     std::size_t waiting = 0;                           // of all kinds
@@ -120,6 +137,11 @@ class Checker {
     std::multiset<int> contexts;
     std::set<std::string> clients_seen;
     std::vector<Visitor> visitors;
+    std::map<FlowKey, Flow> flows;
+    std::map<std::pair<FlowKey, FlowKey>, Lead> leads;  // of two that have waited since, the first over the second
+    double shortest_service = 1, longest_service = 1;   // seconds, of those that completed; until then, a guess
+    bool has_completed = false;
+    bool ever_failed = false;  // a load of it has
     std::optional<RunnerId> runner;
     bool pinned = false;
     bool resident = false;
@@ -155,9 +177,14 @@ class Checker {
   void on(const Dispatch& action, TimePoint now);
   void on(const CancelOnRunner& action, TimePoint now);
   void on(const Complete& action, TimePoint now);
+  void on(const Refuse& action, TimePoint now);
+  void on(const Explanation&, TimePoint) {}
   void on(const Fail& action, TimePoint now);
   bool may_fail(const Request& request, const Fail& action, TimePoint now) const;
   void check_fairness(const Request& request);
+  void check_shares(Model& model, const Request& request, const Runner& runner, TimePoint now);
+  bool somebody_aged(const Model& model, TimePoint now) const;
+  void account(Model& model, const Request& request, TimePoint now);
 
   void check_requests(TimePoint now);
   void check_models(const Dispatcher& dispatcher, TimePoint now);
@@ -177,6 +204,7 @@ class Checker {
   std::optional<std::pair<RequestId, bool>> admitted_now_;  // and whether the queue had room for it
   bool shutting_down_ = false;
   bool ticked_ = false;
+  std::unordered_map<std::uint64_t, TimePoint> arrived_;  // by order of arrival
   std::uint64_t arrivals_ = 0, events_ = 0, runners_started_ = 0;
   Counts counts_;
   std::optional<std::string> violation_;

@@ -1,11 +1,14 @@
 #include "dispatch_sim_subject.h"
 
+#include <string>
+
 namespace drover::sim {
 
 namespace {
 
 // How many opportunities pass before a mutation strikes.
 constexpr int kChancesPerStrike = 20;
+constexpr Duration kAtOnce = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -13,11 +16,23 @@ bool Subject::strikes(Mutation mutation) {
   return mutation == mutation_ && ++chances_ % kChancesPerStrike == 0;
 }
 
+void Subject::apply(const Event& event, TimePoint now) {
+  for (Action& action : dispatcher_.apply(event, now)) decided_.push_back(std::move(action));
+}
+
 Result<void> Subject::admit(Arrival arrival, TimePoint now) {
   if (mutation_ == Mutation::kShrinkEstimates) arrival.needs.memory_bytes /= 2;
   if (mutation_ == Mutation::kMergeClients) arrival.client = "everybody";
+  if (mutation_ == Mutation::kSplitClients) arrival.client += " " + std::to_string(arrival.request.value);
+  if (mutation_ == Mutation::kIgnoreWeights) arrival.client_weight = 1;
   if (strikes(Mutation::kLoseRequest)) return {};
-  const auto admitted = dispatcher_.admit(arrival, now);
+  apply(event::Admit{arrival}, now);
+  Result<void> admitted;
+  if (!decided_.empty())
+    if (auto* refuse = std::get_if<Refuse>(&decided_.back())) {
+      admitted = std::move(refuse->error);
+      decided_.pop_back();
+    }
   if (mutation_ == Mutation::kSwapArrivals && admitted.ok()) {
     const bool same_flow = last_arrival_ && last_arrival_->client == arrival.client &&
                            last_arrival_->model == arrival.model && last_arrival_->priority == arrival.priority;
@@ -38,38 +53,68 @@ RequestId Subject::swapped(RequestId request) const {
   return it == swapped_.end() ? request : it->second;
 }
 
-void Subject::cancel(RequestId request, TimePoint now) {
-  if (!strikes(Mutation::kLoseCancel)) dispatcher_.cancel(swapped(request), now);
-}
-
 bool Subject::unload(ModelId model, TimePoint now) {
   if (mutation_ == Mutation::kDeafToUnload) return true;
-  return dispatcher_.unload(model, now);
+  const bool in_memory = dispatcher_.is_in_memory(model);
+  apply(event::Unload{model}, now);
+  return in_memory;
 }
 
-void Subject::loaded(RunnerId runner, Dispatcher::LoadedInfo info, TimePoint now) {
-  if (strikes(Mutation::kOverbook)) ++info.places;
-  dispatcher_.loaded(runner, info, now);
+Duration Subject::retry_after(ModelId model, TimePoint now) const {
+  return mutation_ == Mutation::kShortRetry ? kAtOnce : dispatcher_.retry_after(model, now);
 }
 
-void Subject::finished(RequestId request, TimePoint now) {
-  if (!strikes(Mutation::kKeepPlace)) dispatcher_.finished(swapped(request), now);
+void Subject::tell(Event event, TimePoint now) {
+  if (std::visit([this](auto& what) { return hear(what); }, event)) apply(event, now);
 }
 
-Blame Subject::heard(Blame blame) const {
+bool Subject::hear(event::Cancel& cancel) {
+  cancel.request = swapped(cancel.request);
+  return !strikes(Mutation::kLoseCancel);
+}
+
+bool Subject::hear(event::Loaded& loaded) {
+  if (strikes(Mutation::kOverbook)) ++loaded.places;
+  return true;
+}
+
+bool Subject::hear(event::PlacesChanged&) {
+  return mutation_ != Mutation::kDeafToSlots;
+}
+
+bool Subject::hear(event::OutputSent& sent) {
+  sent.request = swapped(sent.request);
+  return true;
+}
+
+bool Subject::hear(event::Finished& finished) {
+  finished.request = swapped(finished.request);
+  return !strikes(Mutation::kKeepPlace);
+}
+
+bool Subject::hear(event::Blamed& blamed) {
+  twist(blamed.blame);
+  return true;
+}
+
+bool Subject::hear(event::RunnerGone& gone) {
+  twist(gone.blame);
+  return true;
+}
+
+void Subject::twist(Blame& blame) const {
   if (mutation_ == Mutation::kDeafToBlame) blame.request = {};
   if (mutation_ == Mutation::kBlameTheKilled) blame.from_outside = false;
   if (blame.request != RequestId{}) blame.request = swapped(blame.request);
-  return blame;
 }
 
 std::vector<Action> Subject::take_actions(TimePoint now) {
-  std::vector<Action> actions = dispatcher_.take_actions();
+  std::vector<Action> actions = std::exchange(decided_, {});
   for (std::size_t i = 0; mutation_ == Mutation::kTrustSuspects && i < actions.size(); ++i) {
     const auto* dispatch = std::get_if<Dispatch>(&actions[i]);
     if (!dispatch || dispatched_.insert(dispatch->request).second) continue;
-    dispatcher_.output_sent(dispatch->request, now);
-    for (Action& more : dispatcher_.take_actions()) actions.push_back(std::move(more));
+    for (Action& more : dispatcher_.apply(event::OutputSent{dispatch->request}, now))
+      actions.push_back(std::move(more));
   }
   if (mutation_ != Mutation::kNone) break_actions(actions);
   return actions;
@@ -82,6 +127,10 @@ void Subject::break_actions(std::vector<Action>& actions) {
     if (auto* cancel = std::get_if<CancelOnRunner>(&action)) cancel->request = swapped(cancel->request);
     if (auto* complete = std::get_if<Complete>(&action)) complete->request = swapped(complete->request);
     if (auto* fail = std::get_if<Fail>(&action)) fail->request = swapped(fail->request);
+    if (auto* fail = std::get_if<Fail>(&action); fail && fail->retry_after && mutation_ == Mutation::kShortRetry)
+      fail->retry_after = kAtOnce;
+    const auto* stop = std::get_if<StopRunner>(&action);
+    if (stop && stop->reason == StopReason::kEvicted && strikes(Mutation::kForgetStop)) continue;
     if (const auto* fail = std::get_if<Fail>(&action)) {
       if (fail->error.code == ErrorCode::kTimedOut && strikes(Mutation::kForgetDeadline)) continue;
       broken.push_back(action);

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "dispatch/dispatcher.h"
+#include "policy/dispatcher.h"
 
 namespace drover::sim {
 
@@ -32,6 +32,11 @@ enum class Mutation {
   kDeafToBlame,      // nobody hears whose fault a runner's end was
   kBlameTheKilled,   // a runner that was killed from outside is taken for one that crashed
   kTrustSuspects,    // one that may have killed a runner is taken for innocent as soon as it runs again
+  kDeafToSlots,      // a runner's new number of slots is not heard
+  kIgnoreWeights,    // everybody has the same share
+  kSplitClients,     // each request is another client's, so that nobody pays for the service it has had
+  kShortRetry,       // whoever is refused is told to come back at once, however many wait
+  kForgetStop,       // a runner that has drained or is idle is not told to make room
 };
 
 struct NamedMutation {
@@ -39,7 +44,7 @@ struct NamedMutation {
   std::string_view name;
 };
 
-inline constexpr std::array<NamedMutation, 16> kMutations = {{
+inline constexpr std::array<NamedMutation, 21> kMutations = {{
     {Mutation::kLoseCancel, "lose-cancel"},
     {Mutation::kKeepPlace, "keep-place"},
     {Mutation::kEvictBusy, "evict-busy"},
@@ -56,6 +61,11 @@ inline constexpr std::array<NamedMutation, 16> kMutations = {{
     {Mutation::kDeafToBlame, "deaf-to-blame"},
     {Mutation::kBlameTheKilled, "blame-the-killed"},
     {Mutation::kTrustSuspects, "trust-suspects"},
+    {Mutation::kDeafToSlots, "deaf-to-slots"},
+    {Mutation::kIgnoreWeights, "ignore-weights"},
+    {Mutation::kSplitClients, "split-clients"},
+    {Mutation::kShortRetry, "short-retry"},
+    {Mutation::kForgetStop, "forget-stop"},
 }};
 
 class Subject {
@@ -63,25 +73,10 @@ class Subject {
   Subject(const DispatcherConfig& config, Mutation mutation) : dispatcher_(config), mutation_(mutation) {}
 
   Result<void> admit(Arrival arrival, TimePoint now);
-  void cancel(RequestId request, TimePoint now);
   bool unload(ModelId model, TimePoint now);
-  void shutdown(TimePoint now) { dispatcher_.shutdown(now); }
-  void set_memory_bound(std::uint64_t bytes, TimePoint now) { dispatcher_.set_memory_bound(bytes, now); }
-  void load_progress(RunnerId runner, float fraction, TimePoint now) {
-    dispatcher_.load_progress(runner, fraction, now);
-  }
-  void loaded(RunnerId runner, Dispatcher::LoadedInfo info, TimePoint now);
-  void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now) {
-    dispatcher_.load_failed(runner, error, memory, now);
-  }
-  void output_sent(RequestId request, TimePoint now) { dispatcher_.output_sent(swapped(request), now); }
-  void finished(RequestId request, TimePoint now);
-  void progress(RunnerId runner, TimePoint now) { dispatcher_.progress(runner, now); }
-  void blame(RunnerId runner, const Blame& blame) { dispatcher_.blame(runner, heard(blame)); }
-  void runner_gone(RunnerId runner, TimePoint now, const Blame& blame) {
-    dispatcher_.runner_gone(runner, "signal 9", now, heard(blame));
-  }
-  void tick(TimePoint now) { dispatcher_.tick(now); }
+  Duration retry_after(ModelId model, TimePoint now) const;
+  void tell(Event event, TimePoint now);
+  // What has been decided since this was called last.
   std::vector<Action> take_actions(TimePoint now);
 
   const Dispatcher& dispatcher() const { return dispatcher_; }
@@ -89,14 +84,27 @@ class Subject {
  private:
   // True once in a while, for the mutation that is on.
   bool strikes(Mutation mutation);
+  void apply(const Event& event, TimePoint now);
+  // How the dispatcher hears of an event. False: it does not.
+  bool hear(event::Cancel& cancel);
+  bool hear(event::Loaded& loaded);
+  bool hear(event::PlacesChanged& changed);
+  bool hear(event::OutputSent& sent);
+  bool hear(event::Finished& finished);
+  bool hear(event::Blamed& blamed);
+  bool hear(event::RunnerGone& gone);
+  template <typename Other>
+  bool hear(Other&) {
+    return true;
+  }
   void break_actions(std::vector<Action>& actions);
-  Blame heard(Blame blame) const;
+  void twist(Blame& blame) const;
+  RequestId swapped(RequestId request) const;
 
   Dispatcher dispatcher_;
   Mutation mutation_;
   int chances_ = 0;
-  RequestId swapped(RequestId request) const;
-
+  std::vector<Action> decided_;
   std::optional<Arrival> last_arrival_;
   std::map<RequestId, RequestId> swapped_;
   std::set<RequestId> dispatched_;

@@ -19,6 +19,18 @@ constexpr Duration kCancelMax = 50ms;  // from a cancel to a free place
 constexpr std::uint64_t kStepsPerRequestMax = 500;
 constexpr Blame kFromOutside = {.request = {}, .from_outside = true};
 
+// Clients with weights wait side by side for one slot, so that their shares show.
+void crowd(Scenario& s) {
+  s.weighted = true;
+  s.clients = 5;
+  s.places_max = s.config.places = 1;
+  s.config.low_ageing = 0s;
+  s.config.request_timeout = 0s;
+  s.config.waiting_max = 512;
+  s.visitor = 0.01;
+  s.gap_mean = s.service_max / 4 / std::min(static_cast<int>(s.models.size()), s.config.loaded_models_max);
+}
+
 }  // namespace
 
 Scenario make_scenario(std::uint64_t seed, int requests) {
@@ -87,6 +99,8 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   s.poison = random.one_of({0.002, 0.002, 0.03}) * faults;
   s.blamed = random.one_of({0.0, 0.5, 1.0});
   s.whole = random.one_of({0.0, 0.5});
+  s.new_places = random.one_of({0.0, 0.01, 0.05});
+  if (seed % 12 == 9) crowd(s);
   return s;
 }
 
@@ -119,7 +133,7 @@ bool World::next() {
   if (events_.empty() && due == kNever) return false;
   if (events_.empty() || due <= events_.top().at || random_.chance(0.01)) {
     now_ = std::max(now_, events_.empty() ? due : std::min(due, events_.top().at));
-    subject_.tick(now_);
+    subject_.tell(event::Tick{}, now_);
     checker_.ticked();
     return true;
   }
@@ -149,7 +163,7 @@ void World::handle(const Event& event) {
       return leave(RequestId{event.id});
     case Kind::kOutput:
       if (running(RequestId{event.id}, event.attempt)) {
-        subject_.output_sent(RequestId{event.id}, now_);
+        subject_.tell(event::OutputSent{RequestId{event.id}}, now_);
         checker_.output_sent(RequestId{event.id});
       }
       return;
@@ -173,7 +187,7 @@ void World::handle(const Event& event) {
       return;
     }
     case Kind::kShutdown:
-      subject_.shutdown(now_);
+      subject_.tell(event::Shutdown{}, now_);
       checker_.shut_down();
       return;
   }
@@ -190,10 +204,15 @@ void World::arrive() {
     pump();
     if (checker_.violation()) return;
   }
+  if (scenario_.new_places > 0 && random_.chance(scenario_.new_places)) {
+    change_places();
+    pump();
+    if (checker_.violation()) return;
+  }
   if (random_.chance(scenario_.unload)) schedule(0s, Kind::kUnload, random_.below(scenario_.models.size()));
   if (random_.chance(scenario_.new_bound) && scenario_.config.memory_bytes_max > 0) {
     const auto bytes = static_cast<double>(scenario_.config.memory_bytes_max) * (0.5 + random_.unit());
-    subject_.set_memory_bound(static_cast<std::uint64_t>(bytes), now_);
+    subject_.tell(event::MemoryBound{static_cast<std::uint64_t>(bytes)}, now_);
     checker_.memory_bound_set(static_cast<std::uint64_t>(bytes));
   }
   if (requests_made_ < static_cast<std::uint64_t>(scenario_.requests)) {
@@ -236,7 +255,10 @@ void World::admit(Arrival arrival) {
   arrival.request = RequestId{++requests_made_};
   const auto result = subject_.admit(arrival, now_);
   checker_.admitted(arrival, result, now_);
-  if (!result.ok()) return;
+  if (!result.ok()) {
+    checker_.told_to_retry(arrival.model, subject_.retry_after(arrival.model, now_));
+    return;
+  }
   Request& request = requests_[arrival.request];
   request.arrival = arrival;
   request.whole = random_.chance(scenario_.whole);
@@ -250,10 +272,21 @@ void World::admit(Arrival arrival) {
 void World::leave(RequestId id) {
   const auto it = requests_.find(id);
   if (it == requests_.end()) return;
-  subject_.cancel(id, now_);
+  subject_.tell(event::Cancel{id}, now_);
   checker_.canceled(id, now_);
   it->second.leaving = true;
   if (it->second.runner == RunnerId{}) requests_.erase(it);
+}
+
+// Of the runner that has served for longest.
+void World::change_places() {
+  RunnerId oldest;
+  for (const auto& [id, runner] : runners_)
+    if (runner.loaded && !runner.deaf && (oldest == RunnerId{} || id < oldest)) oldest = id;
+  if (oldest == RunnerId{}) return;
+  const int places = 1 + static_cast<int>(random_.below(scenario_.places_max));
+  subject_.tell(event::PlacesChanged{oldest, places}, now_);
+  checker_.places_changed(oldest, places);
 }
 
 std::uint64_t World::memory_of(const Scenario::Model& model, int context) const {
@@ -293,7 +326,7 @@ void World::load_step(RunnerId id) {
     return;
   }
   if (!ends) {
-    subject_.load_progress(id, runner.fraction, now_);
+    subject_.tell(event::LoadProgress{id, runner.fraction}, now_);
     checker_.load_progressed(id, runner.fraction, now_);
   }
   schedule(runner.load_step, ends ? Kind::kLoadEnd : Kind::kLoadStep, id.value);
@@ -307,21 +340,22 @@ void World::load_end(RunnerId id) {
     case LoadEnd::kLoaded: {
       const Scenario::Model& model = scenario_.models[runner.model.value];
       runner.loaded = true;
-      Dispatcher::LoadedInfo info{};
+      event::Loaded info;
+      info.runner = id;
       info.places = 1 + static_cast<int>(random_.below(scenario_.places_max));
       // Some models cannot hold what they are asked to.
       info.context_length = std::min(runner.context_length, 32768);
       const double error = 0.8 + random_.unit() * (0.2 + model.estimate_error_max);
       info.memory_bytes = static_cast<std::uint64_t>(static_cast<double>(runner.estimate) * error);
-      subject_.loaded(id, info, now_);
-      checker_.loaded(id, info, now_);
+      subject_.tell(info, now_);
+      checker_.loaded(info, now_);
       return;
     }
     case LoadEnd::kFailed:
     case LoadEnd::kNoMemory: {
       const bool memory = runner.end == LoadEnd::kNoMemory;
       runner.deaf = true;
-      subject_.load_failed(id, internal("cannot load"), memory, now_);
+      subject_.tell(event::LoadFailed{id, internal("cannot load"), memory}, now_);
       checker_.load_failed(id, internal("cannot load"), memory, now_);
       schedule(random_.between(0s, kKillMax), Kind::kDie, id.value);
       return;
@@ -379,7 +413,7 @@ void World::finish(RequestId id, int attempt) {
   if (!request) return;
   std::erase(runners_.at(request->runner).running, id);
   requests_.erase(id);
-  subject_.finished(id, now_);
+  subject_.tell(event::Finished{id}, now_);
   checker_.finished(id, now_);
 }
 
@@ -389,7 +423,7 @@ void World::step(RunnerId id) {
   it->second.stepping = false;
   if (it->second.deaf || it->second.running.empty()) return;
   it->second.stepping = true;
-  subject_.progress(id, now_);
+  subject_.tell(event::Progress{id}, now_);
   checker_.progressed(id, now_);
   schedule(scenario_.config.hang_timeout / 3, Kind::kStep, id.value);
 }
@@ -409,7 +443,7 @@ void World::hang(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
   const auto it = runners_.find(id);
   if (it == runners_.end() || it->second.deaf) return;
   it->second.deaf = true;
-  subject_.blame(id, blame);
+  subject_.tell(event::Blamed{id, blame}, now_);
   checker_.blamed(id, blame, by);
 }
 
@@ -418,7 +452,7 @@ void World::die(RunnerId id, const Blame& blame, std::optional<RequestId> by) {
   if (it == runners_.end()) return;
   abandon_running(it->second);
   runners_.erase(it);
-  subject_.runner_gone(id, now_, blame);
+  subject_.tell(event::RunnerGone{id, "signal 9", blame}, now_);
   checker_.gone(id, now_, blame, by);
 }
 

@@ -56,11 +56,11 @@ struct Scenario {
   Duration service_max{};
   double burst = 0, visitor = 0, leaves = 0, load_only = 0, larger_context = 0, own_timeout = 0, other_priority = 0;
   double load_fails = 0, load_memory_fails = 0, load_dies = 0, load_stalls = 0;
-  double killed = 0, stopped = 0;    // per dispatch: somebody outside kills the runner, or stops it
-  double poison = 0;                 // per request: it ends each runner that it gets a place on
-  double blamed = 0;                 // per such end: it is known whose fault it was
-  double whole = 0;                  // per request: sends nothing before its end
-  double unload = 0, new_bound = 0;  // per arrival
+  double killed = 0, stopped = 0;                    // per dispatch: somebody outside kills the runner, or stops it
+  double poison = 0;                                 // per request: it ends each runner that it gets a place on
+  double blamed = 0;                                 // per such end: it is known whose fault it was
+  double whole = 0;                                  // per request: sends nothing before its end
+  double unload = 0, new_bound = 0, new_places = 0;  // per arrival
   bool early_shutdown = false;
 };
 
@@ -129,11 +129,14 @@ class World {
   void apply(const CancelOnRunner& action);
   void apply(const Complete& action) { requests_.erase(action.request); }
   void apply(const Fail& action) { requests_.erase(action.request); }
+  void apply(const Refuse&) {}
+  void apply(const Explanation&) {}
 
   void arrive();
   void admit(Arrival arrival);
   Arrival make_arrival();
   void leave(RequestId request);
+  void change_places();
   void load_step(RunnerId runner);
   void load_end(RunnerId runner);
   void finish(RequestId request, int attempt);
