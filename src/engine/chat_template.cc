@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 
+#include "base/mutex.h"
 #include "base/text.h"
 #include "chat-auto-parser.h"
 #include "chat.h"
@@ -130,9 +131,9 @@ struct ChatTemplate::Parts {
   std::unique_ptr<TemplateVariant> plain;
   std::unique_ptr<TemplateVariant> for_tools;  // null: the same
 
-  std::mutex mutex;
-  BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes{kSyntaxesCachedMax};  // guarded by mutex
-  int parsers_made = 0;                                                                  // guarded by mutex
+  Mutex mutex;
+  BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes GUARDED_BY(mutex){kSyntaxesCachedMax};
+  int parsers_made GUARDED_BY(mutex) = 0;
 };
 
 common_chat_templates_inputs ChatTemplate::Parts::inputs_of(const pb::Chat& chat) const {
@@ -214,7 +215,7 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   const std::string key = chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') +
                           (inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED ? '1' : '0') +
                           (inputs.parallel_tool_calls ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex);
   if (const auto* found = syntaxes.find(key)) return *found;
   const TemplateVariant& used = variant(!inputs.tools.empty());
   autoparser::generation_params params;
@@ -299,7 +300,7 @@ bool ChatTemplate::present() const {
 }
 
 int ChatTemplate::parsers_made() const {
-  const std::lock_guard lock(parts_->mutex);
+  const MutexLock lock(parts_->mutex);
   return parts_->parsers_made;
 }
 

@@ -1,10 +1,10 @@
 #include "engine/schema_grammar.h"
 
 #include <exception>
-#include <mutex>
 #include <stdexcept>
 
 #include "base/json.h"
+#include "base/mutex.h"
 #include "engine/bounded_cache.h"
 #include "engine/chat_template.h"
 #include "json-schema-to-grammar.h"
@@ -18,10 +18,10 @@ constexpr std::size_t kGrammarsCachedMax = 64;
 // The grammar of a schema, as text. Schemas repeat from request to request; turning one into a grammar can take
 // milliseconds.
 Result<std::string> grammar_of(const std::string& schema) {
-  static std::mutex mutex;
-  static BoundedCache<std::string> cache(kGrammarsCachedMax);
+  static Mutex mutex;
+  static BoundedCache<std::string> cache GUARDED_BY(mutex){kGrammarsCachedMax};
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     if (const std::string* found = cache.find(schema)) return *found;
   }
   std::string grammar;
@@ -33,7 +33,7 @@ Result<std::string> grammar_of(const std::string& schema) {
   } catch (const std::exception& error) {
     return invalid(std::string("invalid format: ") + error.what());
   }
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex);
   cache.add(schema, grammar);
   return grammar;
 }
@@ -68,9 +68,9 @@ std::shared_ptr<const KeptTools> make(const std::string& tools_json) {
 }  // namespace
 
 std::shared_ptr<const KeptTools> kept_tools(const std::string& tools_json) {
-  static std::mutex mutex;
-  static BoundedCache<std::shared_ptr<const KeptTools>> cache(kToolsCachedMax);
-  const std::lock_guard lock(mutex);
+  static Mutex mutex;
+  static BoundedCache<std::shared_ptr<const KeptTools>> cache GUARDED_BY(mutex){kToolsCachedMax};
+  const MutexLock lock(mutex);
   if (const auto* found = cache.find(tools_json)) return *found;
   auto made = make(tools_json);
   cache.add(tools_json, made);

@@ -33,16 +33,16 @@ namespace drover {
 namespace {
 
 constexpr int kContextMin = 16;
-// With auto: places to begin with, and the most that are tried. A place of a recurrent model takes memory of its own.
-constexpr int kPlacesAuto = 4;
-constexpr int kPlacesAutoMax = 16;
-constexpr int kPlacesAutoMaxRecurrent = 8;
+// With auto: slots to begin with, and the most that are tried. A slot of a recurrent model takes memory of its own.
+constexpr int kSlotsAuto = 4;
+constexpr int kSlotsAutoMax = 16;
+constexpr int kSlotsAutoMaxRecurrent = 8;
 constexpr int kStepTokens = 512;
-// A step of a recurrent model runs to its end also when its request is cancelled: what an abort does to a state cannot
+// A step of a recurrent model runs to its end also when its request is canceled: what an abort does to a state cannot
 // be undone. So it is shorter.
 constexpr int kStepTokensRecurrent = 128;
 constexpr auto kHealthInterval = std::chrono::milliseconds(500);
-// The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
+// The pool holds this many full contexts, however many slots there are: slots share it and cost nothing themselves.
 constexpr int kPoolContexts = 2;
 // Of an embedding runner's lanes: the longest input, requests in flight for each, memory that all may take however
 // small the model is, and what is added to their threads' niceness.
@@ -55,28 +55,28 @@ struct LoadedModel {
   std::unique_ptr<LlamaModel> model;
   std::unique_ptr<LlamaEngine> engine;
   int context_length = 0;
-  int places = 1;      // to begin with
-  int places_max = 1;  // that there is room for
+  int slots = 1;      // to begin with
+  int slots_max = 1;  // that there is room for
   std::string notice;
 };
 
-// Makes the context, with fewer places where memory does not suffice for all of them.
+// Makes the context, with fewer slots where memory does not suffice for all of them.
 Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
-  const int asked = loaded.places_max;
+  const int asked = loaded.slots_max;
   while (true) {
-    context.cells = loaded.context_length * std::min(loaded.places_max, kPoolContexts);
-    context.places = loaded.places_max;
+    context.cells = loaded.context_length * std::min(loaded.slots_max, kPoolContexts);
+    context.seqs = loaded.slots_max;
     auto engine = LlamaEngine::create(*loaded.model, context);
     if (engine) {
       loaded.engine = std::move(*engine);
       break;
     }
-    if (engine.error().code != ErrorCode::kNoSpace || loaded.places_max == 1) return std::move(engine).error();
-    loaded.places_max /= 2;
+    if (engine.error().code != ErrorCode::kNoSpace || loaded.slots_max == 1) return std::move(engine).error();
+    loaded.slots_max /= 2;
   }
-  loaded.places = std::min(loaded.places, loaded.places_max);
-  if (loaded.places_max < asked) {
-    loaded.notice = fmt::format("memory suffices for {} of {} places", loaded.places_max, asked);
+  loaded.slots = std::min(loaded.slots, loaded.slots_max);
+  if (loaded.slots_max < asked) {
+    loaded.notice = fmt::format("memory suffices for {} of {} slots", loaded.slots_max, asked);
   }
   return {};
 }
@@ -187,13 +187,13 @@ Result<LoadedModel> load_generator(const pb::Load& load, Keeper& keeper, FrameCh
   loaded.model = std::move(*model);
   if (!loaded.model->can_generate()) return invalid("the model does not support generate");
   loaded.context_length = context_length_of(load, *loaded.model);
-  const int most = loaded.model->is_recurrent() ? kPlacesAutoMaxRecurrent : kPlacesAutoMax;
-  loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
-  loaded.places_max = load.parallel() > 0 ? loaded.places : most;
+  const int most = loaded.model->is_recurrent() ? kSlotsAutoMaxRecurrent : kSlotsAutoMax;
+  loaded.slots = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kSlotsAuto;
+  loaded.slots_max = load.parallel() > 0 ? loaded.slots : most;
   ContextOptions context;
   const int step_tokens = loaded.model->is_recurrent() ? kStepTokensRecurrent : kStepTokens;
   context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : step_tokens;
-  context.step_tokens_max = std::max(context.step_tokens_max, loaded.places_max);
+  context.step_tokens_max = std::max(context.step_tokens_max, loaded.slots_max);
   context.threads = static_cast<int>(load.threads());
   context.kv_cache_type = load.kv_cache_type();
   context.flash_attention = load.flash_attention();
@@ -215,7 +215,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   pb::FromRunner frame;
   pb::Loaded& message = *frame.mutable_loaded();
   message.set_context_length(static_cast<std::uint32_t>(loaded.context_length));
-  message.set_parallel(static_cast<std::uint32_t>(loaded.places));
+  message.set_parallel(static_cast<std::uint32_t>(loaded.slots));
   message.set_memory_bytes(loaded.engine->memory_bytes());
   message.set_device_bytes(loaded.engine->device_bytes());
   message.set_kv_cells(static_cast<std::uint32_t>(loaded.engine->limits().cells));
@@ -397,8 +397,8 @@ Error run_for_generation(const pb::Load& load, Keeper& keeper, FrameChannel& cha
   auto loaded = load_generator(load, keeper, channel);
   if (!loaded) return loaded.error();
   EngineLoopOptions options;
-  options.places = loaded->places;
-  options.places_max = loaded->places_max;
+  options.slots = loaded->slots;
+  options.slots_max = loaded->slots_max;
   options.itl_target = std::chrono::milliseconds(load.itl_target_ms());
   serve(*loaded, keeper, options, channel);
 }

@@ -1,4 +1,4 @@
-// How many places a model has with OLLAMA_NUM_PARALLEL=auto. More streams in a step give more tokens a second up to a
+// How many slots a model has with OLLAMA_NUM_PARALLEL=auto. More streams in a step give more tokens a second up to a
 // point that depends on the machine and the model; beyond it each stream only gets slower. The number follows what is
 // measured: from time to time another one is tried, and kept if the tokens per second justify it. Pure; the engine
 // thread owns it.
@@ -11,18 +11,18 @@
 
 namespace drover {
 
-class PlaceCount {
+class SlotCount {
  public:
   // 1 <= first <= most. With kFixed the number stays `first`.
   enum class Mode { kFixed, kMeasured };
-  PlaceCount(Mode mode, int first, int most);
+  SlotCount(Mode mode, int first, int most);
 
-  int places() const { return places_; }
+  int slots() const { return slots_; }
 
   // A step gave a token to each of so many streams (1 or more), computed no prompt, and took so long.
   void observe(int streams, Duration took);
-  // While so many sequences ran, one had to be parked: memory does not hold more.
-  void observe_parked(int running);
+  // While so many sequences ran, one had to be preempted: memory does not hold more.
+  void observe_preempted(int running);
 
  private:
   // Time of a step with so many streams. Unknown while samples == 0.
@@ -34,20 +34,20 @@ class PlaceCount {
   double rate(int streams) const;  // tokens per second; 0: not known
   void decide();
   void judge_trial();
-  void start_trial(int places);
-  void settle(int places, bool success);
+  void start_trial(int slots);
+  void settle(int slots, bool success);
   int larger() const;
   int smaller() const;
 
   const Mode mode_;
   const int most_;
-  int places_;
+  int slots_;
   std::vector<Known> known_;  // by number of streams
   int settled_ = 0;           // while a trial runs: the number before it; otherwise 0
-  std::int64_t full_ = 0;     // steps with all places in use since places_ changed
+  std::int64_t full_ = 0;     // steps with all slots in use since slots_ changed
   std::int64_t rest_ = 0;     // so many of them before the next trial
   std::int64_t rest_next_;    // and before the one after it, if that fails
-  bool up_next_ = true;       // the next trial is with more places
+  bool up_next_ = true;       // the next trial is with more slots
   int memory_max_;            // what memory held when it last ran out
 };
 
