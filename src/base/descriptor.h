@@ -1,3 +1,5 @@
+// A file descriptor that is closed with its owner.
+
 #pragma once
 
 #include <unistd.h>
