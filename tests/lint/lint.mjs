@@ -347,7 +347,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const tree = read_tree(path.resolve(root));
   let findings = check(tree, exceptions);
   // Of a commit's files only, if some are named: others may be in the middle of something.
-  if (arguments_.length > 0) findings = findings.filter(({ where, text }) => arguments_.some((name) => `${where} ${text}`.includes(name)));
+  if (arguments_.length > 0) {
+    findings = findings.filter(({ where, text }) => `${where} ${text}`.split(/[\s,":]+/).some((word) => arguments_.includes(word)));
+  }
   for (const { rule, where, line, text } of findings) {
     console.log(`${where.split(' ')[0]}${line ? `:${line}` : ''}: ${text} [${rule}]`);
   }
