@@ -116,6 +116,10 @@ function mask_angles(code) {
   return code;
 }
 
+// What stands in front of a bracket that opens no list of parameters: words of the language, and clang's annotations.
+const not_a_function =
+  /^(decltype|alignas|noexcept|__attribute__|explicit|requires|if|for|while|switch|\w*CAPABILITY|(PT_)?GUARDED_BY|ACQUIRED_\w+)$/;
+
 // Where the list of parameters opens in the text before a function's body, or -1.
 function open_of_parameters(text) {
   const head = mask_angles(text);
@@ -123,7 +127,7 @@ function open_of_parameters(text) {
   if (named) return named.index + named[0].length;
   for (let i = head.indexOf('('); i !== -1; i = head.indexOf('(', behind(head, i))) {
     const before = /(\w+)[\s~]*$/.exec(head.slice(0, i));
-    if (before && !/^(decltype|alignas|noexcept|__attribute__|explicit|requires|if|for|while|switch)$/.test(before[1])) return i;
+    if (before && !not_a_function.test(before[1])) return i;
   }
   return -1;
 }
@@ -157,7 +161,7 @@ export function functions(text) {
       continue;
     }
     const head = code.slice(start, at);
-    const plain = without_angles(head).replace(/\[\[.*?\]\]/g, '');
+    const plain = without_angles(head).replace(/\[\[.*?\]\]|\b\w*CAPABILITY\([^)]*\)/g, '');
     const scope = /^\s*(?:inline\s+)?namespace\b|^\s*extern\s*"|^[^()=]*\b(class|struct|union)\b(?![^{]*\))[^()=]*$/.test(plain);
     if (scope) {
       start = ++at;

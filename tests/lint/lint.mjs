@@ -77,7 +77,7 @@ function* headers_say_what_they_are(tree) {
 // The table of ARCHITECTURE.md: the block whose lines are "folder[, folder]   the folders that it may include". Folders
 // stand in order: each may include only those below it. All may include base.
 export function include_table(page) {
-  const block = [...page.matchAll(/^```\n(.*?)^```$/gms)].map(([, text]) => text).find((text) => /^main\.cc /.test(text));
+  const block = [...page.matchAll(/^```[^\n]*\n(.*?)^```$/gms)].map(([, text]) => text).find((text) => /^main\.cc /.test(text));
   if (block === undefined) return null;
   const rows = [];
   for (const line of block.trimEnd().split('\n')) {
@@ -93,7 +93,8 @@ function include_edges(tree) {
   for (const name of tree.names((name) => name.startsWith('src/') && is_cpp(name) && !is_test(name))) {
     for (const [, kept] of tree.text(name).matchAll(/^#include "([^"]+)"/gm)) {
       const to = kept.endsWith('.pb.h') ? 'proto' : kept.includes('/') ? kept.split('/')[0] : folder_of(name);
-      if (to === 'proto' || folders.has(to)) edges.push({ file: name, from: folder_of(name), to });
+      const known = edges.some((edge) => edge.file === name && edge.to === to);
+      if (!known && (to === 'proto' || folders.has(to))) edges.push({ file: name, from: folder_of(name), to });
     }
   }
   return { folders, edges };
@@ -125,7 +126,7 @@ function* includes_go_down(tree) {
   const allowed = new Map(rows.map((row) => [row.name, row.allowed]));
   for (const { file, from, to } of edges) {
     if (to === from || to === 'base' || allowed.get(from)?.includes(to)) continue;
-    yield { where: `${file} ${to}`, text: `${file} includes ${to}: ${page} does not allow that to ${from}` };
+    yield { where: `${file} ${to}`, text: `includes ${to}, which ${page} does not allow to ${from}` };
   }
 }
 
@@ -238,14 +239,16 @@ function* bodies_have_no_twin(tree) {
 
 // ---- parameters
 
-// A parameter without a name is not used. Allowed where the signature is decided elsewhere: overrides, operators, members
+// A parameter without a name is not used. Allowed where the signature is decided elsewhere: overrides, operators, functions
 // of one name (alternatives that a visitor chooses by type), and functions whose address is taken in their folder.
 function* parameters_are_used(tree) {
   const names = tree.names((name) => is_cpp(name) && !is_test(name));
-  const count = new Map(); // of definitions, by folder and qualified name
-  const key = (name, one) => `${path.dirname(name)} ${one.name}`;
+  const count = new Map(); // of definitions, by folder and name, with its class and without
+  const keys = (name, one) => new Set([one.name, one.name.split('::').at(-1)].map((word) => `${path.dirname(name)} ${word}`));
   for (const name of names) {
-    for (const one of tree.functions(name)) count.set(key(name, one), (count.get(key(name, one)) ?? 0) + 1);
+    for (const one of tree.functions(name)) {
+      for (const key of keys(name, one)) count.set(key, (count.get(key) ?? 0) + 1);
+    }
   }
   const codes = new Map(); // by folder, without the names of scopes
   const code_of = (folder) => {
@@ -259,16 +262,28 @@ function* parameters_are_used(tree) {
     for (const one of tree.functions(name)) {
       const own = one.name.split('::').at(-1);
       if (/\b(override|final)\b/.test(one.tail) || /\bvirtual\b/.test(one.head) || /^operator/.test(own)) continue;
-      if (one.name.includes('::') && count.get(key(name, one)) > 1) continue;
+      if (count.get([...keys(name, one)][0]) > 1) continue;
       if (one.parameters.every((parameter) => parameter_name(parameter) && !/maybe_unused/.test(parameter)) && !one.body.includes('(void)')) continue;
       if (new RegExp(`[&,({=:] *${own}\\b(?!\\s*[({<])`).test(code_of(path.dirname(name)))) continue;
       for (const parameter of one.parameters) {
         const called = parameter_name(parameter);
+        if (/\bindex_sequence</.test(parameter)) continue; // it is there for its type's arguments
         const cast = called && new RegExp(`\\(void\\)\\s*${called}\\s*;`).test(one.body);
         if (called === '' || cast || (called && /\[\[maybe_unused\]\]/.test(parameter))) {
           yield { where: `${name} ${one.name}`, line: one.line, text: `${one.name} does not use its parameter "${parameter}"` };
         }
       }
+    }
+  }
+}
+
+// Clang checks what a mutex guards if it is ours.
+function* mutexes_are_checked(tree) {
+  if (!tree.texts.has('src/base/mutex.h')) return;
+  for (const name of tree.names((name) => name.startsWith('src/') && is_cpp(name) && !is_test(name) && name !== 'src/base/mutex.h')) {
+    for (const [at, line] of blank(tree.text(name)).split('\n').entries()) {
+      const used = /\bstd::(mutex|lock_guard|scoped_lock|unique_lock)\b/.exec(line);
+      if (used) yield { where: name, line: at + 1, text: `std::${used[1]} instead of base/mutex.h, which clang checks` };
     }
   }
 }
@@ -305,6 +320,7 @@ export const rules = {
   environment: tests_name_their_environment,
   twin: bodies_have_no_twin,
   parameter: parameters_are_used,
+  mutex: mutexes_are_checked,
   spelling: words_have_one_spelling,
   lock: lock_files_name_no_registry,
 };
