@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/settings.h"
 #include "cli/commands.h"
 #include "cli/menu.h"
 #include "engine/engine_library.h"
@@ -24,19 +25,20 @@ std::string own_executable() {
   return "/proc/self/exe";
 }
 
-int run(int argc, char** argv) {
-  CLI::App app(
-      "Serves large language models over Ollama's API, to many at once.\n\n"
-      "  drover serve         starts the server\n"
-      "  drover run cria      talks to the model that is built in\n"
-      "  drover run llama3.2  fetches a larger one, and talks to it\n");
-  app.name("drover");
-  int exit_code = 0;
-  bool version = false;
-  app.add_flag("-v,--version", version, "Show version information");
+// The server's settings, listed as `ollama serve --help` lists them.
+std::string setting_list() {
+  std::string list = "Environment Variables:\n";
+  for (const drover::SettingHelp& help : drover::setting_help()) {
+    const std::string standard = help.standard.empty() ? "" : fmt::format(" (default {})", help.standard);
+    list += fmt::format("      {:<27}   {}{}\n", help.name, help.meaning, standard);
+  }
+  return list;
+}
 
+void add_serve(CLI::App& app, int& exit_code) {
   CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
-  serve->callback([&] {
+  serve->footer(setting_list());
+  serve->callback([&exit_code] {
     const auto engine = drover::inspect_engine(drover::wanted_variant());
     if (!engine) {
       fmt::print(stderr, "Error: {}\n", engine.error().message);
@@ -48,7 +50,20 @@ int run(int argc, char** argv) {
       lines.push_back("a variant of the engine cannot be loaded: " + why);
     exit_code = drover::server::serve(own_executable(), lines);
   });
+}
 
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Serves large language models over Ollama's API, to many at once.\n\n"
+      "  drover serve         starts the server\n"
+      "  drover run cria      talks to the model that is built in\n"
+      "  drover run llama3.2  fetches a larger one, and talks to it\n");
+  app.name("drover");
+  int exit_code = 0;
+  bool version = false;
+  app.add_flag("-v,--version", version, "Show version information");
+
+  add_serve(app, exit_code);
   drover::cli::add_client_commands(app, exit_code);
 
   CLI::App* runner = app.add_subcommand("runner", "Hold one model, for the server")->group("");
