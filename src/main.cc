@@ -25,15 +25,16 @@ std::string own_executable() {
   return "/proc/self/exe";
 }
 
-// The server's settings, listed as `ollama serve --help` lists them.
-std::string setting_list() {
-  std::string list = "Environment Variables:\n";
-  for (const drover::SettingHelp& help : drover::setting_help()) {
-    const std::string standard = help.standard.empty() ? "" : fmt::format(" (default {})", help.standard);
-    list += fmt::format("      {:<27}   {}{}\n", help.name, help.meaning, standard);
-  }
-  return list;
-}
+int run(int argc, char** argv) {
+  CLI::App app(
+      "LLM server with an Ollama-compatible API, built for concurrent requests.\n\n"
+      "  drover serve         start the server\n"
+      "  drover run cria      chat with the built-in model\n"
+      "  drover run llama3.2  pull a larger model and chat with it\n");
+  app.name("drover");
+  int exit_code = 0;
+  bool version = false;
+  app.add_flag("-v,--version", version, "Show version information");
 
 void add_serve(CLI::App& app, int& exit_code) {
   CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
@@ -66,7 +67,7 @@ int run(int argc, char** argv) {
   add_serve(app, exit_code);
   drover::cli::add_client_commands(app, exit_code);
 
-  CLI::App* runner = app.add_subcommand("runner", "Hold one model, for the server")->group("");
+  CLI::App* runner = app.add_subcommand("runner", "Run one model (started by the server)")->group("");
   int descriptor = -1;
   runner->add_option("--descriptor", descriptor, "The socket to the server")->required();
   runner->callback([&] {
@@ -75,7 +76,7 @@ int run(int argc, char** argv) {
     exit_code = drover::run_runner(descriptor);
   });
 
-  CLI::App* quantize = app.add_subcommand("quantize", "Quantize a model, for the server")->group("");
+  CLI::App* quantize = app.add_subcommand("quantize", "Quantize a model (started by the server)")->group("");
   drover::QuantizeArguments work;
   quantize->add_option("--type", work.file_type)->required();
   quantize->add_option("--target", work.target)->required();
@@ -105,7 +106,7 @@ int run(int argc, char** argv) {
       break;
     case drover::cli::MenuChoice::kServe:
       ::execl(own_executable().c_str(), argv[0], "serve", static_cast<char*>(nullptr));
-      fmt::print(stderr, "Error: the server cannot be started\n");
+      fmt::print(stderr, "Error: cannot start the server\n");
       return 1;
     case drover::cli::MenuChoice::kHelp:
       fmt::print("{}", app.help());

@@ -119,7 +119,7 @@ void add_run(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("run", "Run a model");
   auto arguments = std::make_shared<RunArguments>();
   command->add_option("MODEL", arguments->model, "Name of the model")->required()->type_name("");
-  auto* prompt = command->add_option("PROMPT", arguments->prompt, "What to ask; without it, a conversation begins");
+  auto* prompt = command->add_option("PROMPT", arguments->prompt, "Prompt; without it, a conversation starts");
   prompt->type_name("");
   command->add_option("--keepalive", arguments->keep_alive, "Duration to keep a model loaded (e.g. 5m)")
       ->type_name("DURATION");
@@ -150,11 +150,12 @@ struct LaunchArguments {
 };
 
 void add_launch(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("launch", "Say how Codex, Claude Code and others are started with this server");
+  auto* command = app.add_subcommand("launch", "Show how to start Codex, Claude Code and others with this server");
   auto arguments = std::make_shared<LaunchArguments>();
-  command->add_option("PROGRAM", arguments->program, "Name of the program; without it, the list")->type_name("");
+  command->add_option("PROGRAM", arguments->program, "Name of the program; without it, all programs are listed")
+      ->type_name("");
   command->add_option("--model", arguments->model, "Name of the model")->type_name("MODEL");
-  command->add_option("ARGUMENTS", arguments->others, "What is meant for the program; left out here")->type_name("");
+  command->add_option("ARGUMENTS", arguments->others, "Arguments for the program (ignored)")->type_name("");
   command->allow_extras();
   command->footer(kHostFooter);
   command->callback([arguments, &exit_code] {
@@ -195,7 +196,7 @@ using ListFunction = Result<void> (*)(ApiClient&, const std::string&);
 
 void add_list(CLI::App* command, int& exit_code, ListFunction list) {
   auto prefix = std::make_shared<std::string>();
-  command->add_option("PREFIX", *prefix, "Only models whose names begin with this")->type_name("");
+  command->add_option("PREFIX", *prefix, "List only models whose names begin with this")->type_name("");
   command->footer(kHostFooter);
   command->callback([prefix, list, &exit_code] {
     exit_code = run_command([&](ApiClient& client) { return exit_code_of(list(client, *prefix)); });

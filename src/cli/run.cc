@@ -113,7 +113,7 @@ Result<int> embed_once(ApiClient& client, const RunArguments& arguments, const S
   const auto answer = client.post("/api/embed", body);
   if (!answer.ok()) return answer.error();
   const Json& vectors = array_field(*answer, "embeddings");
-  if (vectors.empty()) return internal("the server has answered without a vector");
+  if (vectors.empty()) return internal("the server returned no vector");
   print(vectors.front().dump() + "\n");
   return 0;
 }

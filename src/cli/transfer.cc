@@ -37,7 +37,7 @@ Result<void> transfer(ApiClient& client, const TransferArguments& arguments, con
     return true;
   };
   if (auto streamed = client.stream(path, body, show, tick); !streamed.ok()) return streamed;
-  if (!succeeded) return internal(fmt::format("the server ended {} without saying that it succeeded", verb));
+  if (!succeeded) return internal(fmt::format("the server ended {} without reporting success", verb));
   return {};
 }
 

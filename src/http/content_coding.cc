@@ -69,7 +69,8 @@ bool has_zlib_header(std::string_view body) {
 Result<std::string> inflate_all(std::string_view body, int window_bits, std::string_view coding,
                                 std::size_t bytes_max) {
   z_stream stream{};
-  if (inflateInit2(&stream, window_bits) != Z_OK) return Error{ErrorCode::kUnavailable, "no memory to read the body"};
+  if (inflateInit2(&stream, window_bits) != Z_OK)
+    return Error{ErrorCode::kUnavailable, "not enough memory to read the body"};
   const std::unique_ptr<z_stream, int (*)(z_stream*)> end(&stream, inflateEnd);
   Output output(bytes_max);
   while (true) {
@@ -96,7 +97,7 @@ Result<std::string> inflate_all(std::string_view body, int window_bits, std::str
 
 Result<std::string> unzstd_all(std::string_view body, std::size_t bytes_max) {
   const std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
-  if (!context) return Error{ErrorCode::kUnavailable, "no memory to read the body"};
+  if (!context) return Error{ErrorCode::kUnavailable, "not enough memory to read the body"};
   ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax, kZstdWindowLogMax);
   Output output(bytes_max);
   ZSTD_inBuffer input{body.data(), body.size(), 0};

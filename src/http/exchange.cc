@@ -308,7 +308,9 @@ asio::awaitable<ClientSocket::Fill> HttpExchange::fill_body() {
 }
 
 Result<void> HttpExchange::hold(std::size_t bytes) {
-  if (!budget_.take(remote_address_, bytes)) return Error{ErrorCode::kUnavailable, std::string(kNoMemory)};
+  if (!budget_.take(remote_address_, bytes)) {
+    return Error{ErrorCode::kUnavailable, "request bodies take too much memory at present: try again later"};
+  }
   held_bytes_ += bytes;
   return {};
 }

@@ -146,12 +146,12 @@ std::vector<ManifestFile> ManifestFolder::list() const {
   for (const fs::path& folder : {linked_folder_, folder_}) {
     std::vector<fs::path> files;
     if (const Result<void> added = add_files_below(folder, kParts - 1, files); !added) {
-      spdlog::warn("some models are left out: {}", added.error().message);
+      spdlog::warn("some models are skipped: {}", added.error().message);
     }
     for (fs::path& file : files) {
       std::optional<ModelName> name = name_of(folder, file);
       if (!name) {
-        spdlog::warn("{} is not named as a model can be; it is left out", file.string());
+        spdlog::warn("skipping {}: it is not a valid model name", file.string());
       } else if (seen.insert(name->folded()).second) {
         manifests.push_back({std::move(*name), std::move(file)});
       }
@@ -168,11 +168,11 @@ Result<std::string> ManifestFolder::read(const fs::path& manifest) const {
   const fs::path target = (manifest.parent_path() / fs::read_symlink(manifest, error)).lexically_normal();
   const Result<Digest> digest = Digest::parse(target.filename().string());
   if (!digest || !fs::equivalent(target.parent_path(), blobs_, error)) {
-    return invalid(fmt::format("{} is a symbolic link that does not lead to a blob", shown_name(manifest)));
+    return invalid(fmt::format("{} is a symbolic link that does not point to a blob", shown_name(manifest)));
   }
   Result<std::string> text = read_whole_file(blobs_ / digest->file_name(), kManifestBytesMax);
   if (text.ok() && Digest::of(*text) != *digest) {
-    return invalid(fmt::format("{} leads to a blob that does not hold what its name says", shown_name(manifest)));
+    return invalid(fmt::format("{} points to a blob whose content does not match its digest", shown_name(manifest)));
   }
   return text;
 }

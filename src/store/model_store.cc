@@ -66,7 +66,7 @@ std::vector<std::shared_ptr<const Model>> ModelStore::list() {
     if (model.ok()) {
       models.push_back(std::move(*model));
     } else if (model.error().code != ErrorCode::kNotFound) {
-      spdlog::warn("{} is left out: {}", manifest.path.string(), model.error().message);
+      spdlog::warn("skipping {}: {}", manifest.path.string(), model.error().message);
     }
   }
   std::sort(models.begin(), models.end(), [](const auto& a, const auto& b) {
@@ -183,7 +183,7 @@ void ModelStore::remove_unreferenced(const std::string& old_manifest) {
   const BlobPins::Alone alone(pins_);
   const Result<std::set<Digest>> references = referenced_blobs();
   if (!references) {
-    spdlog::warn("no blobs are deleted: {}", references.error().message);
+    spdlog::warn("cannot delete blobs: {}", references.error().message);
     return;
   }
   const auto remove = [this](const Digest& digest) {

@@ -58,7 +58,7 @@ class TemporaryText {
 Result<void> run_editor(const std::string& command, const std::string& file) {
   const std::string script = command + " \"$1\"";
   const pid_t child = ::fork();
-  if (child < 0) return internal("no editor can be started: " + std::generic_category().message(errno));
+  if (child < 0) return internal("cannot start an editor: " + std::generic_category().message(errno));
   if (child == 0) {
     std::signal(SIGINT, SIG_DFL);
     ::execl("/bin/sh", "sh", "-c", script.c_str(), "sh", file.c_str(), static_cast<char*>(nullptr));
@@ -71,7 +71,7 @@ Result<void> run_editor(const std::string& command, const std::string& file) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
     return not_found(fmt::format("there is no editor \"{}\"; set OLLAMA_EDITOR, VISUAL or EDITOR to one", command));
   }
-  return internal(fmt::format("the editor \"{}\" has failed; the line is as it was", command));
+  return internal(fmt::format("the editor \"{}\" failed; the line is unchanged", command));
 }
 
 }  // namespace
