@@ -8,20 +8,49 @@
 #include <string>
 #include <vector>
 
+#include "base/settings.h"
 #include "cli/commands.h"
-#include "cli/log.h"
 #include "cli/menu.h"
-#include "cli/serve.h"
-#include "cli/terminal.h"
 #include "engine/engine_library.h"
 #include "engine/quantize.h"
 #include "runner/runner.h"
+#include "server/log.h"
+#include "server/serve.h"
+#include "terminal/terminal.h"
 
 namespace {
 
 // The path of this program, for the runners: it stays right if the file is replaced or the folder moved.
 std::string own_executable() {
   return "/proc/self/exe";
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "LLM server with an Ollama-compatible API, built for concurrent requests.\n\n"
+      "  drover serve         start the server\n"
+      "  drover run cria      chat with the built-in model\n"
+      "  drover run llama3.2  pull a larger model and chat with it\n");
+  app.name("drover");
+  int exit_code = 0;
+  bool version = false;
+  app.add_flag("-v,--version", version, "Show version information");
+
+void add_serve(CLI::App& app, int& exit_code) {
+  CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
+  serve->footer(setting_list());
+  serve->callback([&exit_code] {
+    const auto engine = drover::inspect_engine(drover::wanted_variant());
+    if (!engine) {
+      fmt::print(stderr, "Error: {}\n", engine.error().message);
+      exit_code = 1;
+      return;
+    }
+    std::vector<std::string> lines = {engine->line()};
+    for (const std::string& why : engine->unloadable)
+      lines.push_back("a variant of the engine cannot be loaded: " + why);
+    exit_code = drover::server::serve(own_executable(), lines);
+  });
 }
 
 int run(int argc, char** argv) {
@@ -35,32 +64,19 @@ int run(int argc, char** argv) {
   bool version = false;
   app.add_flag("-v,--version", version, "Show version information");
 
-  CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
-  serve->callback([&] {
-    const auto engine = drover::inspect_engine(drover::wanted_variant());
-    if (!engine) {
-      fmt::print(stderr, "Error: {}\n", engine.error().message);
-      exit_code = 1;
-      return;
-    }
-    std::vector<std::string> lines = {engine->line()};
-    for (const std::string& why : engine->unloadable)
-      lines.push_back("a variant of the engine cannot be loaded: " + why);
-    exit_code = drover::cli::serve(own_executable(), lines);
-  });
-
+  add_serve(app, exit_code);
   drover::cli::add_client_commands(app, exit_code);
 
-  CLI::App* runner = app.add_subcommand("runner", "Hold one model, for the server")->group("");
+  CLI::App* runner = app.add_subcommand("runner", "Run one model (started by the server)")->group("");
   int descriptor = -1;
   runner->add_option("--descriptor", descriptor, "The socket to the server")->required();
   runner->callback([&] {
     const char* debug = std::getenv("OLLAMA_DEBUG");
-    drover::cli::set_up_runner_log(debug != nullptr && *debug != '\0' && *debug != '0');
+    drover::server::set_up_runner_log(debug != nullptr && *debug != '\0' && *debug != '0');
     exit_code = drover::run_runner(descriptor);
   });
 
-  CLI::App* quantize = app.add_subcommand("quantize", "Quantize a model, for the server")->group("");
+  CLI::App* quantize = app.add_subcommand("quantize", "Quantize a model (started by the server)")->group("");
   drover::QuantizeArguments work;
   quantize->add_option("--type", work.file_type)->required();
   quantize->add_option("--target", work.target)->required();
@@ -90,7 +106,7 @@ int run(int argc, char** argv) {
       break;
     case drover::cli::MenuChoice::kServe:
       ::execl(own_executable().c_str(), argv[0], "serve", static_cast<char*>(nullptr));
-      fmt::print(stderr, "Error: the server cannot be started\n");
+      fmt::print(stderr, "Error: cannot start the server\n");
       return 1;
     case drover::cli::MenuChoice::kHelp:
       fmt::print("{}", app.help());

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "api/call_arguments.h"
+#include "api/openai_tools.h"
 #include "api/schema_check.h"
 #include "base/go_duration.h"
 #include "base/text.h"
@@ -71,15 +72,21 @@ void read_sampling(const Json& options, pb::Generate& work) {
 }  // namespace
 
 std::optional<RequestError> read_options(const Json& body, const Model& model, Submission& into) {
-  Json merged = model.parameters;
+  Json given = Json::object();
   if (const auto found = body.find("options"); found != body.end() && !found->is_null()) {
     if (!found->is_object())
       return bad("json: cannot unmarshal options into Go struct field of type map[string]interface {}");
-    auto options = check_options(*found);
-    if (!options) return RequestError{options.error(), 0};
-    if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
-    for (auto& [name, value] : options->items()) merged[name] = value;
+    given = *found;
   }
+  // Some clients write them beside `options`, which count before these. `think` is a field of the request there.
+  for (const auto& [name, value] : body.items()) {
+    if (name != "think" && find_parameter(name) && !given.contains(name)) given[name] = value;
+  }
+  const auto options = check_options(given);
+  if (!options) return RequestError{options.error(), 0};
+  if (auto checked = check_ranges(*options); !checked) return RequestError{checked.error(), 0};
+  Json merged = model.parameters;
+  for (const auto& [name, value] : options->items()) merged[name] = value;
   read_sampling(merged, into.work);
   ModelTarget& target = into.target;
   // What the engine makes of these is bounded by the model, the machine and the context: more is no reason to refuse.
@@ -281,10 +288,16 @@ Json tools_named(const Json& tools, const Json& name) {
 }
 
 // `tool_choice`, as OpenAI has it: "auto", "none", "required", or {"type":"function","function":{"name":…}}.
-std::optional<RequestError> read_tools(const Json& body, const Json& tools, const Model& model, SchemaBudget& budget,
+std::optional<RequestError> read_tools(const Json& body, const Json& sent, const Model& model, SchemaBudget& budget,
                                        pb::Chat& chat, Warnings& warnings) {
   if (!model.can(Capability::kTools)) return bad(model.name.full() + " does not support tools");
-  if (auto checked = check_tools(tools, budget); !checked) return bad(checked.error().message);
+  if (auto checked = check_tools(sent, budget); !checked) return bad(checked.error().message);
+  // Tools of the other APIs are in the native form by now. Native clients leave the type away, write nulls, or send
+  // what those have too.
+  OpenaiTools known;
+  if (auto read = known.read(sent, warnings); !read) return bad(read.error().message);
+  const Json tools = known.take_functions();
+  if (tools.empty()) return std::nullopt;
   if (auto error = rewrite_tools(tools, warnings)) return error;
   if (const auto parallel = body.find("parallel_tool_calls"); parallel != body.end()) {
     chat.set_one_call(*parallel == false);

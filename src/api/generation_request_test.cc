@@ -46,6 +46,23 @@ TEST(ReadOptions, WhatNoEngineTakesIsRefused) {
   EXPECT_EQ(with_options(R"({"num_thread": "x"})").status, 0);
 }
 
+TEST(ReadOptions, MayStandBesideOptions) {
+  const auto read_body = [](const Json& more) {
+    Json body = {{"prompt", "x"}, {"think", false}};
+    body.update(more);
+    return read(Endpoint::kGenerate, body);
+  };
+  const auto temperature_of = [&](const Json& more) {
+    return read_body(more).submission.work.sampling().temperature();
+  };
+  EXPECT_EQ(temperature_of({{"temperature", 0.5}}), 0.5f);
+  EXPECT_EQ(temperature_of({{"temperature", 0.5}, {"options", {{"temperature", 0.25}}}}), 0.25f);
+  EXPECT_EQ(temperature_of({{"temperature", 0.5}, {"options", {{"top_k", 1}}}}), 0.5f);
+  EXPECT_EQ(temperature_of({{"temperature", nullptr}}), temperature_of(Json::object()));
+  EXPECT_EQ(read_body({{"temperature", "hot"}}).error, "option \"temperature\" must be of type float32");
+  EXPECT_EQ(read_body({{"unheard_of", "hot"}}).error, "");
+}
+
 TEST(ReadOptions, StopsAreCounted) {
   const auto error_of = [](const Json& stops) {
     return read(Endpoint::kGenerate, {{"prompt", "x"}, {"options", {{"stop", stops}}}}).error;
@@ -128,6 +145,27 @@ TEST(ReadTools, TheirParametersAreChecked) {
             "tools[0].function.parameters: #/properties/x: minLength 5 is greater than maxLength 2");
   EXPECT_EQ(read(Endpoint::kChat, {{"messages", messages}, {"tools", Json::parse("[[[]]]")}}).error,
             "tools[0] must be an object");
+}
+
+TEST(ReadTools, AreReadAsGoAndPythonWriteThem) {
+  const Json messages = Json::array({{{"role", "user"}, {"content", "x"}}});
+  const auto tools_of = [&](const char* tool) {
+    const Read found = read(Endpoint::kChat, {{"messages", messages}, {"tools", Json::array({Json::parse(tool)})}});
+    return found.error.empty() ? found.submission.work.chat().tools_json() : found.error;
+  };
+  const std::string plain = R"([{"type":"function","function":{"name":"f"}}])";
+  const std::pair<const char*, std::string> rows[] = {
+      {R"({"type":"function","function":{"name":"f"}})", plain},
+      {R"({"type":"function","function":{"name":"f","description":null,"parameters":null}})", plain},
+      {R"({"type":"","function":{"name":"f"}})", plain},
+      {R"({"function":{"name":"f"}})", R"([{"function":{"name":"f"},"type":"function"}])"},
+      {R"({"type":"web_search"})", ""},
+      {R"({"type":"function"})", "a tool of the type \"function\" needs a name"},
+      {R"({"type":"function","function":{"name":null}})", "a tool of the type \"function\" needs a name"},
+      {R"({"type":"function","function":{"name":"f","parameters":"x"}})",
+       "json: cannot unmarshal string into Go struct field ToolFunction.parameters of type object"},
+  };
+  for (const auto& [tool, expected] : rows) EXPECT_EQ(tools_of(tool), expected) << tool;
 }
 
 TEST(ReadMessages, TheArgumentsOfAllCallsTogetherAreBounded) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "api/service.h"
+#include "base/text.h"
 
 namespace drover::api {
 namespace {
@@ -21,13 +22,6 @@ constexpr const char* kMethods = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
 constexpr const char* kDefaultHeaders = "Authorization, Content-Type, User-Agent, Accept, X-Requested-With";
 constexpr const char* kExposedHeaders = "X-Request-Id, X-Queue-Position, Retry-After, X-Drover-Warning";
 constexpr const char* kPreflightSeconds = "43200";
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(),
-                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
-  return result;
-}
 
 bool matches(std::string_view pattern, std::string_view text) {
   const auto star = pattern.find('*');
@@ -54,7 +48,7 @@ bool is_address(std::string_view host) {
 
 std::string machine_name() {
   std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? lower(name.data()) : std::string();
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? lower_case(name.data()) : std::string();
 }
 
 bool listens_on_loopback_only(const HostAddress& host) {
@@ -119,7 +113,7 @@ asio::awaitable<bool> check(const OriginList& origins, bool check_host, http::Ex
 }  // namespace
 
 OriginList::OriginList(std::vector<std::string> configured) {
-  for (const std::string& pattern : configured) patterns_.push_back(lower(pattern));
+  for (const std::string& pattern : configured) patterns_.push_back(lower_case(pattern));
   for (const char* host : {"localhost", "127.0.0.1", "0.0.0.0"}) {
     for (const char* scheme : {"http", "https"}) {
       patterns_.push_back(fmt::format("{}://{}", scheme, host));
@@ -132,13 +126,13 @@ OriginList::OriginList(std::vector<std::string> configured) {
 }
 
 bool OriginList::allows(std::string_view origin) const {
-  const std::string text = lower(origin);
+  const std::string text = lower_case(origin);
   return std::any_of(patterns_.begin(), patterns_.end(),
                      [&](const std::string& pattern) { return matches(pattern, text); });
 }
 
 bool is_host_of_this_machine(std::string_view host_header) {
-  const std::string host = lower(without_port(host_header));
+  const std::string host = lower_case(without_port(host_header));
   // A page cannot make its own name resolve to what an address says, so addresses are no way in.
   if (host.empty() || host == "localhost" || is_address(host)) return true;
   for (const std::string_view domain : {".localhost", ".local", ".internal"}) {

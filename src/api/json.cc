@@ -7,6 +7,8 @@
 #include <ctime>
 #include <set>
 
+#include "base/text.h"
+
 namespace drover::api {
 namespace {
 
@@ -33,12 +35,6 @@ constexpr std::string_view kStructures[] = {
 // What a tool's parameters have by Ollama's type for them.
 constexpr std::string_view kSchemaFields[] = {"type",        "properties", "required", "items",
                                               "description", "enum",       "anyOf"};
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
-  return result;
-}
 
 bool has_capitals(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
@@ -72,9 +68,9 @@ void rename_keys(Json& object, const NameOf& name_of) {
 void fold_parameters(Json& schema) {
   if (!schema.is_object()) return;
   rename_keys(schema, [](std::string_view key) {
-    const std::string wanted = lower(key);
+    const std::string wanted = lower_case(key);
     for (const std::string_view field : kSchemaFields) {
-      if (lower(field) == wanted) return std::string(field);
+      if (lower_case(field) == wanted) return std::string(field);
     }
     return std::string();
   });
@@ -90,7 +86,7 @@ void fold_keys(Json& json) {
     for (Json& item : json) fold_keys(item);
   }
   if (!json.is_object()) return;
-  rename_keys(json, lower);
+  rename_keys(json, [](const std::string& key) { return lower_case(key); });
   for (auto& [key, value] : json.items()) {
     const bool list = value.is_array();
     if (!list && !value.is_object()) continue;
@@ -211,10 +207,6 @@ const Json* Fields::object(const char* name) {
     return nullptr;
   }
   return value;
-}
-
-std::string to_text(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 void append_json_string(std::string& out, std::string_view text) {

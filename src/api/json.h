@@ -2,18 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 #include "store/json_reader.h"
 
 namespace drover::api {
-
-using Json = nlohmann::ordered_json;
 
 // What a body may hold. A conversation of 100,000 messages, a thousand texts as tokens, or one string that fills the
 // body are within it.
@@ -55,10 +53,6 @@ class Fields {
   std::string type_;
   std::optional<Error> error_;
 };
-
-// `json` as text. What is no UTF-8 in it (a model's metadata, a token that is half a character) is replaced: this
-// cannot fail.
-std::string to_text(const Json& json);
 
 // Appends `text`, which must be UTF-8, as a JSON string with its quotes.
 void append_json_string(std::string& out, std::string_view text);

@@ -6,6 +6,7 @@
 
 #include "api/answer_parts.h"
 #include "api/json.h"
+#include "api/openai_functions.h"
 
 namespace drover::api {
 namespace {
@@ -166,6 +167,10 @@ class ChatForm final : public OpenaiForm {
 
   void append_calls(std::string& out, const pb::Chunk& chunk, bool indexed) {
     if (chunk.tool_calls().empty()) return;
+    if (ask_.old_functions) {
+      if (calls_++ == 0) append_function_call(out, chunk.tool_calls(0));
+      return;
+    }
     out += ",\"tool_calls\":[";
     for (int i = 0; i < chunk.tool_calls_size(); ++i) {
       const pb::ToolCall& call = chunk.tool_calls(i);
@@ -186,7 +191,8 @@ class ChatForm final : public OpenaiForm {
 
   std::string_view finish_reason(const Ending& ending) const override {
     // What was cut short is not whole, whatever calls came before.
-    return calls_ > 0 && ending.reason != "length" ? "tool_calls" : ending.reason;
+    if (calls_ == 0 || ending.reason == "length") return ending.reason;
+    return ask_.old_functions ? "function_call" : "tool_calls";
   }
 
   int calls_ = 0;  // tool calls so far: their index goes on from one chunk to the next

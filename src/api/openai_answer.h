@@ -16,7 +16,8 @@ struct OpenaiAsk {
   bool include_usage = false;  // a stream ends with a chunk that holds it
   bool logprobs = false;
   bool hide_reasoning = false;
-  bool unquote = false;  // what the model writes is a JSON string, and its text the answer
+  bool old_functions = false;  // a call goes back as `function_call`: see openai_functions.h
+  bool unquote = false;        // what the model writes is a JSON string, and its text the answer
   OpenaiTools tools{};
 };
 

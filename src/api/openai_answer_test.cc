@@ -65,6 +65,34 @@ TEST_F(OpenaiAnswerTest, WhatWasCutIsLengthAlsoAfterACall) {
   }
 }
 
+TEST_F(OpenaiAnswerTest, ACallOfTheOldForm) {
+  OpenaiAsk ask;
+  ask.old_functions = true;
+  const char* expected = R"({"role":"assistant","content":"","function_call":{"name":"f","arguments":"{\"a\":1}"}})";
+  const Json whole = Json::parse(make_openai_chat_form(ask)->whole(call_chunk(), ending("stop")));
+  EXPECT_EQ(whole["choices"][0]["message"].dump(), expected);
+  EXPECT_EQ(whole["choices"][0]["finish_reason"], "function_call");
+  std::string stream;
+  const auto form = make_openai_chat_form(ask);
+  form->part(stream, call_chunk());
+  form->ending(stream, ending("stop"));
+  EXPECT_EQ(events(stream)[0]["choices"][0]["delta"].dump(), expected);
+  EXPECT_EQ(events(stream).back()["choices"][0]["finish_reason"], "function_call");
+}
+
+TEST_F(OpenaiAnswerTest, ATextThatWasCutIsIncomplete) {
+  for (const auto& [reason, expected] : {std::pair("length", "incomplete"), std::pair("stop", "completed")}) {
+    const auto make = [] { return make_openai_response_form(Json::object(), {}, nullptr); };
+    const Json whole = Json::parse(make()->whole(text_chunk("The"), ending(reason)));
+    EXPECT_EQ(whole["output"][0]["status"], expected);
+    std::string stream;
+    const auto form = make();
+    form->part(stream, text_chunk("The"));
+    form->ending(stream, ending(reason));
+    EXPECT_EQ(events(stream).back()["response"]["output"][0]["status"], expected);
+  }
+}
+
 TEST_F(OpenaiAnswerTest, AChoiceIsTheTextOfTheStringThatWasWritten) {
   OpenaiAsk ask;
   ask.unquote = true;

@@ -7,6 +7,7 @@
 
 #include "api/call_arguments.h"
 #include "api/openai_answer.h"
+#include "api/openai_functions.h"
 #include "api/openai_tools.h"
 #include "store/parameters.h"
 
@@ -428,9 +429,10 @@ Result<std::string> read_openai_content(const Json* content, ContentOf of, Warni
 }
 
 Result<Translated> translate_openai_chat(Json body) {
+  OpenaiAsk ask;
+  ask.old_functions = functions_to_tools(body);
   Fields fields(body, "ChatCompletionRequest");
   Warnings warnings;
-  OpenaiAsk ask;
   ask.model = fields.text("model");
   ask.include_usage = wants_usage(fields, warnings);
   const Json* messages = fields.array("messages");

@@ -52,6 +52,7 @@ class ResponseForm final : public AnswerForm {
   }
 
   void ending(std::string& out, const Ending& ending) override {
+    cut_ = ending.reason == "length";
     close(out);
     Json data = Json::object();
     data["response"] = finished_response(ending);
@@ -80,6 +81,7 @@ class ResponseForm final : public AnswerForm {
     std::string events;  // the items are made as those of a stream are
     part(events, all);
     if (output_.empty() && item_ == Item::kNone) open(events, Item::kMessage);
+    cut_ = ending.reason == "length";
     close(events);
     return to_text(finished_response(ending));
   }
@@ -129,7 +131,7 @@ class ResponseForm final : public AnswerForm {
       if (done) item["encrypted_content"] = text_;
     } else {
       item["type"] = "message";
-      item["status"] = done ? "completed" : "in_progress";
+      item["status"] = !done ? "in_progress" : cut_ ? "incomplete" : "completed";
       item["role"] = "assistant";
       item["content"] = done ? Json::array({text_part(text_)}) : Json::array();
     }
@@ -253,6 +255,7 @@ class ResponseForm final : public AnswerForm {
   Item item_ = Item::kNone;  // what is being written
   std::string item_id_;
   std::string text_;  // of the item, so far
+  bool cut_ = false;  // it ends where the token limit ended it
   Json output_ = Json::array();
 };
 

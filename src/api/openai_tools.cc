@@ -100,7 +100,7 @@ Result<void> OpenaiTools::add(const Json& tool, const std::string& space, Warnin
   Fields own(definition, "ToolFunction");
   const std::string name = own.text("name");
   const std::string description = own.text("description");
-  const Json* parameters = own.any("parameters");
+  const Json* parameters = own.object("parameters");
   const bool strict = own.flag("strict").value_or(false);
   if (own.error()) return *own.error();
   const bool known = type.empty() || type == "function" || type == "custom";
@@ -121,6 +121,7 @@ Result<void> OpenaiTools::add(const Json& tool, const std::string& space, Warnin
     tools_[function] = {space == kPlainNamespace ? std::string() : space, name, custom};
   } else if (&definition != &tool && space.empty() && (type.empty() || type == "function")) {
     Json& kept = functions_.emplace_back(tool);  // it is in the native form
+    kept["type"] = "function";
     for (const char* member : {"description", "parameters"}) {
       if (const auto found = kept["function"].find(member); found != kept["function"].end() && found->is_null())
         kept["function"].erase(member);

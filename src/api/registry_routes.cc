@@ -80,7 +80,7 @@ std::string line_of(const Progress& progress) {
 std::string line_of(const Error& error) {
   Json json = Json::object();
   json["error"] = shown_error(error).message;
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return to_text(json) + "\n";
 }
 
 int status_of(const Error& error) {

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
+#include <string>
 
 #include "base/go_duration.h"
 #include "base/settings.h"
@@ -88,6 +90,31 @@ TEST(Settings, NamesTheVariableThatIsWrong) {
     const auto settings = with({{name, value}});
     ASSERT_FALSE(settings.ok()) << name;
     EXPECT_NE(settings.error().message.find(name), std::string::npos) << settings.error().message;
+  }
+}
+
+TEST(Settings, TheHelpNamesWhatIsReadAndNothingElse) {
+  std::set<std::string> read;
+  const auto settings = read_settings([&](const char* name) -> const char* {
+    read.insert(name);
+    return nullptr;
+  });
+  ASSERT_TRUE(settings.ok());
+  read.erase("HOME");                 // everybody's
+  read.insert("DROVER_CPU_VARIANT");  // read by the engine
+  std::set<std::string> named;
+  for (const SettingHelp& help : setting_help()) EXPECT_TRUE(named.emplace(help.name).second) << help.name;
+  EXPECT_EQ(named, read);
+}
+
+TEST(Settings, TheDefaultsOfTheHelpAreTheDefaults) {
+  const auto unset = with({{"HOME", "/home/ana"}});
+  for (const SettingHelp& help : setting_help()) {
+    // What these two are by default is said by others: the user's folder, the engine's type.
+    if (help.standard.empty() || help.name == "OLLAMA_MODELS" || help.name == "OLLAMA_KV_CACHE_TYPE") continue;
+    const auto set = with({{"HOME", "/home/ana"}, {std::string(help.name), std::string(help.standard)}});
+    ASSERT_TRUE(set.ok()) << help.name;
+    EXPECT_TRUE(*set == *unset) << help.name << "=" << help.standard;
   }
 }
 

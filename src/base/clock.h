@@ -13,6 +13,10 @@ inline double to_seconds(Duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
+inline Duration from_seconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
 inline constexpr TimePoint kNever = TimePoint::max();
 
 }  // namespace drover

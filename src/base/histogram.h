@@ -27,7 +27,7 @@ class Histogram {
     ++count_;
   }
   // In seconds.
-  void observe(Duration value) { observe(std::chrono::duration<double>(value).count()); }
+  void observe(Duration value) { observe(to_seconds(value)); }
 
   // Adds what another one with the same bounds has counted.
   void add(const Histogram& other) {

@@ -75,6 +75,16 @@ TEST(Quote, EscapesWhatATerminalWouldObey) {
   EXPECT_EQ(quoted("\xe2\x80\xa8\""), R"("\u2028\"")");
 }
 
+TEST(Quote, ShortensBetweenCharacters) {
+  EXPECT_EQ(shortened("", 0), "");
+  EXPECT_EQ(shortened("four", 4), "four");
+  EXPECT_EQ(shortened("four", 3), "fou... (1 bytes more)");
+  EXPECT_EQ(shortened("four", 0), "... (4 bytes more)");
+  EXPECT_EQ(shortened("a😀b", 5), "a😀... (1 bytes more)");
+  for (const std::size_t most : {2, 3, 4}) EXPECT_EQ(shortened("a😀b", most), "a... (5 bytes more)");
+  EXPECT_EQ(shortened(std::string(10, '\x80'), 8), std::string(5, '\x80') + "... (5 bytes more)") << "no UTF-8";
+}
+
 TEST(Quote, WhatIsNoUtf8BecomesTheReplacementCharacter) {
   EXPECT_EQ(quoted("é€😀"), "\"é€😀\"");
   // A lone continuation, a cut character, an overlong slash, a surrogate, beyond Unicode.

@@ -1,10 +1,12 @@
-// A queue that many threads post to and one thread drains as a whole: the only way threads talk in a runner.
+// A queue that many threads post to and one thread drains as a whole. It has no bound of its own: the front's queue and
+// the number of slots bound what a runner's threads post.
 #pragma once
 
 #include <condition_variable>
-#include <mutex>
 #include <utility>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace drover {
 
@@ -13,35 +15,35 @@ class Mailbox {
  public:
   void post(T item) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       items_.push_back(std::move(item));
     }
     ready_.notify_one();
   }
 
-  // After this, drain() waits no longer.
+  // After this, drain() does not wait any more.
   void close() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       closed_ = true;
     }
     ready_.notify_all();
   }
 
-  // Takes what is there into `into` (emptied first), waiting for the first item if `wait`. False: closed and empty.
+  // Replaces the content of `into` with all items; waits for the first one if `wait`. False: closed and empty.
   bool drain(std::vector<T>& into, bool wait) {
     into.clear();
-    std::unique_lock lock(mutex_);
-    if (wait) ready_.wait(lock, [&] { return closed_ || !items_.empty(); });
+    MutexLock lock(mutex_);
+    while (wait && !closed_ && items_.empty()) lock.wait(ready_);
     std::swap(into, items_);
     return !closed_ || !into.empty();
   }
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable ready_;
-  std::vector<T> items_;
-  bool closed_ = false;
+  std::vector<T> items_ GUARDED_BY(mutex_);
+  bool closed_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace drover

@@ -1,7 +1,6 @@
-// Text from anywhere: for logs, as one line that does nothing to a terminal and as a JSON string; and as UTF-8.
+// Text from anywhere: for logs, as one line that does nothing to a terminal and as a JSON string.
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -15,11 +14,7 @@ void append_escaped(std::string& out, std::string_view text);
 // Appends `text` as a JSON string with its quotes: as append_escaped() does, quotes and backslashes escaped too.
 void append_quoted(std::string& out, std::string_view text);
 
-// How many bytes the character at the front of `text` takes, which must not be empty; 0 if it is no UTF-8. Overlong
-// forms, surrogates and what lies beyond Unicode are none.
-std::size_t character_bytes(std::string_view text);
-
-// The text with U+FFFD for each byte that is no part of UTF-8.
-std::string valid_utf8(std::string_view text);
+// The text, or so many of its bytes (at most; none of a character is cut) and how many more there are.
+std::string shortened(std::string_view text, std::size_t bytes_max);
 
 }  // namespace drover

@@ -4,25 +4,23 @@
 #include <system_error>
 
 #include "base/go_duration.h"
+#include "base/text.h"
 
 namespace drover {
 namespace {
 
-std::string trimmed(const char* raw) {
-  if (raw == nullptr) return {};
-  std::string_view text = raw;
-  const std::string_view blank = " \t\r\n\"'";
-  const auto first = text.find_first_not_of(blank);
-  if (first == std::string_view::npos) return {};
-  return std::string(text.substr(first, text.find_last_not_of(blank) - first + 1));
-}
+// Left out around a value: shells and unit files leave quotes.
+constexpr std::string_view kAround = " \t\r\n\"'";
 
 // Reads typed values and remembers the first one that is wrong.
 class Reader {
  public:
   explicit Reader(const std::function<const char*(const char*)>& get) : get_(get) {}
 
-  std::string text(const char* name) { return trimmed(get_(name)); }
+  std::string text(const char* name) {
+    const char* value = get_(name);
+    return value == nullptr ? std::string() : std::string(trimmed(value, kAround));
+  }
 
   template <typename Int>
   void integer(const char* name, Int& into, long long lowest, long long highest) {

@@ -7,7 +7,9 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -20,6 +22,7 @@ struct HostAddress {
   std::string host = "127.0.0.1";  // without brackets for IPv6; unix: the socket's path
   std::uint16_t port = 11434;
   std::string url() const;  // "http://127.0.0.1:11434"
+  bool operator==(const HostAddress&) const = default;
 };
 
 // Parses OLLAMA_HOST in all its forms: "", "host", ":port", "host:port", "[v6]:port", "http://host:port/",
@@ -66,10 +69,22 @@ struct Settings {
   std::chrono::nanoseconds registry_timeout = std::chrono::seconds(30);  // DROVER_REGISTRY_TIMEOUT: pulls that stall
   std::chrono::nanoseconds client_timeout =
       std::chrono::minutes(5);  // DROVER_CLIENT_TIMEOUT: clients that read nothing
+
+  bool operator==(const Settings&) const = default;
 };
 
 // Reads the settings through `get` (an environment look-up; nullptr where a name is not set). Values are trimmed of
 // spaces and quotes. Error: kInvalidArgument, naming the variable, its value and what it may be.
 Result<Settings> read_settings(const std::function<const char*(const char*)>& get);
+
+// One environment variable of the server, for `drover serve --help`. An empty default: there is none.
+struct SettingHelp {
+  std::string_view name;
+  std::string_view standard;  // the default, as the variable would say it
+  std::string_view meaning;
+};
+
+// All of them, in the order in which they are shown.
+std::span<const SettingHelp> setting_help();
 
 }  // namespace drover

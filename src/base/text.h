@@ -1,13 +1,42 @@
-// Small things about text.
+// Small things about text. Letters are those of ASCII, whatever the locale.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace drover {
 
 inline constexpr std::string_view kBlanks = " \t\r\n";
+
+constexpr bool is_blank(char c) {
+  return kBlanks.find(c) != std::string_view::npos;
+}
+
+constexpr char lower_case(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+// -1: it is no hexadecimal digit. Takes a char and a code point.
+constexpr int hex_value(char32_t c) {
+  if (c >= '0' && c <= '9') return static_cast<int>(c - '0');
+  if (c >= 'a' && c <= 'f') return static_cast<int>(c - 'a') + 10;
+  if (c >= 'A' && c <= 'F') return static_cast<int>(c - 'A') + 10;
+  return -1;
+}
+
+inline std::string lower_case(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = lower_case(c);
+  return result;
+}
+
+// Whether the texts are the same but for capitals.
+inline bool equal_but_for_case(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return lower_case(x) == lower_case(y); });
+}
 
 // The text without those characters of `blanks` that it begins and ends with.
 inline std::string_view trimmed(std::string_view text, std::string_view blanks = kBlanks) {

@@ -1,5 +1,6 @@
 #include "base/work_page.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -97,9 +98,11 @@ void on_fatal_signal(int number, siginfo_t* info, void*) {
 Result<WorkPage> WorkPage::create() {
   const auto failed = [](const char* what) { return internal(std::string(what) + ": " + std::strerror(errno)); };
   WorkPage page;
-  page.descriptor_ = ::memfd_create("drover-work", MFD_CLOEXEC);
+  page.descriptor_ = ::memfd_create("drover-work", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (page.descriptor_ < 0) return failed("memfd_create");
   if (::ftruncate(page.descriptor_, sizeof(WorkDesks)) != 0) return failed("ftruncate");
+  // A runner that cut it off would end the front, which reads there.
+  if (::fcntl(page.descriptor_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return failed("fcntl");
   void* memory = ::mmap(nullptr, sizeof(WorkDesks), PROT_READ, MAP_SHARED, page.descriptor_, 0);
   if (memory == MAP_FAILED) return failed("mmap");
   page.desks_ = static_cast<WorkDesks*>(memory);  // zeros are what an empty one is made of

@@ -5,10 +5,10 @@
 
 #include <cstdio>
 
-#include "cli/format.h"
-#include "cli/output.h"
-#include "cli/progress.h"
-#include "cli/word_wrap.h"
+#include "terminal/format.h"
+#include "terminal/output.h"
+#include "terminal/progress.h"
+#include "terminal/word_wrap.h"
 
 namespace drover::cli {
 namespace {

@@ -4,10 +4,10 @@
 #include <string>
 
 #include "base/result.h"
-#include "cli/api_client.h"
-#include "cli/json.h"
 #include "cli/session.h"
-#include "cli/terminal.h"
+#include "client/api_client.h"
+#include "client/json.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 

@@ -2,34 +2,24 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
-#include <chrono>
-#include <cmath>
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <vector>
 
-#include "base/settings.h"
-#include "cli/answer.h"
-#include "cli/bench.h"
 #include "cli/create.h"
-#include "cli/format.h"
 #include "cli/launch.h"
-#include "cli/output.h"
+#include "cli/library.h"
 #include "cli/run.h"
 #include "cli/show.h"
-#include "cli/table.h"
-#include "cli/top.h"
 #include "cli/transfer.h"
+#include "client/address.h"
+#include "load_test/bench.h"
+#include "terminal/output.h"
+#include "top/top.h"
 
 namespace drover::cli {
 namespace {
-
-constexpr std::size_t kShownDigestDigits = 12;
 
 constexpr const char* kHostFooter = R"(Environment Variables:
       OLLAMA_HOST                IP Address for the server (default 127.0.0.1:11434))";
@@ -57,109 +47,6 @@ int run_command(const std::function<Result<int>(ApiClient&)>& command) {
 Result<int> exit_code_of(const Result<void>& result) {
   if (!result.ok()) return result.error();
   return 0;
-}
-
-Timestamp now() {
-  return std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
-}
-
-std::string time_text(const Json& object, std::string_view field) {
-  const auto when = parse_timestamp(text_field(object, field));
-  return when ? human_time(*when, now()) : "Never";
-}
-
-std::string short_digest(const Json& model) {
-  std::string digest = text_field(model, "digest");
-  if (digest.starts_with("sha256:")) digest.erase(0, 7);
-  return digest.substr(0, kShownDigestDigits);
-}
-
-bool begins_with(const std::string& name, const std::string& prefix) {
-  const auto same = [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); };
-  return name.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), name.begin(), same);
-}
-
-std::string processor_text(std::uint64_t bytes, std::uint64_t device_bytes) {
-  if (device_bytes == 0) return "100% CPU";
-  if (device_bytes == bytes) return "100% GPU";
-  if (device_bytes > bytes) return "Unknown";
-  const double host_part = static_cast<double>(bytes - device_bytes) / static_cast<double>(bytes);
-  const int percent = static_cast<int>(std::round(host_part * 100));
-  return fmt::format("{}%/{}% CPU/GPU", percent, 100 - percent);
-}
-
-std::string until_text(const Json& model) {
-  const auto when = parse_timestamp(text_field(model, "expires_at"));
-  if (!when) return "Never";
-  const std::string text = human_time(*when, now());
-  return text.ends_with(" ago") ? "Stopping..." : text;
-}
-
-// What a model that is in memory does; empty: the server does not say.
-std::string tasks_text(const Json& model) {
-  std::string text;
-  for (const Json& task : array_field(model, "tasks")) {
-    text += (text.empty() ? "" : ", ") + text_field(task, "task");
-  }
-  return text;
-}
-
-Result<void> list_running(ApiClient& client, const std::string& prefix) {
-  const auto answer = client.get("/api/ps");
-  if (!answer.ok()) return answer.error();
-  const Json& models = array_field(*answer, "models");
-  std::vector<TableRow> rows = {{"NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"}};
-  // Ollama's table, and one column more where it would not say all.
-  const bool with_tasks = std::any_of(models.begin(), models.end(), [](const Json& model) {
-    const std::string tasks = tasks_text(model);
-    return !tasks.empty() && tasks != "completion";
-  });
-  if (with_tasks) rows.front().emplace_back("TASKS");
-  for (const Json& model : models) {
-    const std::string name = text_field(model, "name");
-    if (!begins_with(name, prefix)) continue;
-    const std::uint64_t bytes = count_field(model, "size");
-    rows.push_back({name, short_digest(model), human_bytes(bytes),
-                    processor_text(bytes, count_field(model, "size_vram")),
-                    std::to_string(count_field(model, "context_length")), until_text(model)});
-    if (with_tasks) rows.back().push_back(tasks_text(model));
-  }
-  print(format_table(rows));
-  return {};
-}
-
-Result<void> copy_model(ApiClient& client, const std::string& source, const std::string& destination) {
-  const auto copied = client.post("/api/copy", {{"source", source}, {"destination", destination}});
-  if (!copied.ok()) return copied.error();
-  print(fmt::format("copied '{}' to '{}'\n", source, destination));
-  return {};
-}
-
-Json unload_request(const std::string& model) {
-  return {{"model", model}, {"keep_alive", 0}};
-}
-
-Result<void> remove_models(ApiClient& client, const std::vector<std::string>& models) {
-  for (const std::string& model : models) {
-    // It is unloaded first, as far as it is loaded. The server says below if there is no such model.
-    const auto unloaded = load_model(client, unload_request(model));
-    if (!unloaded.ok() && unloaded.error().message.find("not found") == std::string::npos) {
-      if (unloaded.error().code == ErrorCode::kUnavailable) return unloaded;
-      std::fputs(fmt::format("Warning: unable to stop model '{}'\n", model).c_str(), stderr);
-    }
-    const auto removed = client.remove("/api/delete", {{"model", model}});
-    if (!removed.ok()) return removed.error();
-    print(fmt::format("deleted '{}'\n", model));
-  }
-  return {};
-}
-
-Result<void> stop_model(ApiClient& client, const std::string& model) {
-  const auto stopped = load_model(client, unload_request(model));
-  if (!stopped.ok() && stopped.error().message.find("not found") != std::string::npos) {
-    return not_found(fmt::format("couldn't find model {} to stop", in_quotes(model)));
-  }
-  return stopped;
 }
 
 struct ShowArguments {
@@ -232,7 +119,7 @@ void add_run(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand("run", "Run a model");
   auto arguments = std::make_shared<RunArguments>();
   command->add_option("MODEL", arguments->model, "Name of the model")->required()->type_name("");
-  auto* prompt = command->add_option("PROMPT", arguments->prompt, "What to ask; without it, a conversation begins");
+  auto* prompt = command->add_option("PROMPT", arguments->prompt, "Prompt; without it, a conversation starts");
   prompt->type_name("");
   command->add_option("--keepalive", arguments->keep_alive, "Duration to keep a model loaded (e.g. 5m)")
       ->type_name("DURATION");
@@ -263,11 +150,12 @@ struct LaunchArguments {
 };
 
 void add_launch(CLI::App& app, int& exit_code) {
-  auto* command = app.add_subcommand("launch", "Say how Codex, Claude Code and others are started with this server");
+  auto* command = app.add_subcommand("launch", "Show how to start Codex, Claude Code and others with this server");
   auto arguments = std::make_shared<LaunchArguments>();
-  command->add_option("PROGRAM", arguments->program, "Name of the program; without it, the list")->type_name("");
+  command->add_option("PROGRAM", arguments->program, "Name of the program; without it, all programs are listed")
+      ->type_name("");
   command->add_option("--model", arguments->model, "Name of the model")->type_name("MODEL");
-  command->add_option("ARGUMENTS", arguments->others, "What is meant for the program; left out here")->type_name("");
+  command->add_option("ARGUMENTS", arguments->others, "Arguments for the program (ignored)")->type_name("");
   command->allow_extras();
   command->footer(kHostFooter);
   command->callback([arguments, &exit_code] {
@@ -308,7 +196,7 @@ using ListFunction = Result<void> (*)(ApiClient&, const std::string&);
 
 void add_list(CLI::App* command, int& exit_code, ListFunction list) {
   auto prefix = std::make_shared<std::string>();
-  command->add_option("PREFIX", *prefix, "Only models whose names begin with this")->type_name("");
+  command->add_option("PREFIX", *prefix, "List only models whose names begin with this")->type_name("");
   command->footer(kHostFooter);
   command->callback([prefix, list, &exit_code] {
     exit_code = run_command([&](ApiClient& client) { return exit_code_of(list(client, *prefix)); });
@@ -338,32 +226,6 @@ void add_remove(CLI::App& app, int& exit_code) {
 }
 
 }  // namespace
-
-// Of all settings a client needs the server's address only; a server's setting that is wrong does not concern it.
-Result<HostAddress> server_address() {
-  const auto settings = read_settings([](const char* name) -> const char* {
-    return std::string_view(name) == "OLLAMA_HOST" ? std::getenv(name) : nullptr;
-  });
-  if (!settings.ok()) return settings.error();
-  return settings->host;
-}
-
-Result<std::string> server_url(const std::string& text) {
-  if (text.empty()) {
-    const auto address = server_address();
-    if (!address.ok()) return address.error();
-    return client_address(*address).url();
-  }
-  if (text.find("://") == std::string::npos) {
-    const auto address = parse_host(text);
-    if (!address.ok()) return address.error();
-    return client_address(*address).url();
-  }
-  std::string url = text;
-  while (url.ends_with('/')) url.pop_back();
-  if (url.ends_with("/v1")) url.resize(url.size() - 3);
-  return url;
-}
 
 void add_client_commands(CLI::App& app, int& exit_code) {
   // With at most one, a name behind a command is an argument, also where it is that of another: `run cria list`.
@@ -398,20 +260,6 @@ void print_version(const std::string& own_version) {
     print(fmt::format("drover version is {}\n", printable(server)));
   }
   if (server != own_version) print(fmt::format("Warning: client version is {}\n", own_version));
-}
-
-Result<void> list_models(ApiClient& client, const std::string& prefix) {
-  const auto answer = client.get("/api/tags");
-  if (!answer.ok()) return answer.error();
-  std::vector<TableRow> rows = {{"NAME", "ID", "SIZE", "MODIFIED"}};
-  for (const Json& model : array_field(*answer, "models")) {
-    const std::string name = text_field(model, "name");
-    if (!begins_with(name, prefix)) continue;
-    rows.push_back(
-        {name, short_digest(model), human_bytes(count_field(model, "size")), time_text(model, "modified_at")});
-  }
-  print(format_table(rows));
-  return {};
 }
 
 }  // namespace drover::cli

@@ -4,9 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "base/result.h"
-#include "cli/api_client.h"
-
 namespace drover::cli {
 
 // Adds create, show, run, stop, pull, push, list (ls), ps, cp, rm, top and bench to `app`, at most one of which is
@@ -15,16 +12,7 @@ namespace drover::cli {
 // the arguments is said in the same way, by app.exit().
 void add_client_commands(CLI::App& app, int& exit_code);
 
-// The server that OLLAMA_HOST names. Error: kInvalidArgument.
-Result<HostAddress> server_address();
-// The address of a server as a user writes it: "host:port" as in OLLAMA_HOST, or a URL, of which "/v1" and what slashes
-// are at the end are left out. Empty: server_address(). Error: kInvalidArgument.
-Result<std::string> server_url(const std::string& text);
-
 // What --version prints: the server's version, or that there is none, and ours if it differs.
 void print_version(const std::string& own_version);
-
-// `list`: the models of the server whose names begin with `prefix`, whatever the case.
-Result<void> list_models(ApiClient& client, const std::string& prefix);
 
 }  // namespace drover::cli

@@ -12,11 +12,11 @@
 #include <set>
 #include <system_error>
 
-#include "cli/format.h"
-#include "cli/progress.h"
 #include "store/digest.h"
 #include "store/model_name.h"
 #include "store/parameters.h"
+#include "terminal/format.h"
+#include "terminal/progress.h"
 
 namespace drover::cli {
 namespace {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/api_client.h"
-#include "cli/json.h"
+#include "client/api_client.h"
+#include "client/json.h"
 #include "store/modelfile.h"
 
 namespace drover::cli {

@@ -9,7 +9,8 @@
 #include <filesystem>
 #include <optional>
 
-#include "cli/terminal.h"
+#include "base/text.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {
@@ -18,10 +19,6 @@ constexpr std::size_t kPromptBytesMax = 64u
                                         << 10;  // that are looked through: a longer text is no question about images
 constexpr std::size_t kPathBytesMax = 4096;
 constexpr std::array<std::string_view, 4> kEndings = {".png", ".jpg", ".jpeg", ".webp"};
-
-bool is_blank(char byte) {
-  return std::isspace(static_cast<unsigned char>(byte)) != 0;
-}
 
 bool ends_path(std::string_view text, std::size_t end) {
   return end == text.size() || std::isalnum(static_cast<unsigned char>(text[end])) == 0;
@@ -70,8 +67,7 @@ std::optional<std::string> path_before(std::string_view text, std::size_t end) {
 
 std::string unseen_image_note(std::string_view prompt, std::string_view model) {
   const std::string_view text = prompt.substr(0, kPromptBytesMax);
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char byte) { return std::tolower(byte); });
+  const std::string lower = lower_case(text);
   for (std::size_t dot = lower.find('.'); dot != std::string::npos; dot = lower.find('.', dot + 1)) {
     for (const std::string_view ending : kEndings) {
       if (lower.compare(dot, ending.size(), ending) != 0 || !ends_path(text, dot + ending.size())) continue;

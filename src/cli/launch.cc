@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 
-#include "cli/format.h"
-#include "cli/json.h"
-#include "cli/terminal.h"
+#include "client/json.h"
+#include "terminal/format.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

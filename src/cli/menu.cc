@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "base/text.h"
-#include "cli/api_client.h"
-#include "cli/commands.h"
-#include "cli/format.h"
-#include "cli/output.h"
 #include "cli/run.h"
-#include "cli/table.h"
 #include "cli/transfer.h"
+#include "client/address.h"
+#include "client/api_client.h"
+#include "terminal/format.h"
+#include "terminal/output.h"
+#include "terminal/table.h"
 
 namespace drover::cli {
 namespace {

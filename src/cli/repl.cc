@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "cli/answer.h"
-#include "cli/commands.h"
-#include "cli/format.h"
 #include "cli/images.h"
-#include "cli/output.h"
+#include "cli/library.h"
 #include "cli/repl_help.h"
 #include "cli/show.h"
-#include "cli/word_wrap.h"
+#include "terminal/format.h"
+#include "terminal/output.h"
+#include "terminal/word_wrap.h"
 
 namespace drover::cli {
 namespace {

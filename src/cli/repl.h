@@ -2,9 +2,9 @@
 #pragma once
 
 #include "base/result.h"
-#include "cli/api_client.h"
-#include "cli/line_editor.h"
 #include "cli/session.h"
+#include "client/api_client.h"
+#include "terminal/line_editor.h"
 
 namespace drover::cli {
 

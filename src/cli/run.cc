@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "cli/answer.h"
-#include "cli/format.h"
 #include "cli/images.h"
-#include "cli/line_editor.h"
-#include "cli/output.h"
 #include "cli/repl.h"
 #include "cli/session.h"
 #include "cli/transfer.h"
+#include "terminal/format.h"
+#include "terminal/line_editor.h"
+#include "terminal/output.h"
 
 namespace drover::cli {
 namespace {
@@ -113,7 +113,7 @@ Result<int> embed_once(ApiClient& client, const RunArguments& arguments, const S
   const auto answer = client.post("/api/embed", body);
   if (!answer.ok()) return answer.error();
   const Json& vectors = array_field(*answer, "embeddings");
-  if (vectors.empty()) return internal("the server has answered without a vector");
+  if (vectors.empty()) return internal("the server returned no vector");
   print(vectors.front().dump() + "\n");
   return 0;
 }

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/api_client.h"
+#include "client/api_client.h"
 
 namespace drover::cli {
 

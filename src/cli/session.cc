@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "base/go_duration.h"
-#include "cli/format.h"
 #include "cli/repl_help.h"
 #include "store/model_name.h"
 #include "store/parameters.h"
+#include "terminal/format.h"
 
 namespace drover::cli {
 namespace {

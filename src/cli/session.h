@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/json.h"
+#include "client/json.h"
 
 namespace drover::cli {
 

@@ -8,9 +8,8 @@
 
 #include "cli/commands.h"
 #include "cli/create.h"
-#include "cli/format.h"
-#include "cli/history_file.h"
 #include "cli/repl_help.h"
+#include "terminal/format.h"
 
 namespace drover::cli {
 namespace {
@@ -212,18 +211,6 @@ TEST_F(CreateTest, SaysWhatIsWrong) {
   EXPECT_EQ(failure("FROM ./weights\n"), "no GGUF files found in " + (folder_ / "./weights").string());
   EXPECT_EQ(failure("FROM m\nPARAMETER num_ctx x\n"), "invalid int value [x]");
   EXPECT_EQ(failure("FROM m\nPARAMETER nope x\n"), "unknown parameter 'nope'");
-}
-
-TEST_F(CreateTest, HistoryKeepsTheLastLines) {
-  const fs::path file = folder_ / "deep" / "history";
-  EXPECT_TRUE(load_history(file, 3, 1000).empty());
-  for (const char* line : {"a", "b", "c", "d"}) append_history(file, line);
-  EXPECT_EQ(load_history(file, 3, 1000), (std::vector<std::string>{"b", "c", "d"}));
-  EXPECT_EQ(fs::file_size(file), 8u);  // Not twice as much as is kept, so it was left alone.
-  for (const char* line : {"e", "f", "g"}) append_history(file, line);
-  EXPECT_EQ(load_history(file, 3, 1000), (std::vector<std::string>{"e", "f", "g"}));
-  EXPECT_EQ(fs::file_size(file), 6u);
-  EXPECT_EQ(fs::status(file).permissions(), fs::perms::owner_read | fs::perms::owner_write);
 }
 
 // A port that nothing listens on: the commands get as far as trying to connect, so their arguments were accepted.

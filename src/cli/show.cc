@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "base/text.h"
-#include "cli/format.h"
-#include "cli/table.h"
-#include "cli/terminal.h"
+#include "terminal/format.h"
+#include "terminal/table.h"
+#include "terminal/terminal.h"
 
 namespace drover::cli {
 namespace {

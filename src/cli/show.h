@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "cli/json.h"
 #include "cli/session.h"
+#include "client/json.h"
 
 namespace drover::cli {
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "cli/json.h"
-#include "cli/progress.h"
+#include "client/json.h"
+#include "terminal/progress.h"
 
 namespace drover::cli {
 namespace {
@@ -37,7 +37,7 @@ Result<void> transfer(ApiClient& client, const TransferArguments& arguments, con
     return true;
   };
   if (auto streamed = client.stream(path, body, show, tick); !streamed.ok()) return streamed;
-  if (!succeeded) return internal(fmt::format("the server ended {} without saying that it succeeded", verb));
+  if (!succeeded) return internal(fmt::format("the server ended {} without reporting success", verb));
   return {};
 }
 

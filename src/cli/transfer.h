@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "cli/api_client.h"
+#include "client/api_client.h"
 
 namespace drover::cli {
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 
+#include "base/mutex.h"
 #include "base/text.h"
 #include "chat-auto-parser.h"
 #include "chat.h"
@@ -22,6 +23,7 @@
 #include "engine/schema_grammar.h"
 #include "engine/template_error.h"
 #include "engine/thought_tags.h"
+#include "schema/plain_types.h"
 
 namespace drover {
 namespace {
@@ -129,9 +131,9 @@ struct ChatTemplate::Parts {
   std::unique_ptr<TemplateVariant> plain;
   std::unique_ptr<TemplateVariant> for_tools;  // null: the same
 
-  std::mutex mutex;
-  BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes{kSyntaxesCachedMax};  // guarded by mutex
-  int parsers_made = 0;                                                                  // guarded by mutex
+  Mutex mutex;
+  BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes GUARDED_BY(mutex){kSyntaxesCachedMax};
+  int parsers_made GUARDED_BY(mutex) = 0;
 };
 
 common_chat_templates_inputs ChatTemplate::Parts::inputs_of(const pb::Chat& chat) const {
@@ -213,7 +215,7 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   const std::string key = chat.tools_json() + '\0' + (inputs.enable_thinking ? '1' : '0') +
                           (inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED ? '1' : '0') +
                           (inputs.parallel_tool_calls ? '1' : '0') + chat.think_level() + '\0' + generation_prompt;
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex);
   if (const auto* found = syntaxes.find(key)) return *found;
   const TemplateVariant& used = variant(!inputs.tools.empty());
   autoparser::generation_params params;
@@ -288,7 +290,7 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& mod
     const std::string for_tools = common_chat_templates_source(parts->templates.get(), "tool_use");
     if (!for_tools.empty()) parts->for_tools = std::make_unique<TemplateVariant>(for_tools, bos, eos);
   } catch (const std::exception& error) {
-    return invalid(std::string("the model's chat template cannot be used: ") + error.what());
+    return invalid(unusable_template(error.what()));
   }
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(parts)));
 }
@@ -298,7 +300,7 @@ bool ChatTemplate::present() const {
 }
 
 int ChatTemplate::parsers_made() const {
-  const std::lock_guard lock(parts_->mutex);
+  const MutexLock lock(parts_->mutex);
   return parts_->parsers_made;
 }
 
@@ -507,6 +509,20 @@ void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, 
   }
 }
 
+namespace {
+
+// The conversation with tools that more templates take; nothing where they are as plain already.
+std::optional<pb::Chat> with_plain_tools(const pb::Chat& chat) {
+  if (chat.tools_json().empty()) return std::nullopt;
+  const auto tools = schema::plainly_typed(schema::Json::parse(chat.tools_json()));
+  if (!tools) return std::nullopt;
+  pb::Chat plain = chat;
+  plain.set_tools_json(tools->dump());
+  return plain;
+}
+
+}  // namespace
+
 Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Format& format) const {
   if (!chat.go_template().empty()) return render_go(chat, format);
   auto grammar = grammar_for(format);
@@ -529,6 +545,8 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
       render_jinja(used, !grammar->empty(), prompt);
     }
   } catch (const std::exception& error) {
+    // One odd tool must not spoil the others.
+    if (const auto plain = with_plain_tools(chat)) return render(*plain, format);
     return invalid(template_error(error.what()));
   }
   if (grammar->empty() || chat.tool_required()) return prompt;

@@ -313,6 +313,7 @@ const pb::Message* begun_answer(const pb::Chat& chat) {
 void reshape(const TemplateHabits& habits, pb::Chat& chat) {
   for (pb::Message& message : *chat.mutable_messages()) {
     if (message.role() == "developer") message.set_role("system");
+    if (message.role() == "function") message.set_role("tool");  // its name before there were tools
   }
   if (!habits.system) {
     move_system_into_question(chat);

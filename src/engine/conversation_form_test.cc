@@ -60,6 +60,7 @@ TEST(ConversationForm, WhatATemplateTakesIsLeftAsItIs) {
 
 TEST(ConversationForm, DevelopersAreTheSystem) {
   EXPECT_EQ(reshaped({}, {{"developer", "A"}, {"user", "B"}}), (Lines{"system: A", "user: B"}));
+  EXPECT_EQ(reshaped({}, {{"user", "A"}, {"function", "B"}}), (Lines{"user: A", "tool: B"}));
 }
 
 TEST(ConversationForm, SystemMessagesFindAPlace) {

@@ -137,7 +137,7 @@ Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input>
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     DROVER_CHECK(!inputs[i].empty() && static_cast<int>(inputs[i].size()) <= context_length_);
     for (std::size_t k = 0; k < inputs[i].size(); ++k) {
-      rows.push_back({inputs[i][k], static_cast<Position>(k), static_cast<Slot>(i), true});
+      rows.push_back({inputs[i][k], static_cast<Position>(k), static_cast<SeqId>(i), true});
     }
   }
   DROVER_CHECK(inputs.size() == 1 || static_cast<int>(rows.size()) <= step_tokens_);
@@ -162,23 +162,23 @@ Result<std::vector<std::vector<float>>> Embedder::compute(std::span<const Input>
 bool Embedder::decode(std::span<const Row> rows) {
   std::vector<llama_token> tokens;
   std::vector<llama_pos> positions;
-  std::vector<llama_seq_id> slots;
-  std::vector<llama_seq_id*> slot_lists;
+  std::vector<llama_seq_id> seqs;
+  std::vector<llama_seq_id*> seq_lists;
   std::vector<std::int32_t> counts(rows.size(), 1);
   std::vector<std::int8_t> outputs(rows.size(), 1);
-  slots.reserve(rows.size());
+  seqs.reserve(rows.size());
   for (const Row& row : rows) {
     tokens.push_back(row.token);
     positions.push_back(row.position);
-    slots.push_back(row.slot);
-    slot_lists.push_back(&slots.back());
+    seqs.push_back(row.seq);
+    seq_lists.push_back(&seqs.back());
   }
   const llama_batch batch = {static_cast<std::int32_t>(rows.size()),
                              tokens.data(),
                              nullptr,
                              positions.data(),
                              counts.data(),
-                             slot_lists.data(),
+                             seq_lists.data(),
                              outputs.data()};
   int status = -1;
   try {

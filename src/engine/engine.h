@@ -11,7 +11,7 @@ namespace drover {
 using Token = std::int32_t;
 using Position = std::int32_t;
 // An engine sequence: an index below Engine::Limits::sequences_max. Cells belong to one or more of them.
-using Slot = std::int32_t;
+using SeqId = std::int32_t;
 // The name of something that was saved, given by the caller.
 using Piece = std::uint64_t;
 
@@ -25,7 +25,7 @@ struct EngineLimits {
   MemoryKind memory = MemoryKind::kShared;
   int cells = 0;            // size of the one KV pool
   int saved_cells = 0;      // how many can be saved outside of it at a time; 0: it cannot save any
-  int slots = 0;            // engine sequences there are
+  int seqs = 0;            // engine sequences there are
   int step_tokens_max = 0;  // rows in one step
 };
 
@@ -39,8 +39,8 @@ struct MemoryOperation {
     kRestore,  // `to`, which ends at `begin`, gets them from `piece`, in cells of its own
     kForget,   // what was saved as `piece` is dropped
   } kind;
-  Slot from = 0;
-  Slot to = 0;
+  SeqId from = 0;
+  SeqId to = 0;
   Position begin = 0;
   Position end = -1;  // kCopy, kRemove: -1 is to the end
   Piece piece = 0;
@@ -51,7 +51,7 @@ struct MemoryOperation {
 struct Row {
   Token token = 0;
   Position position = 0;
-  Slot slot = 0;
+  SeqId seq = 0;
   bool output = false;  // logits are wanted for it
   friend bool operator==(const Row&, const Row&) = default;
 };
@@ -68,9 +68,9 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual EngineLimits limits() const = 0;
-  // False: something could not be restored. That slot lacks it, as do those that copied it; all else was done.
+  // False: something could not be restored. That sequence lacks it, as do those that copied it; all else was done.
   virtual bool apply(std::span<const MemoryOperation> operations) = 0;
-  // Computes the rows and keeps their cells. At most limits().step_tokens_max rows; positions of a slot continue what
+  // Computes the rows and keeps their cells. At most limits().step_tokens_max rows; positions of a sequence continue what
   // it holds.
   virtual DecodeStatus decode(std::span<const Row> rows) = 0;
 };

@@ -5,10 +5,10 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
-#include <mutex>
 #include <string_view>
 #include <utility>
 
+#include "base/mutex.h"
 #include "common.h"
 #include "log.h"
 
@@ -16,8 +16,8 @@ namespace drover {
 namespace {
 
 std::atomic<bool> errors_expected{false};
-std::mutex last_error_mutex;
-std::string last_error;
+Mutex last_error_mutex;
+std::string last_error GUARDED_BY(last_error_mutex);
 
 void on_llama_log(ggml_log_level level, const char* text, void*) {
   std::string_view line = text;
@@ -25,7 +25,7 @@ void on_llama_log(ggml_log_level level, const char* text, void*) {
   if (line.empty() || line == ".") return;
   switch (level) {
     case GGML_LOG_LEVEL_ERROR: {
-      const std::lock_guard lock(last_error_mutex);
+      const MutexLock lock(last_error_mutex);
       // The last line of a load that failed says no more than that.
       if (last_error.empty() || !line.ends_with("failed to load model")) last_error = line;
       spdlog::log(errors_expected ? spdlog::level::debug : spdlog::level::err, "llama.cpp: {}", line);
@@ -51,7 +51,7 @@ void expect_engine_errors(bool expected) {
 }
 
 std::string take_last_engine_error() {
-  const std::lock_guard lock(last_error_mutex);
+  const MutexLock lock(last_error_mutex);
   return std::exchange(last_error, {});
 }
 

@@ -28,7 +28,7 @@ Token token_of(std::uint64_t sum, int vocabulary) {
 }  // namespace
 
 FakeEngine::FakeEngine(EngineLimits limits, int vocabulary)
-    : limits_(limits), vocabulary_(vocabulary), cells_(limits.cells), slots_(limits.slots) {
+    : limits_(limits), vocabulary_(vocabulary), cells_(limits.cells), seqs_(limits.seqs) {
   for (int cell = limits.cells - 1; cell >= 0; --cell) free_.push_back(cell);
 }
 
@@ -65,8 +65,8 @@ int FakeEngine::cells_saved() const {
 
 void FakeEngine::save(const MemoryOperation& operation) {
   const auto& [kind, from, to, begin, end, piece] = operation;
-  if (!is_slot(from) || begin < 0 || begin >= end || end > length(from)) {
-    return violate(fmt::format("[{}, {}) of slot {} is saved", begin, end, from));
+  if (!is_seq(from) || begin < 0 || begin >= end || end > length(from)) {
+    return violate(fmt::format("[{}, {}) of sequence {} is saved", begin, end, from));
   }
   if (saved_.count(piece) > 0) return violate("a piece is saved twice");
   Saved saved{.begin = begin, .before = 0, .tokens = {}};
@@ -82,24 +82,24 @@ bool FakeEngine::restore(const MemoryOperation& operation) {
   const auto& [kind, from, to, begin, end, piece] = operation;
   if (incomplete_.count(to) > 0) return false;
   const auto found = saved_.find(piece);
-  if (found == saved_.end() || !is_slot(to)) return violate("something is restored that is not there"), false;
+  if (found == saved_.end() || !is_seq(to)) return violate("something is restored that is not there"), false;
   const Saved& saved = found->second;
   const auto size = static_cast<int>(saved.tokens.size());
   if (begin != length(to) || begin < saved.begin || begin >= end || end > saved.begin + size) {
-    violate(fmt::format("[{}, {}) is restored to slot {}, which holds {}", begin, end, to, length(to)));
+    violate(fmt::format("[{}, {}) is restored to sequence {}, which holds {}", begin, end, to, length(to)));
     return false;
   }
   std::uint64_t before = saved.before;
   for (Position position = saved.begin; position < begin; ++position) {
     before += cell_hash(position, saved.tokens[position - saved.begin]);
   }
-  if (before != slots_[to].sum) return violate("what is restored came after other tokens"), false;
+  if (before != seqs_[to].sum) return violate("what is restored came after other tokens"), false;
   if (std::exchange(fail_next_restore_, false) || free_.size() < saved.tokens.size()) return false;
   for (Position position = begin; position < end; ++position) {
     const int cell = free_.back();
     free_.pop_back();
     cells_[cell] = {.token = saved.tokens[position - saved.begin], .position = position, .holders = 0};
-    hold(slots_[to], cell);
+    hold(seqs_[to], cell);
   }
   return true;
 }
@@ -108,27 +108,27 @@ void FakeEngine::copy(const MemoryOperation& operation) {
   const auto& [kind, from, to, begin, end, piece] = operation;
   if (incomplete_.count(from) > 0) return static_cast<void>(incomplete_.insert(to));
   if (limits_.memory != MemoryKind::kShared) return violate("copy in memory that is not shared");
-  if (!is_slot(from) || !is_slot(to) || from == to) return violate(fmt::format("copy from slot {} to {}", from, to));
+  if (!is_seq(from) || !is_seq(to) || from == to) return violate(fmt::format("copy from sequence {} to {}", from, to));
   const int last = end < 0 ? length(from) : end;
   if (begin < 0 || begin >= last || last > length(from)) {
-    return violate(fmt::format("copy of [{}, {}) from slot {}, which holds {}", begin, last, from, length(from)));
+    return violate(fmt::format("copy of [{}, {}) from sequence {}, which holds {}", begin, last, from, length(from)));
   }
   if (begin != length(to)) {
-    return violate(fmt::format("copy of [{}, {}) to slot {}, which holds {}", begin, last, to, length(to)));
+    return violate(fmt::format("copy of [{}, {}) to sequence {}, which holds {}", begin, last, to, length(to)));
   }
-  for (Position position = begin; position < last; ++position) hold(slots_[to], slots_[from].cells[position]);
+  for (Position position = begin; position < last; ++position) hold(seqs_[to], seqs_[from].cells[position]);
 }
 
 void FakeEngine::remove(const MemoryOperation& operation) {
   const auto& [kind, from, to, begin, end, piece] = operation;
-  if (!is_slot(from)) return violate(fmt::format("removal from slot {}", from));
+  if (!is_seq(from)) return violate(fmt::format("removal from sequence {}", from));
   if (incomplete_.count(from) > 0 && begin >= length(from)) return;
   if (begin < 0 || begin > length(from)) {
-    return violate(fmt::format("removal from {} on in slot {}, which holds {}", begin, from, length(from)));
+    return violate(fmt::format("removal from {} on in sequence {}, which holds {}", begin, from, length(from)));
   }
-  if (end >= 0 && end < length(from)) return violate(fmt::format("removal leaves a gap in slot {}", from));
+  if (end >= 0 && end < length(from)) return violate(fmt::format("removal leaves a gap in sequence {}", from));
   if (limits_.memory == MemoryKind::kWhole && begin > 0) return violate("removal of a part");
-  while (length(from) > begin) release_last(slots_[from]);
+  while (length(from) > begin) release_last(seqs_[from]);
 }
 
 DecodeStatus FakeEngine::decode(std::span<const Row> rows) {
@@ -141,17 +141,17 @@ DecodeStatus FakeEngine::decode(std::span<const Row> rows) {
   }
   if (rows.size() > free_.size()) return DecodeStatus::kNoRoom;
   for (const Row& row : rows) {
-    if (!is_slot(row.slot) || row.position != length(row.slot)) {
-      violate(fmt::format("row at position {} of slot {}, which holds {}", row.position, row.slot,
-                          is_slot(row.slot) ? length(row.slot) : -1));
+    if (!is_seq(row.seq) || row.position != length(row.seq)) {
+      violate(fmt::format("row at position {} of sequence {}, which holds {}", row.position, row.seq,
+                          is_seq(row.seq) ? length(row.seq) : -1));
       return DecodeStatus::kFailed;
     }
     const int cell = free_.back();
     free_.pop_back();
     cells_[cell] = {.token = row.token, .position = row.position, .holders = 0};
-    hold(slots_[row.slot], cell);
-    // Rows of a slot come in the order of their positions, so what it holds by now is what this row sees.
-    if (row.output) outputs_.push_back(token_of(slots_[row.slot].sum, vocabulary_));
+    hold(seqs_[row.seq], cell);
+    // Rows of a sequence come in the order of their positions, so what it holds by now is what this row sees.
+    if (row.output) outputs_.push_back(token_of(seqs_[row.seq].sum, vocabulary_));
   }
   rows_computed_ += static_cast<std::int64_t>(rows.size());
   return DecodeStatus::kDone;

@@ -1,6 +1,6 @@
 // An engine without a model, for tests. It keeps cells as the real one does and holds its callers to the real one's
 // rules. Its next token is a hash of exactly the (position, token) pairs that the row can see, so that any mistake in
-// what a slot holds changes what comes out.
+// what a sequence holds changes what comes out.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +31,12 @@ class FakeEngine final : public Engine {
   // The next kRestore fails.
   void fail_next_restore() { fail_next_restore_ = true; }
 
-  // Cells that some slot holds, and all rows ever computed.
+  // Cells that some sequence holds, and all rows ever computed.
   int cells_saved() const;
   int cells_used() const { return limits_.cells - static_cast<int>(free_.size()); }
   std::int64_t rows_computed() const { return rows_computed_; }
-  int length(Slot slot) const { return static_cast<int>(slots_[slot].cells.size()); }
-  Token token_at(Slot slot, Position position) const { return cells_[slots_[slot].cells[position]].token; }
+  int length(SeqId seq) const { return static_cast<int>(seqs_[seq].cells.size()); }
+  Token token_at(SeqId seq, Position position) const { return cells_[seqs_[seq].cells[position]].token; }
   // The first rule that the caller broke; empty if none. Nothing is computed after that.
   const std::string& violation() const { return violation_; }
 
@@ -64,16 +64,16 @@ class FakeEngine final : public Engine {
   void remove(const MemoryOperation& operation);
   void hold(Held& held, int cell);
   void release_last(Held& held);
-  bool is_slot(Slot slot) const { return slot >= 0 && slot < limits_.slots; }
+  bool is_seq(SeqId seq) const { return seq >= 0 && seq < limits_.seqs; }
   void violate(std::string what);
 
   EngineLimits limits_;
   int vocabulary_;
   std::vector<Cell> cells_;
   std::vector<int> free_;
-  std::vector<Held> slots_;
+  std::vector<Held> seqs_;
   std::map<Piece, Saved> saved_;
-  std::set<Slot> incomplete_;  // in this apply(): slots that lack what could not be restored
+  std::set<SeqId> incomplete_;  // in this apply(): sequences that lack what could not be restored
   std::vector<Token> outputs_;
   std::optional<DecodeStatus> fail_next_;
   bool fail_next_restore_ = false;

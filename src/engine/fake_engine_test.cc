@@ -10,12 +10,12 @@ constexpr auto kCopy = MemoryOperation::Kind::kCopy;
 constexpr auto kRemove = MemoryOperation::Kind::kRemove;
 
 FakeEngine engine(MemoryKind memory = MemoryKind::kShared) {
-  return FakeEngine({.memory = memory, .cells = 20, .slots = 4, .step_tokens_max = 8}, kVocabulary);
+  return FakeEngine({.memory = memory, .cells = 20, .seqs = 4, .step_tokens_max = 8}, kVocabulary);
 }
 
-std::vector<Row> rows(Slot slot, Position begin, std::vector<Token> tokens) {
+std::vector<Row> rows(SeqId seq, Position begin, std::vector<Token> tokens) {
   std::vector<Row> result;
-  for (const Token token : tokens) result.push_back({token, begin++, slot, false});
+  for (const Token token : tokens) result.push_back({token, begin++, seq, false});
   result.back().output = true;
   return result;
 }
@@ -49,8 +49,8 @@ TEST(FakeEngine, CellsAreFreeWhenTheLastHolderLetsGo) {
 
 TEST(FakeEngine, NoRoomAndInjectedFailuresChangeNothing) {
   FakeEngine fake = engine();
-  for (Slot slot = 0; slot < 2; ++slot) {
-    ASSERT_EQ(fake.decode(rows(slot, 0, {1, 2, 3, 4, 5, 6, 7, 8})), DecodeStatus::kDone);
+  for (SeqId seq = 0; seq < 2; ++seq) {
+    ASSERT_EQ(fake.decode(rows(seq, 0, {1, 2, 3, 4, 5, 6, 7, 8})), DecodeStatus::kDone);
   }
   EXPECT_EQ(fake.decode(rows(2, 0, {1, 2, 3, 4, 5})), DecodeStatus::kNoRoom);
   fake.fail_next(DecodeStatus::kAborted);
@@ -67,7 +67,7 @@ TEST(FakeEngine, NoticesBrokenRules) {
       {{kCopy, 0, 1, 1, 3}},                       // leaves a gap
       {{kCopy, 0, 1, 0, 2}, {kCopy, 0, 1, 0, 2}},  // two cells at a position
       {{kCopy, 0, 0, 0, 2}},                       // onto itself
-      {{kCopy, 0, 4, 0, 2}},                       // no such slot
+      {{kCopy, 0, 4, 0, 2}},                       // no such sequence
       {{kRemove, 0, 0, 0, 1}},                     // leaves a gap
       {{kRemove, 0, 0, 4, -1}},                    // more than there is
   };

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "engine/conversation_form.h"
 #include "engine/gbnf.h"
@@ -14,13 +14,11 @@
 namespace drover {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 go_template::ChatInputs inputs_of(const pb::Chat& chat) {
   go_template::ChatInputs inputs;
   for (const pb::Message& message : chat.messages()) {
     go_template::Message& into = inputs.messages.emplace_back();
-    into.role = message.role() == "developer" ? "system" : message.role();
+    into.role = message.role() == "developer" ? "system" : message.role() == "function" ? "tool" : message.role();
     into.content = message.content();
     into.thinking = message.thinking();
     into.tool_name = message.tool_name();

@@ -1,15 +1,13 @@
 #include "engine/json_calls.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json.h"
 #include "base/text.h"
 
 namespace drover {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // What stands between and after calls, beside tags: the list that they are in, and fences around it.
 constexpr std::string_view kBetween = " \t\r\n,;[]`";
@@ -194,7 +192,7 @@ bool JsonCalls::read(std::string_view object, Call& call) const {
     if (arguments.is_null() && value.is_object()) arguments = value;
   }
   call.name = named->get<std::string>();
-  call.arguments_json = arguments.is_null() ? "{}" : arguments.dump(-1, ' ', false, Json::error_handler_t::replace);
+  call.arguments_json = arguments.is_null() ? "{}" : to_text(arguments);
   return true;
 }
 

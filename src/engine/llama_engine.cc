@@ -36,11 +36,11 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
   llama_context_params params = llama_context_default_params();
   // llama.cpp rounds up to this itself, but only after it has limited the step to what is asked for here.
   params.n_ctx = static_cast<std::uint32_t>((options.cells + kCellsMultiple - 1) / kCellsMultiple * kCellsMultiple);
-  // One step is one ubatch: a cancelled prompt frees its place within a step, and an aborted step leaves nothing
+  // One step is one ubatch: a canceled prompt frees its slot within a step, and an aborted step leaves nothing
   // behind.
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
-  params.n_seq_max = static_cast<std::uint32_t>(options.places);
-  params.n_outputs_max = static_cast<std::uint32_t>(options.places);
+  params.n_seq_max = static_cast<std::uint32_t>(options.seqs);
+  params.n_outputs_max = static_cast<std::uint32_t>(options.seqs);
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.type_k = params.type_v = cache_type(options.kv_cache_type);
   params.kv_unified = true;
@@ -57,14 +57,14 @@ llama_context_params context_params(const LlamaModel& model, const ContextOption
 struct LlamaEngine::Batch {
   // `holders`: sequences that hold a row's cell.
   Batch(std::size_t size, int holders)
-      : tokens(size), positions(size), counts(size, holders), slots(2 * size), slot_lists(size), outputs(size) {
-    for (std::size_t i = 0; i < size; ++i) slot_lists[i] = &slots[2 * i];
+      : tokens(size), positions(size), counts(size, holders), seqs(2 * size), seq_lists(size), outputs(size) {
+    for (std::size_t i = 0; i < size; ++i) seq_lists[i] = &seqs[2 * i];
   }
   std::vector<llama_token> tokens;
   std::vector<llama_pos> positions;
   std::vector<std::int32_t> counts;
-  std::vector<llama_seq_id> slots;  // two for each row
-  std::vector<llama_seq_id*> slot_lists;
+  std::vector<llama_seq_id> seqs;  // two for each row
+  std::vector<llama_seq_id*> seq_lists;
   std::vector<std::int8_t> outputs;
 };
 
@@ -101,20 +101,20 @@ Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOpt
   const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || model.is_recurrent();
   limits_.memory = whole ? MemoryKind::kWhole : MemoryKind::kShared;
   limits_.cells = static_cast<int>(llama_n_ctx(context_));
-  limits_.slots = whole ? options.places : kSequencesMax;
+  limits_.seqs = whole ? options.seqs : kSequencesMax;
   // llama.cpp gives a cell that is behind the window of the one sequence that holds it to whoever needs one, even while
   // others are free. A prefix that ends there could then neither be shared nor gone back to. A cell that two sequences
-  // hold is left alone: so each slot gets a second one, which holds the same.
+  // hold is left alone: so each sequence gets a second one, which holds the same.
   if (!whole && llama_model_n_swa(model.get()) > 0) {
     shadow_ = kSequencesMax / 2;
-    limits_.slots = kSequencesMax / 2;
+    limits_.seqs = kSequencesMax / 2;
   }
   limits_.step_tokens_max = std::min(options.step_tokens_max, static_cast<int>(llama_n_batch(context_)));
   // llama.cpp does not save the cells of a sequence that are behind the window of its end.
   if (whole || shadow_ > 0) return {};
   limits_.saved_cells = limits_.cells;
   first_ = kSpareSequence + 1;
-  limits_.slots = kSequencesMax - first_;
+  limits_.seqs = kSequencesMax - first_;
   return {};
 }
 
@@ -201,8 +201,8 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     batch_->tokens[i] = rows[i].token;
     batch_->positions[i] = rows[i].position;
-    batch_->slots[2 * i] = rows[i].slot + first_;
-    batch_->slots[2 * i + 1] = rows[i].slot + shadow_;
+    batch_->seqs[2 * i] = rows[i].seq + first_;
+    batch_->seqs[2 * i + 1] = rows[i].seq + shadow_;
     batch_->outputs[i] = rows[i].output ? 1 : 0;
   }
   threads_->begin(rows.size() * work_of_row_ < kWorkToShare ? 1 : threads_->max());
@@ -211,7 +211,7 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
                        nullptr,
                        batch_->positions.data(),
                        batch_->counts.data(),
-                       batch_->slot_lists.data(),
+                       batch_->seq_lists.data(),
                        batch_->outputs.data()};
   int status = -1;
   try {
@@ -238,11 +238,11 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
 
 // llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.
 void LlamaEngine::drop_shadow_of(std::span<const Row> rows) {
-  Slot last = -1;
+  SeqId last = -1;
   for (const Row& row : rows) {
-    if (row.slot == last) continue;  // a slot's rows come one after the other, the first position first
-    last = row.slot;
-    llama_memory_seq_rm(llama_get_memory(context_), row.slot + shadow_, row.position > 0 ? row.position : -1, -1);
+    if (row.seq == last) continue;  // a sequence's rows come one after the other, the first position first
+    last = row.seq;
+    llama_memory_seq_rm(llama_get_memory(context_), row.seq + shadow_, row.position > 0 ? row.position : -1, -1);
   }
 }
 

@@ -16,7 +16,7 @@ namespace drover {
 
 struct ContextOptions {
   int cells = 4096;  // KV cells, shared by all sequences
-  int places = 1;    // sequences that may be live at a time
+  int seqs = 1;    // sequences that may be live at a time
   int step_tokens_max = 512;
   int threads = 0;            // 0: the physical cores
   std::string kv_cache_type;  // "" (f16), f16, q8_0, q4_0; f32 where each bit counts
@@ -71,8 +71,8 @@ class LlamaEngine final : public Engine {
     std::size_t size = 0;  // bytes; 0: it could not be saved
   };
   std::unordered_map<Piece, Saved> saved_;
-  int first_ = 0;  // llama.cpp's sequence for slot s is first_ + s
-  // Not 0: each cell of slot s is held by sequence s + shadow_ as well, see create().
+  int first_ = 0;  // llama.cpp's sequence for sequence s is first_ + s
+  // Not 0: each cell of sequence s is held by sequence s + shadow_ as well, see create().
   int shadow_ = 0;
   std::unique_ptr<ComputeThreads> threads_;
   std::uint64_t work_of_row_ = 0;              // multiplications

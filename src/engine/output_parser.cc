@@ -9,33 +9,18 @@
 #include <random>
 #include <utility>
 
-#include "base/quote.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "chat.h"
 
 namespace drover {
 namespace {
-
-// Bytes at the end of `text` that are the start of a character whose rest has not come yet; 0 to 3.
-std::size_t incomplete_tail(std::string_view text) {
-  for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
-    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;  // a continuation byte: look further back
-    const std::size_t length = byte >= 0xF0 && byte < 0xF8 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
-    return length > back && byte < 0xF8 ? back : 0;
-  }
-  return 0;
-}
 
 // A byte of output is read by llama.cpp's parser so many times at most. Up to 8 of these in bytes it is asked with each
 // token; at 64 KiB, with every 64th token or so.
 constexpr std::size_t kParsedPerByteMax = 256;
 // Within calls nothing is sent before the next call begins.
 constexpr std::size_t kParsedPerByteOfCallsMax = 16;
-
-bool is_space(char c) {
-  return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
 
 std::string new_call_id() {
   static thread_local std::mt19937_64 random{std::random_device{}()};
@@ -105,11 +90,11 @@ class OutputParser::ThinkingSplitter {
     // White space before the end tag belongs to the tag.
     std::size_t shown = certain;
     if (end != std::string::npos || !last) {
-      while (shown > 0 && is_space(held_[shown - 1])) --shown;
+      while (shown > 0 && is_blank(held_[shown - 1])) --shown;
     }
     std::size_t from = 0;
     if (trim_start_) {
-      while (from < shown && is_space(held_[from])) ++from;
+      while (from < shown && is_blank(held_[from])) ++from;
       if (from < shown) trim_start_ = false;
     }
     out.thinking += held_.substr(from, shown - from);
@@ -126,7 +111,7 @@ class OutputParser::ThinkingSplitter {
   bool answer(OutputPiece& out) {
     std::size_t from = 0;
     if (trim_start_) {
-      while (from < held_.size() && is_space(held_[from])) ++from;
+      while (from < held_.size() && is_blank(held_[from])) ++from;
       if (from < held_.size()) trim_start_ = false;
     }
     out.content += held_.substr(from);
@@ -166,9 +151,9 @@ class OutputParser::ContentGate {
     const bool closed = start != std::string::npos;
     std::size_t certain = closed ? start : last ? held_.size() : held_.size() - undecided;
     // White space before a call belongs to the call.
-    while (!last && certain > 0 && is_space(held_[certain - 1])) --certain;
+    while (!last && certain > 0 && is_blank(held_[certain - 1])) --certain;
     if (closed) {
-      while (certain > 0 && is_space(held_[certain - 1])) --certain;
+      while (certain > 0 && is_blank(held_[certain - 1])) --certain;
     }
     out.content += held_.substr(0, certain);
     const std::size_t rest = closed ? held_.size() - start : 0;
@@ -310,7 +295,7 @@ bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
   if (stopped_) return true;
   held_ += bytes;
   std::size_t stop = std::string::npos;
-  std::size_t undecided = incomplete_tail(held_);
+  std::size_t undecided = incomplete_utf8_bytes(held_);
   for (const std::string& word : stops_) {
     stop = std::min(stop, held_.find(word));
     undecided = std::max(undecided, partial_match(held_, word));
@@ -324,7 +309,7 @@ bool OutputParser::push(std::string_view bytes, OutputPiece& out) {
 }
 
 void OutputParser::finish(bool cut_off, OutputPiece& out) {
-  held_.resize(held_.size() - incomplete_tail(held_));
+  held_.resize(held_.size() - incomplete_utf8_bytes(held_));
   pass(held_, cut_off ? End::kCutOff : End::kByModel, out);
   held_.clear();
 }

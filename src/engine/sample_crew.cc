@@ -24,7 +24,7 @@ void run(SampleTask& task) {
 
 SampleCrew::~SampleCrew() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     closed_ = true;
   }
   changed_.notify_all();
@@ -41,7 +41,7 @@ void SampleCrew::sample(std::span<SampleTask> tasks, int threads) {
   const int helpers = std::min(threads, static_cast<int>(costly)) - 1;
   while (static_cast<int>(helpers_.size()) < helpers) helpers_.emplace_back([this] { help(); });
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     tasks_ = tasks;
     next_.store(0, std::memory_order_relaxed);
     wanted_ = helpers;
@@ -49,16 +49,16 @@ void SampleCrew::sample(std::span<SampleTask> tasks, int threads) {
   }
   changed_.notify_all();
   take_tasks();
-  std::unique_lock lock(mutex_);
-  wanted_ = 0;  // a helper that wakes up now comes too late
-  changed_.wait(lock, [&] { return active_ == 0; });
+  MutexLock lock(mutex_);
+  wanted_ = 0;  // a helper that wakes up now is too late
+  while (active_ > 0) lock.wait(changed_);
 }
 
 void SampleCrew::help() {
   std::uint64_t seen = 0;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [&] { return closed_ || round_ != seen; });
+    while (!closed_ && round_ == seen) lock.wait(changed_);
     if (closed_) return;
     seen = round_;
     if (wanted_ == 0) continue;

@@ -1,17 +1,17 @@
-// Samples a step's sequences side by side where that pays: a grammar or a large vocabulary can make sampling cost as
-// much as a step of a small model. Its threads sleep between steps. One thread, the one that computes, calls it.
+// Samples a step's sequences in parallel where that pays: with a grammar or a large vocabulary, sampling can cost as
+// much as a step of a small model. Its threads sleep between steps. Only the thread that computes calls it.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <thread>
 #include <vector>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "engine/sampler.h"
 
@@ -33,8 +33,8 @@ class SampleCrew {
   SampleCrew(const SampleCrew&) = delete;
   SampleCrew& operator=(const SampleCrew&) = delete;
 
-  // Samples all tasks, on up to `threads` threads, the caller's among them. Threads are started when they are first
-  // wanted.
+  // Samples all tasks on up to `threads` threads, including the caller's. Threads are started when they are first
+  // needed.
   void sample(std::span<SampleTask> tasks, int threads);
 
  private:
@@ -43,14 +43,14 @@ class SampleCrew {
 
   std::vector<std::thread> helpers_;
   std::span<SampleTask> tasks_;
-  std::atomic<std::size_t> next_{0};  // the first task that nobody has taken
+  std::atomic<std::size_t> next_{0};  // the first task that no thread has taken
 
-  std::mutex mutex_;  // of what follows
+  Mutex mutex_;
   std::condition_variable changed_;
-  std::uint64_t round_ = 0;
-  int wanted_ = 0;  // helpers that may still join this round
-  int active_ = 0;  // helpers that have joined and not finished
-  bool closed_ = false;
+  std::uint64_t round_ GUARDED_BY(mutex_) = 0;
+  int wanted_ GUARDED_BY(mutex_) = 0;  // helpers that may still join this round
+  int active_ GUARDED_BY(mutex_) = 0;  // helpers that have joined and not finished
+  bool closed_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace drover

@@ -1,9 +1,10 @@
 #include "engine/schema_grammar.h"
 
 #include <exception>
-#include <mutex>
 #include <stdexcept>
 
+#include "base/json.h"
+#include "base/mutex.h"
 #include "engine/bounded_cache.h"
 #include "engine/chat_template.h"
 #include "json-schema-to-grammar.h"
@@ -17,22 +18,22 @@ constexpr std::size_t kGrammarsCachedMax = 64;
 // The grammar of a schema, as text. Schemas repeat from request to request; turning one into a grammar can take
 // milliseconds.
 Result<std::string> grammar_of(const std::string& schema) {
-  static std::mutex mutex;
-  static BoundedCache<std::string> cache(kGrammarsCachedMax);
+  static Mutex mutex;
+  static BoundedCache<std::string> cache GUARDED_BY(mutex){kGrammarsCachedMax};
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     if (const std::string* found = cache.find(schema)) return *found;
   }
   std::string grammar;
   try {
     schema::SchemaRewriter rewriter;
-    const auto kept = rewriter.rewrite(schema::Json::parse(schema), "format", false);
+    const auto kept = rewriter.rewrite(Json::parse(schema), "format", false);
     if (!kept) return invalid("invalid format: " + kept.error().message);
     grammar = rewriter.complete(json_schema_to_grammar(common_json::parse(kept->dump())));
   } catch (const std::exception& error) {
     return invalid(std::string("invalid format: ") + error.what());
   }
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex);
   cache.add(schema, grammar);
   return grammar;
 }
@@ -56,7 +57,7 @@ bool become_the_same(const std::vector<common_chat_tool>& sent, const std::vecto
 
 std::shared_ptr<const KeptTools> make(const std::string& tools_json) {
   auto made = std::make_shared<KeptTools>();
-  const auto rewritten = made->rewriter.rewrite_tools(schema::Json::parse(tools_json));
+  const auto rewritten = made->rewriter.rewrite_tools(Json::parse(tools_json));
   if (!rewritten) throw std::invalid_argument(rewritten.error().message);
   made->tools = common_chat_tools_parse_oaicompat(common_json::parse(rewritten->dump()));
   const auto sent = common_chat_tools_parse_oaicompat(common_json::parse(tools_json));
@@ -67,9 +68,9 @@ std::shared_ptr<const KeptTools> make(const std::string& tools_json) {
 }  // namespace
 
 std::shared_ptr<const KeptTools> kept_tools(const std::string& tools_json) {
-  static std::mutex mutex;
-  static BoundedCache<std::shared_ptr<const KeptTools>> cache(kToolsCachedMax);
-  const std::lock_guard lock(mutex);
+  static Mutex mutex;
+  static BoundedCache<std::shared_ptr<const KeptTools>> cache GUARDED_BY(mutex){kToolsCachedMax};
+  const MutexLock lock(mutex);
   if (const auto* found = cache.find(tools_json)) return *found;
   auto made = make(tools_json);
   cache.add(tools_json, made);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace drover {
 namespace {
 
@@ -9,20 +11,35 @@ constexpr std::size_t kReasonBytesMax = 1000;
 constexpr std::string_view kSourceMark = "\nError: ";
 constexpr std::string_view kRaised = "Jinja Exception: ";  // the template's own word
 
+// What stands behind the piece of source; all of it where there is none.
+std::string_view without_source(std::string_view what) {
+  const auto mark = what.find(kSourceMark);
+  return mark == what.npos ? what : what.substr(mark + kSourceMark.size());
+}
+
+std::string in_one_line(std::string_view reason) {
+  std::string text(trimmed(reason).substr(0, kReasonBytesMax));
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
 }  // namespace
 
 std::string template_error(std::string_view what) {
-  const auto mark = what.find(kSourceMark);
-  std::string_view reason = what;
-  if (mark != what.npos) reason.remove_prefix(mark + kSourceMark.size());
+  std::string_view reason = without_source(what);
   const bool raised = reason.starts_with(kRaised);
-  if (mark == what.npos && !raised) return std::string(what);
-  if (raised) reason.remove_prefix(kRaised.size());
-  std::string text(raised ? "the model's chat template refuses this: " : "the model's chat template has a fault: ");
-  text += reason.substr(0, kReasonBytesMax);
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  text.erase(text.find_last_not_of(" \r\t") + 1);
-  return text;
+  if (reason.size() == what.size() && !raised) return std::string(what);
+  if (!raised) return "the model's chat template has a fault: " + in_one_line(reason);
+  reason.remove_prefix(kRaised.size());
+  return "the model's chat template refuses this: " + in_one_line(reason);
+}
+
+std::string unusable_template(std::string_view what) {
+  std::string_view reason = without_source(what);
+  if (reason.starts_with(kRaised)) reason.remove_prefix(kRaised.size());
+  // The engine's parser says no more.
+  if (reason == "std::exception") reason = "it cannot be parsed";
+  return "the model's chat template cannot be used: " + in_one_line(reason);
 }
 
 }  // namespace drover

@@ -25,5 +25,13 @@ TEST(TemplateError, SaysWhatIsWrongInOneLine) {
   EXPECT_LT(told(std::string(1 << 20, 'x')).size(), 1100u);
 }
 
+TEST(TemplateError, ATemplateThatIsOfNoUseIsToldInOneLineToo) {
+  const std::string start = "the model's chat template cannot be used: ";
+  EXPECT_EQ(unusable_template(std::string(kSource) + "Jinja Exception: only\nthis"), start + "only this");
+  EXPECT_EQ(unusable_template(std::string(kSource) + "Unknown filter 'x'"), start + "Unknown filter 'x'");
+  EXPECT_EQ(unusable_template("std::exception"), start + "it cannot be parsed");
+  EXPECT_LT(unusable_template(std::string(1 << 20, 'x')).size(), 1100u);
+}
+
 }  // namespace
 }  // namespace drover

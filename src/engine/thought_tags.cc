@@ -1,8 +1,5 @@
 #include "engine/thought_tags.h"
 
-#include <algorithm>
-#include <cctype>
-
 #include "base/text.h"
 
 namespace drover {
@@ -12,8 +9,7 @@ ThoughtTags opened_thought(std::string_view prompt) {
   const auto open = end.rfind(end.back() == '>' ? '<' : '[');
   if (open == std::string_view::npos || open + 2 >= end.size() || end[open + 1] == '/') return {};
   const std::string tag(end.substr(open));
-  std::string word = tag;
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string word = lower_case(tag);
   const auto says = [&](std::string_view what) { return word.find(what) != std::string::npos; };
   if (!says("think") && !says("thought") && !says("reason")) return {};
   return {tag, tag.substr(0, 1) + "/" + tag.substr(1)};

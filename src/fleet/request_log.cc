@@ -22,11 +22,8 @@ class Line {
   void text(const char* name, std::string_view value) {
     if (value.empty()) return;
     begin(name);
-    std::string shortened;
-    if (value.size() > kFieldBytesMax) {
-      shortened = fmt::format("{}... ({} bytes more)", value.substr(0, kFieldBytesMax), value.size() - kFieldBytesMax);
-      value = shortened;
-    }
+    std::string kept;
+    if (value.size() > kFieldBytesMax) value = kept = shortened(value, kFieldBytesMax);
     const bool bare = !json_ && value.find_first_of(" =\"\\\t\r\n") == std::string_view::npos;
     if (bare) {
       text_ += value;

@@ -23,6 +23,11 @@ constexpr std::size_t kBurstBytesMax = 256 << 10;
 
 constexpr std::size_t kLingerPart = 64 << 10;
 
+// A program in between (a container's proxy, ssh) passes the first question on, fails to pass the second one on and
+// leaves, and so the third one is refused. There are clients that take no more than five such answers.
+constexpr int kQuestionsMax = 3;
+constexpr std::chrono::seconds kAskAgainAfter{1};
+
 bool must_wait(const error_code& error) {
   return error == asio::error::would_block || error == asio::error::try_again || error == asio::error::interrupted;
 }
@@ -45,7 +50,8 @@ TimePoint deadline_after(std::chrono::nanoseconds timeout) {
   return timeout < kNever - now ? now + timeout : kNever;
 }
 
-ClientSocket::ClientSocket(StreamSocket socket) : socket_(std::move(socket)), timer_(socket_.get_executor()) {
+ClientSocket::ClientSocket(StreamSocket socket)
+    : socket_(std::move(socket)), ask_again_(socket_.get_executor()), timer_(socket_.get_executor()) {
   error_code error;
   socket_.non_blocking(true, error);
   if (error) lost_ = true;
@@ -126,15 +132,31 @@ bool ClientSocket::gone() {
 // the first one refuses what it is sent (RFC 9293, 3.10.7.4). At a Unix socket's other end the kernel tells them apart.
 void ClientSocket::ask_if_gone() {
   if (lost_) return;
-  const std::string_view question = hung_up() ? std::string_view() : std::exchange(question_, {});
-  if (!question.empty()) {
-    error_code error;
-    const std::size_t sent = socket_.write_some(asio::const_buffer(question.data(), question.size()), error);
-    // Where only a part of it found room, the answer would not be understood any more.
-    lost_ = (error && !must_wait(error)) || (sent > 0 && sent < question.size());
-  }
+  if (!hung_up() && !question_.empty() && times_asked_ < kQuestionsMax && !asks_later_) ask();
   if (hung_up()) lost_ = true;
   await_loss();
+}
+
+void ClientSocket::ask() {
+  ++times_asked_;
+  error_code error;
+  const std::size_t sent = socket_.write_some(asio::const_buffer(question_.data(), question_.size()), error);
+  // Where only a part of it found room, the answer would not be understood any more.
+  lost_ = (error && !must_wait(error)) || (sent > 0 && sent < question_.size());
+  if (!lost_ && times_asked_ < kQuestionsMax) ask_again_later();
+}
+
+void ClientSocket::ask_again_later() {
+  asks_later_ = true;
+  ask_again_.expires_after(kAskAgainAfter);
+  ask_again_.async_wait([weak = weak_from_this()](const error_code& error) {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->asks_later_ = false;
+    if (error || !self->on_gone_) return;
+    self->ask_if_gone();
+    if (self->lost_) self->notify();
+  });
 }
 
 // What completes the wait is a reset that comes after the end of the input.
@@ -165,6 +187,7 @@ void ClientSocket::cut(Cut how) {
   if (!socket_.is_open()) return;
   lost_ = true;
   timer_.cancel();
+  ask_again_.cancel();
   error_code ignored;
   if (how == Cut::kReset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
   socket_.close(ignored);

@@ -26,7 +26,7 @@ namespace asio = boost::asio;
 using StreamSocket = asio::generic::stream_protocol::socket;
 
 // How much is read ahead of a request that is still being answered.
-inline constexpr std::size_t kReadAheadBytesMax = 64 << 10;
+inline constexpr std::size_t kReadAheadBytesMax = 16 << 10;
 
 // When something that starts now and may take `timeout` is late: never, if that is 0 or less, or out of range.
 TimePoint deadline_after(std::chrono::nanoseconds timeout);
@@ -58,9 +58,12 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   // kReadAheadBytesMax at most.
   void watch(std::function<void()> on_gone);
   void unwatch();
-  // What the client is sent, once, when it is watched and says that it sends no more: one that is gone refuses it. It
-  // is something that one who waits for the answer skips. Empty: nothing. The text must outlive the socket.
-  void ask_with(std::string_view question) { question_ = question; }
+  // What the client is sent, some times, when it is watched and says that it sends no more: one that is gone refuses
+  // it. It is something that one who waits for the answer skips. Empty: nothing. The text must outlive the socket.
+  void ask_with(std::string_view question) {
+    question_ = question;
+    times_asked_ = 0;
+  }
   // Whether the client is gone, as far as can be told without waiting. May read ahead.
   bool gone();
 
@@ -91,6 +94,8 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   void read_ahead_later();
   void on_readable(const boost::system::error_code& error);
   void ask_if_gone();
+  void ask();
+  void ask_again_later();
   void await_loss();
   bool hung_up();
   void notify_later();
@@ -105,6 +110,9 @@ class ClientSocket : public std::enable_shared_from_this<ClientSocket> {
   bool loss_pending_ = false;  // await_loss() waits
   bool lost_ = false;          // nothing can be sent or received any more
   std::string_view question_;  // see ask_with()
+  int times_asked_ = 0;        // with it
+  bool asks_later_ = false;    // ask_again_ runs
+  asio::steady_timer ask_again_;
 
   std::function<void()> on_gone_;  // set while watching and not yet called
   bool wait_pending_ = false;      // on_readable() is going to be called; there is one such wait at most

@@ -7,9 +7,10 @@
 #include <zstd_errors.h>
 
 #include <algorithm>
-#include <cctype>
 #include <memory>
 #include <span>
+
+#include "base/text.h"
 
 namespace drover::http {
 namespace {
@@ -68,7 +69,8 @@ bool has_zlib_header(std::string_view body) {
 Result<std::string> inflate_all(std::string_view body, int window_bits, std::string_view coding,
                                 std::size_t bytes_max) {
   z_stream stream{};
-  if (inflateInit2(&stream, window_bits) != Z_OK) return Error{ErrorCode::kUnavailable, "no memory to read the body"};
+  if (inflateInit2(&stream, window_bits) != Z_OK)
+    return Error{ErrorCode::kUnavailable, "not enough memory to read the body"};
   const std::unique_ptr<z_stream, int (*)(z_stream*)> end(&stream, inflateEnd);
   Output output(bytes_max);
   while (true) {
@@ -95,7 +97,7 @@ Result<std::string> inflate_all(std::string_view body, int window_bits, std::str
 
 Result<std::string> unzstd_all(std::string_view body, std::size_t bytes_max) {
   const std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
-  if (!context) return Error{ErrorCode::kUnavailable, "no memory to read the body"};
+  if (!context) return Error{ErrorCode::kUnavailable, "not enough memory to read the body"};
   ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax, kZstdWindowLogMax);
   Output output(bytes_max);
   ZSTD_inBuffer input{body.data(), body.size(), 0};
@@ -118,8 +120,7 @@ Result<std::string> unzstd_all(std::string_view body, std::size_t bytes_max) {
 
 std::optional<ContentCoding> parse_content_coding(std::string_view header) {
   while (header.ends_with(' ') || header.ends_with('\t')) header.remove_suffix(1);
-  std::string name(header);
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string name = lower_case(header);
   if (name.empty() || name == "identity") return ContentCoding::kNone;
   if (name == "gzip" || name == "x-gzip") return ContentCoding::kGzip;
   if (name == "deflate") return ContentCoding::kDeflate;

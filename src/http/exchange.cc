@@ -10,6 +10,7 @@
 #include <boost/beast/http/status.hpp>
 #include <charconv>
 #include <ctime>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -25,10 +26,15 @@ constexpr std::size_t kHeadPart = 4 << 10;
 constexpr std::size_t kBodyPart = 64 << 10;
 // A chunk's line with its extensions, or the trailer: what the parser needs in one piece.
 constexpr std::size_t kChunkLineBytesMax = 16 << 10;
+// Each field of a head costs some 80 bytes beside its text: as many as fit would be 20 times the head.
+constexpr std::ptrdiff_t kFieldsMax = 256;
+// A head up to here is not counted as memory: nearly all of them end before.
+constexpr std::size_t kHeadBytesFree = 8 << 10;
 // A body's announced length is believed up to here; beyond, memory is taken as the bytes come.
 constexpr std::size_t kBodyReserveMax = 1 << 20;
 
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
+constexpr std::string_view kNoMemory = "the bodies of requests under way take too much memory: try again later";
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr std::string_view kLastChunk = "0\r\n\r\n";
 constexpr std::string_view kLineEnd = "\r\n";
@@ -131,9 +137,20 @@ asio::awaitable<bool> HttpExchange::read_head() {
       co_return false;
     }
     if (parser_.is_header_done()) co_return true;
+    if (!hold_head()) {
+      const Refusal no_memory{503, kNoMemory};
+      co_await refuse(no_memory);
+      co_return false;
+    }
     const ClientSocket::Fill filled = co_await socket_.fill(kHeadPart, deadline);
     if (filled != ClientSocket::Fill::kData) co_return false;
   }
+}
+
+// Counts what has arrived of a long head. False: there is no memory for it.
+bool HttpExchange::hold_head() {
+  const std::size_t bytes = head_bytes_ + socket_.input().size();
+  return bytes <= std::max(kHeadBytesFree, held_bytes_) || hold(bytes - held_bytes_).ok();
 }
 
 // Parses what of the head has arrived.
@@ -166,6 +183,7 @@ std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
 std::optional<HttpExchange::Refusal> HttpExchange::check_head() {
   const auto& head = parser_.get();
   const bool http_1_1 = head.version() >= 11;
+  if (has_too_many_fields()) return Refusal{431, "request header fields too large"};
   if (const auto codings = head.count(beast::http::field::transfer_encoding); codings > 0) {
     const std::string_view coding = header("Transfer-Encoding");
     if (codings > 1 || !http_1_1 || !beast::iequals(beast_view(coding), "chunked")) {
@@ -187,6 +205,11 @@ std::optional<HttpExchange::Refusal> HttpExchange::check_head() {
   // Every client of HTTP/1.1 skips this answer; not all of them skip others of its class.
   if (http_1_1) socket_.ask_with(kContinue);
   return std::nullopt;
+}
+
+bool HttpExchange::has_too_many_fields() const {
+  const auto& fields = parser_.get();
+  return std::distance(fields.begin(), fields.end()) > kFieldsMax;
 }
 
 asio::awaitable<bool> HttpExchange::refuse(Refusal refusal) {
@@ -255,6 +278,9 @@ asio::awaitable<Result<std::size_t>> HttpExchange::read_some_body(std::span<char
   std::size_t got = 0;
   while (!parser_.is_done()) {
     const bool well_formed = parse_body(into, got);
+    if (parser_.is_done() && has_too_many_fields()) {  // a trailer's are added to the head's
+      co_return fail_body(ErrorCode::kInvalidArgument, "too many trailer fields");
+    }
     if (parser_.is_done() && on_disconnect_) socket_.watch(std::exchange(on_disconnect_, nullptr));
     if (got > 0 || parser_.is_done()) break;
     if (!well_formed) co_return fail_body(ErrorCode::kInvalidArgument, "malformed request body");
@@ -283,7 +309,7 @@ asio::awaitable<ClientSocket::Fill> HttpExchange::fill_body() {
 
 Result<void> HttpExchange::hold(std::size_t bytes) {
   if (!budget_.take(remote_address_, bytes)) {
-    return Error{ErrorCode::kUnavailable, "the bodies of requests under way take too much memory: try again later"};
+    return Error{ErrorCode::kUnavailable, "request bodies take too much memory at present: try again later"};
   }
   held_bytes_ += bytes;
   return {};

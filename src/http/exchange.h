@@ -68,8 +68,10 @@ class HttpExchange final : public Exchange {
     std::string_view reason;
   };
 
+  bool hold_head();
   std::optional<Refusal> parse_head();
   std::optional<Refusal> check_head();
+  bool has_too_many_fields() const;
   asio::awaitable<bool> refuse(Refusal refusal);
   bool parse_body(std::span<char> into, std::size_t& got);
   asio::awaitable<void> send_continue();

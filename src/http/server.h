@@ -81,7 +81,7 @@ class Exchange {
   // or a blank line in a stream of events or of JSON lines. With HTTP/1.0 and in other streams only what is written
   // tells.
   //
-  // To notice this the server reads ahead. A client that pipelines more than 64 KiB behind a request that is still
+  // To notice this the server reads ahead. A client that pipelines more than 16 KiB behind a request that is still
   // being answered is not read any further, and then only a failing write tells.
   virtual void on_disconnect(std::function<void()> callback) = 0;
   virtual bool disconnected() const = 0;  // looks at the socket: right at any time after the body was read
@@ -116,11 +116,11 @@ class Router {
 
 // Sizes in bytes; a timeout of 0 or less is none.
 struct ServerLimits {
-  std::size_t header_bytes_max = 64 << 10;              // a request's line and headers; more: 431
+  std::size_t header_bytes_max = 64 << 10;              // a request's line and headers; more, or 256 fields: 431
   std::size_t connections_max = 10'000;                 // one more: 503, and closed
   std::size_t connections_per_client_max = 2'500;       // from one address; one more: the same
   std::size_t probes_max = 64;                          // connections beyond these, for /healthz and /readyz alone
-  std::size_t bodies_bytes_max = 512 << 20;             // that bodies of requests under way take; more: 503
+  std::size_t bodies_bytes_max = 512 << 20;             // that bodies and long heads under way take; more: 503
   std::size_t bodies_bytes_per_client_max = 256 << 20;  // the same for one address
   std::chrono::nanoseconds probe_timeout = std::chrono::seconds(2);       // as header_timeout, for those connections
   std::chrono::nanoseconds body_grace = std::chrono::seconds(30);         // after so long, a body that is slower than

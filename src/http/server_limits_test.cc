@@ -197,6 +197,27 @@ TEST(Bodies, AreBoundedInAllAndForAnAddress) {
   EXPECT_TRUE(becomes(waiting.waiting, 1)) << "what was held is given back";
 }
 
+TEST(Bodies, LongHeadsAreCountedAsTheyAre) {
+  Waiting waiting;
+  ServerLimits limits;
+  limits.bodies_bytes_per_client_max = 100'000;
+  TestServer server(router_of(waiting), limits);
+  const std::string head = "GET /hello HTTP/1.1\r\nHost: x\r\nA: " + std::string(40'000, 'a');  // goes on
+  {
+    TestClient first(server), second(server), third(server);
+    first.send(head);
+    second.send(head);
+    ASSERT_TRUE(server.wait_for_connections(3));
+    third.send(head);
+    ASSERT_TRUE(becomes_true([&] { return first.readable(1ms) || second.readable(1ms) || third.readable(1ms); }));
+    EXPECT_EQ(TestClient(server).get("/hello").body, "hello") << "a short head costs nothing";
+  }
+  ASSERT_TRUE(server.wait_for_connections(0));
+  TestClient after(server);
+  after.send(head + "\r\n\r\n");
+  EXPECT_EQ(after.read_response().body, "hello") << "what was held is given back";
+}
+
 TEST(Bodies, ThatCrawlAreGivenUp) {
   Waiting waiting;
   ServerLimits limits;

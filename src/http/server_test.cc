@@ -338,6 +338,20 @@ TEST_F(ServerTest, TooLargeAHeadIsRefused) {
   EXPECT_EQ(client.read_response().status, 200);
 }
 
+TEST_F(ServerTest, SoAreTooManyFieldsOfAHeadOrATrailer) {
+  std::string many;
+  for (int i = 0; i < 300; ++i) many += "a:\r\n";
+  TestClient head(server_);
+  head.send("GET /hello HTTP/1.1\r\nHost: x\r\n" + many + "\r\n");
+  EXPECT_EQ(head.read_response().status, 431);
+  TestClient trailer(server_);
+  trailer.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n" + many + "\r\n");
+  EXPECT_NE(trailer.read_response().status, 200);
+  TestClient some(server_);
+  some.send("GET /hello HTTP/1.1\r\nHost: x\r\n" + many.substr(0, 4 * 200) + "\r\n");
+  EXPECT_EQ(some.read_response().status, 200);
+}
+
 TEST_F(ServerTest, ManySmallHeadersInManyPacketsAreStillOneHead) {
   TestClient client(server_);
   client.send("GET /hello HTTP/1.1\r\nHost: x\r\n");

@@ -95,7 +95,7 @@ void PrepareDriver::add(pb::PrepareWork work) {
   job->work = std::move(work);
   bool must_wake = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     jobs_[request] = std::move(job);
     pool_.add(request, Clock::now());
     act();
@@ -127,7 +127,7 @@ void PrepareDriver::run() {
     progress_.fetch_add(1, std::memory_order_relaxed);
     take_cancels();
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       pool_.advance(Clock::now());
       act();
       end_unstarted();
@@ -141,7 +141,7 @@ void PrepareDriver::take_cancels() {
   for (const RequestId request : canceled_) {
     bool here = false;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       here = pool_.cancel(request, Clock::now());
       act();
       if (here) take_job(request);
@@ -156,7 +156,7 @@ void PrepareDriver::wait() {
   std::vector<WorkerId> workers;
   Duration pause = Duration::max();
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& [worker, line] : lines_) {
       const bool writes = line.out != nullptr && line.sent < line.out->size();
       polled.push_back({line.socket, static_cast<short>(writes ? POLLIN | POLLOUT : POLLIN), 0});
@@ -180,7 +180,7 @@ void PrepareDriver::wait() {
   for (std::size_t i = 0; i < workers.size(); ++i) {
     const short events = polled[i + 2].revents;
     if ((events & POLLOUT) != 0) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (const auto found = lines_.find(workers[i]); found != lines_.end()) send(found->second);
     }
     if ((events & ~POLLOUT) != 0) on_readable(workers[i]);
@@ -203,7 +203,7 @@ void PrepareDriver::take_reports() {
 
 void PrepareDriver::on_ended(const KeeperReport& report) {
   on_readable(report.worker);  // it may have answered before
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto request = pool_.ended(report.worker, Clock::now());
   drop(report.worker);
   act();
@@ -217,7 +217,7 @@ void PrepareDriver::on_ended(const KeeperReport& report) {
 void PrepareDriver::on_readable(WorkerId worker) {
   std::string bytes;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = lines_.find(worker);  // what was done for another may have ended this one
     if (found == lines_.end() || !receive(found->second)) return;
     found->second.got = 0;
@@ -232,7 +232,7 @@ void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
   const bool good = answer.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
   std::unique_ptr<Job> job;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto request = pool_.answered(worker, !good || answer.retire(), Clock::now());
     act();  // it may begin with the next one while this one is handed on
     if (!request) return;
@@ -253,7 +253,7 @@ void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
 void PrepareDriver::deliver_failures() {
   std::vector<Failure> failures;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     failures.swap(failures_);
   }
   for (const Failure& failure : failures) events_.on_failed(failure.request, failure.error);

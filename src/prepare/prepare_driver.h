@@ -1,17 +1,17 @@
 // The thread of a runner that has requests prepared: it gives them to worker processes as PreparePool decides, and
-// hands on what they answer.
+// delivers their answers.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/mailbox.h"
+#include "base/mutex.h"
 #include "prepare.pb.h"
 #include "prepare/keeper.h"
 #include "prepare/prepare_pool.h"
@@ -20,12 +20,12 @@ namespace drover {
 
 class PrepareDriver {
  public:
-  // Called by the thread that runs run(). Of each request exactly one, unless it is canceled after it was prepared.
+  // Called by the thread in run(): exactly one per request, unless a request is canceled after it was prepared.
   struct Events {
-    // `work` without what the answer was made of: messages, tools, format, tokens.
+    // `work` no longer has the input of the answer: messages, tools, format, tokens.
     std::function<void(pb::PrepareWork& work, pb::PrepareAnswer& answer)> on_answer;
     std::function<void(RequestId request, const Error& error)> on_failed;
-    // `here`: it was to be prepared, and will not be. Otherwise it is not known here, or has been handed on.
+    // `here`: the request was not prepared yet, and will not be. Otherwise it is unknown here or has been delivered.
     std::function<void(RequestId request, bool here)> on_canceled;
   };
 
@@ -36,9 +36,10 @@ class PrepareDriver {
   void add(pb::PrepareWork work);
   void cancel(RequestId request);  // after add()
   std::uint32_t requests() const { return requests_.load(std::memory_order_relaxed); }
-  std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }  // grows while there are some
+  // Grows while there are requests.
+  std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
-  // The thread's body, until close(). Ends the process if the keeper ends: nothing can be prepared without it.
+  // The thread's body, until close(). Kills the process if the keeper ends: nothing can be prepared without it.
   void run();
   void close();
 
@@ -47,14 +48,15 @@ class PrepareDriver {
     pb::PrepareWork work;
     std::string frame;
   };
-  struct Line {  // to a worker
+  // The connection to a worker.
+  struct Line {
     int socket = -1;
-    const std::string* out = nullptr;  // what it is being given
+    const std::string* out = nullptr;  // the frame that is being sent
     std::size_t sent = 0;
-    std::string in;  // what has come of its answer, the header first
+    std::string in;  // the answer as far as it has arrived, with its header
     std::size_t got = 0;
   };
-  // What the events are told of, once mutex_ is free.
+  // Reported to on_failed once mutex_ is free.
   struct Failure {
     RequestId request;
     Error error;
@@ -69,15 +71,14 @@ class PrepareDriver {
   void on_answer(WorkerId worker, std::string_view bytes);
   void deliver_failures();
 
-  // With mutex_ locked.
-  void act();
-  void start(WorkerId worker);
-  void end_unstarted();
-  void send(Line& line);
+  void act() REQUIRES(mutex_);
+  void start(WorkerId worker) REQUIRES(mutex_);
+  void end_unstarted() REQUIRES(mutex_);
+  void send(Line& line) REQUIRES(mutex_);
   static bool receive(Line& line);
-  void drop(WorkerId worker);
-  void fail(RequestId request, Error error);
-  std::unique_ptr<Job> take_job(RequestId request);
+  void drop(WorkerId worker) REQUIRES(mutex_);
+  void fail(RequestId request, Error error) REQUIRES(mutex_);
+  std::unique_ptr<Job> take_job(RequestId request) REQUIRES(mutex_);
 
   Keeper& keeper_;
   const Events events_;
@@ -86,16 +87,16 @@ class PrepareDriver {
   std::vector<RequestId> canceled_;
   const int wake_;  // an eventfd
   std::atomic<bool> closed_{false};
-  TimePoint last_work_{};  // of the thread
+  TimePoint last_work_{};  // used by the thread only
 
-  // add() gives a request to a worker itself, so that one thread less has to wake up for it.
-  std::mutex mutex_;  // of what follows
-  PreparePool pool_;
-  std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
-  std::unordered_map<WorkerId, Line> lines_;
-  std::vector<Failure> failures_;
-  std::vector<WorkerId> unstarted_;  // of which the keeper knows nothing
-  bool must_wake_ = true;            // the thread sleeps without an end, or does not know of a worker yet
+  // add() gives a request to a worker itself, which saves waking up the thread.
+  Mutex mutex_;
+  PreparePool pool_ GUARDED_BY(mutex_);
+  std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_ GUARDED_BY(mutex_);
+  std::unordered_map<WorkerId, Line> lines_ GUARDED_BY(mutex_);
+  std::vector<Failure> failures_ GUARDED_BY(mutex_);
+  std::vector<WorkerId> unstarted_ GUARDED_BY(mutex_);  // the keeper could not start them
+  bool must_wake_ GUARDED_BY(mutex_) = true;  // the thread sleeps without a time limit, or does not know a worker yet
 
   std::atomic<std::uint32_t> requests_{0};
   std::atomic<std::uint64_t> progress_{0};

@@ -7,9 +7,9 @@
 
 #include <condition_variable>
 #include <fstream>
-#include <mutex>
 #include <thread>
 
+#include "base/mutex.h"
 #include "engine/cria_fixture.h"
 #include "prepare/prompt_wire.h"
 
@@ -80,12 +80,12 @@ class PrepareDriverTest : public testing::Test {
   }
 
   Outcome outcome(RequestId request) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return outcomes_.count(request) > 0; });
+    MutexLock lock(mutex_);
+    while (outcomes_.count(request) == 0) lock.wait(changed_);
     return outcomes_.at(request);
   }
   bool has_ended(RequestId request) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return outcomes_.count(request) > 0;
   }
   void expect_answered(const std::string& text) {
@@ -117,15 +117,15 @@ class PrepareDriverTest : public testing::Test {
   }
 
   void add(RequestId request, Outcome outcome) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     EXPECT_TRUE(outcomes_.emplace(request, std::move(outcome)).second) << "answered twice";
     changed_.notify_all();
   }
 
   std::thread thread_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable changed_;
-  std::unordered_map<RequestId, Outcome> outcomes_;
+  std::unordered_map<RequestId, Outcome> outcomes_ GUARDED_BY(mutex_);
   std::uint64_t last_ = 0;
 };
 

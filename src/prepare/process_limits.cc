@@ -81,7 +81,7 @@ void detach(int parent, int socket) {
     for (const int standard : {STDIN_FILENO, STDOUT_FILENO}) ::dup2(null, standard);
   }
   if (socket != kSocket) ::dup2(socket, kSocket);
-  ::close_range(kSocket + 1, ~0U, 0);
+  ::closefrom(kSocket + 1);  // also where the kernel has no close_range()
   limit(RLIMIT_CORE, 0);
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 #include "prepare/message_cut.h"
 
 namespace drover {

@@ -9,6 +9,7 @@
 #include <exception>
 
 #include "base/frame.h"
+#include "engine/bounded_cache.h"
 #include "engine/grammar_cache.h"
 #include "engine/output_parser.h"
 #include "prepare.pb.h"
@@ -23,6 +24,18 @@ constexpr int kSocket = 3;
 // After a request that took so long, the worker looks at its memory; with more than this it is replaced.
 constexpr double kLookAfterMs = 20;
 constexpr std::uint64_t kHeapBytesMax = 256u << 20;
+
+// All that the time to set up a grammar and a parser depends on. Each part has its length in front.
+std::string set_up_key(const RenderedPrompt& rendered) {
+  std::string key;
+  const auto add = [&key](const std::string& part) {
+    key.append(std::to_string(part.size())).append(1, ':').append(part);
+  };
+  add(rendered.grammar);
+  add(rendered.syntax.parser);
+  for (const std::string& pattern : rendered.grammar_start.trigger_patterns) add(pattern);
+  return key;
+}
 
 double processor_ms() {
   timespec used{};
@@ -70,6 +83,8 @@ class Worker {
   Result<void> check_set_up(const MadePrompt& prompt) {
     const RenderedPrompt& rendered = prompt.rendered;
     if (rendered.grammar.empty() && rendered.syntax.parser.empty()) return {};
+    const std::string key = set_up_key(rendered);
+    if (quick_.find(key) != nullptr) return {};
     const double start = processor_ms();
     if (!rendered.grammar.empty()) {
       auto grammar = grammars_.sampler(rendered.grammar, rendered.grammar_start);
@@ -77,7 +92,10 @@ class Worker {
     }
     const OutputParser parser(rendered.syntax, {});
     const double took = processor_ms() - start;
-    if (took <= kSetUpMsMax) return {};
+    if (took <= kSetUpMsMax) {
+      quick_.add(key, true);
+      return {};
+    }
     return invalid(
         fmt::format("the format or the tools are too large: their grammar takes {:.0f} ms to set up, and no "
                     "more than {} ms are allowed",
@@ -135,6 +153,7 @@ class Worker {
   const ChatTemplate* chat_;
   const unsigned seconds_;
   GrammarCache grammars_;
+  BoundedCache<bool> quick_{64};  // agents repeat their tools: what was quick to set up is not tried again
   const std::uint64_t heap_at_start_;
   pb::PrepareWork work_;
   pb::PrepareAnswer answer_;

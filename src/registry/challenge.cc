@@ -3,16 +3,10 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/text.h"
+
 namespace drover::registry {
 namespace {
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool equal_fold(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
-}
 
 void skip(std::string_view& text, std::string_view characters) {
   text.remove_prefix(std::min(text.find_first_not_of(characters), text.size()));
@@ -47,11 +41,11 @@ Result<Challenge> parse_challenge(std::string_view header) {
   skip(header, " \t");
   const std::string_view scheme = take_until(header, " \t");
   Challenge challenge;
-  if (equal_fold(scheme, "basic")) {
+  if (equal_but_for_case(scheme, "basic")) {
     challenge.scheme = Challenge::Scheme::kBasic;
     return challenge;
   }
-  if (!equal_fold(scheme, "bearer")) return denied;
+  if (!equal_but_for_case(scheme, "bearer")) return denied;
   while (true) {
     skip(header, " \t,");
     if (header.empty()) break;
@@ -60,9 +54,9 @@ Result<Challenge> parse_challenge(std::string_view header) {
     header.remove_prefix(1);
     std::optional<std::string> value = take_value(header);
     if (!value) return denied;
-    if (equal_fold(name, "realm")) challenge.realm = std::move(*value);
-    if (equal_fold(name, "service")) challenge.service = std::move(*value);
-    if (equal_fold(name, "scope")) challenge.scope = std::move(*value);
+    if (equal_but_for_case(name, "realm")) challenge.realm = std::move(*value);
+    if (equal_but_for_case(name, "service")) challenge.service = std::move(*value);
+    if (equal_but_for_case(name, "scope")) challenge.scope = std::move(*value);
   }
   if (challenge.realm.empty()) return denied;
   return challenge;

@@ -12,7 +12,7 @@ namespace drover::registry {
 // ---- claims
 
 std::optional<BlobClaims::Claim> BlobClaims::claim(const Digest& digest) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto [entry, is_new] = claims_.emplace(digest, nullptr);
   if (!is_new) return std::nullopt;
   entry->second = std::make_shared<State>();
@@ -20,14 +20,14 @@ std::optional<BlobClaims::Claim> BlobClaims::claim(const Digest& digest) {
 }
 
 std::optional<std::uint64_t> BlobClaims::completed(const Digest& digest) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto entry = claims_.find(digest);
   if (entry == claims_.end()) return std::nullopt;
   return entry->second->completed.load();
 }
 
 void BlobClaims::release(const Digest& digest) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   claims_.erase(digest);
 }
 
@@ -37,12 +37,14 @@ struct Registry::Job {
   explicit Job(std::unique_ptr<Session> its_session) : session(std::move(its_session)) {}
 
   void cancel() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     if (session != nullptr) session->cancel();
   }
 
-  std::mutex mutex;
-  std::unique_ptr<Session> session;  // Only the job's thread uses it, but for cancel(). Its end is guarded by mutex.
+  Mutex mutex;
+  // Set before the thread starts. The job's thread uses it without the mutex, and resets it with the mutex; another
+  // thread uses it in cancel() only, with the mutex.
+  std::unique_ptr<Session> session;
   std::atomic<bool> ended{false};
   std::thread thread;
 };
@@ -100,7 +102,7 @@ Result<Registry::Handle> Registry::start(const TransferRequest& request, JobCall
     if (!result) spdlog::info("{}: {}", name, result.error().message);
     {
       // Connections that are kept for further use have none.
-      const std::lock_guard lock(job->mutex);
+      const MutexLock lock(job->mutex);
       job->session.reset();
     }
     callbacks.on_end(std::move(result));

@@ -8,11 +8,11 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "registry/session.h"
 #include "store/model_store.h"
@@ -75,8 +75,8 @@ class BlobClaims {
  private:
   void release(const Digest& digest);
 
-  mutable std::mutex mutex_;
-  std::map<Digest, std::shared_ptr<State>> claims_;  // Guarded by mutex_.
+  mutable Mutex mutex_;
+  std::map<Digest, std::shared_ptr<State>> claims_ GUARDED_BY(mutex_);
 };
 
 // Owns the jobs: a thread for each, ended and joined by the destructor. Functions are called by one thread.

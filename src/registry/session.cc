@@ -8,14 +8,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
-#include <new>
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
-#include "base/curl_handles.h"
 #include "base/text.h"
+#include "net/curl.h"
 
 namespace drover::registry {
 namespace {
@@ -47,12 +45,6 @@ Error canceled_error() {
   return {ErrorCode::kCanceled, "canceled"};
 }
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
-
 // A token goes into a header as it is, so nothing may be in it that could end the header.
 bool is_token(std::string_view text) {
   return !text.empty() && text.size() <= kTokenBytesMax &&
@@ -62,7 +54,7 @@ bool is_token(std::string_view text) {
 }  // namespace
 
 struct Session::Handles {
-  std::unique_ptr<CURLM, CloseMulti> multi{curl_multi_init()};
+  net::Multi multi;
 };
 
 // One request under way, and what has come of it. libcurl calls back into it on the session's thread.
@@ -70,18 +62,6 @@ struct Session::Transfer {
   Transfer(Session& its_session, CallId its_id, Call its_call, Url its_url)
       : session(its_session), id(its_id), call(std::move(its_call)), url(std::move(its_url)) {}
   ~Transfer() { detach(); }
-
-  template <typename T>
-  void set(CURLoption option, T value) {
-    DROVER_CHECK(curl_easy_setopt(easy.get(), option, value) == CURLE_OK);
-  }
-
-  void add_header(const std::string& line) {
-    curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
-    if (longer == nullptr) throw std::bad_alloc();
-    (void)headers.release();
-    headers.reset(longer);
-  }
 
   void detach() {
     if (attached) curl_multi_remove_handle(session.handles_->multi.get(), easy.get());
@@ -100,8 +80,7 @@ struct Session::Transfer {
   const CallId id;
   Call call;
   Url url;
-  std::unique_ptr<CURL, CloseEasy> easy;
-  std::unique_ptr<curl_slist, FreeList> headers;
+  net::Easy easy;
   bool attached = false;
   std::array<char, CURL_ERROR_SIZE> error_text{};
   CURLcode result = CURLE_OK;
@@ -121,24 +100,20 @@ std::size_t Session::Transfer::take_header(std::string_view line) {
   }
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos || line.size() > kHeaderValueBytesMax) return line.size();
-  const std::string name = lower(line.substr(0, colon));
+  const std::string name = lower_case(line.substr(0, colon));
   const std::string value(trimmed(line.substr(colon + 1)));
   if (name == "location") answer.location = value;
   if (name == "content-range") answer.content_range = value;
   // Of several challenges the one for a token is taken.
-  if (name == "www-authenticate" && !lower(answer.challenge).starts_with("bearer")) answer.challenge = value;
+  if (name == "www-authenticate" && !lower_case(answer.challenge).starts_with("bearer")) answer.challenge = value;
   return line.size();
 }
 
 std::size_t Session::Transfer::take_body(std::string_view bytes) {
   if (answer.status == 0) {
-    long status = 0;
-    curl_off_t length = -1;
-    curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(easy.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    answer.status = static_cast<int>(status);
+    answer.status = easy.status();
     answer.url = url.text();
-    if (length >= 0) answer.length = static_cast<std::uint64_t>(length);
+    answer.length = easy.length();
   }
   if (!is_success(answer.status)) {
     answer.body.append(bytes.substr(0, kErrorBytesMax - std::min(kErrorBytesMax, answer.body.size())));
@@ -196,12 +171,9 @@ Session::Session(Url registry, Account account, std::string user_agent, std::chr
       account_(std::move(account)),
       user_agent_(std::move(user_agent)),
       stall_timeout_(stall_timeout) {
-  static const CURLcode kInitialized = curl_global_init(CURL_GLOBAL_DEFAULT);
-  DROVER_CHECK(kInitialized == CURLE_OK);
   handles_ = std::make_unique<Handles>();
-  if (handles_->multi == nullptr) throw std::bad_alloc();
-  curl_multi_setopt(handles_->multi.get(), CURLMOPT_MAX_TOTAL_CONNECTIONS, kConnectionsMax);
-  curl_multi_setopt(handles_->multi.get(), CURLMOPT_MAXCONNECTS, kConnectionsMax);
+  handles_->multi.set(CURLMOPT_MAX_TOTAL_CONNECTIONS, kConnectionsMax);
+  handles_->multi.set(CURLMOPT_MAXCONNECTS, kConnectionsMax);
 }
 
 Session::~Session() {
@@ -244,75 +216,69 @@ CallId Session::start(Call call) {
 void Session::begin(TransferPointer transfer) {
   Transfer& t = *transfer;
   t.detach();
-  t.easy.reset(curl_easy_init());
-  if (t.easy == nullptr) throw std::bad_alloc();
-  t.headers.reset();
+  t.easy = net::Easy();
   t.answer = Answer{};
   t.failure.reset();
   t.heard_enough = false;
   t.sent = 0;
   t.authorization = authorization_;
 
-  t.set(CURLOPT_PRIVATE, transfer.get());
-  t.set(CURLOPT_URL, t.url.text().c_str());
-  t.set(CURLOPT_NOSIGNAL, 1L);
-  t.set(CURLOPT_PROTOCOLS_STR, "http,https");
-  t.set(CURLOPT_FOLLOWLOCATION, 0L);  // settle() follows, by its own rules
-  t.set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-  t.set(CURLOPT_USERAGENT, user_agent_.c_str());
-  t.set(CURLOPT_ERRORBUFFER, t.error_text.data());
-  t.set(CURLOPT_BUFFERSIZE, kBufferBytes);
-  t.set(CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
-  t.set(CURLOPT_CONNECTTIMEOUT, static_cast<long>(kConnectTimeout.count()));
-  t.set(CURLOPT_LOW_SPEED_LIMIT, kTrickleBytes);
-  t.set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(t.call.stall_timeout.value_or(stall_timeout_).count()));
-  if (is_on_this_machine(t.url.host())) t.set(CURLOPT_PROXY, "");
-  t.set(CURLOPT_OPENSOCKETDATA, transfer.get());
-  t.set(
+  t.easy.set(CURLOPT_PRIVATE, transfer.get());
+  t.easy.set(CURLOPT_URL, t.url.text().c_str());
+  t.easy.set(CURLOPT_FOLLOWLOCATION, 0L);  // settle() follows, by its own rules
+  t.easy.set(CURLOPT_USERAGENT, user_agent_.c_str());
+  t.easy.set(CURLOPT_ERRORBUFFER, t.error_text.data());
+  t.easy.set(CURLOPT_BUFFERSIZE, kBufferBytes);
+  t.easy.set(CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
+  t.easy.set(CURLOPT_LOW_SPEED_LIMIT, kTrickleBytes);
+  t.easy.set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(t.call.stall_timeout.value_or(stall_timeout_).count()));
+  if (is_on_this_machine(t.url.host())) t.easy.set(CURLOPT_PROXY, "");
+  t.easy.set(CURLOPT_OPENSOCKETDATA, transfer.get());
+  t.easy.set(
       CURLOPT_OPENSOCKETFUNCTION, +[](void* self, curlsocktype, curl_sockaddr* address) -> curl_socket_t {
         return static_cast<Transfer*>(self)->open_socket(*address);
       });
-  t.set(CURLOPT_HEADERDATA, transfer.get());
-  t.set(
+  t.easy.set(CURLOPT_HEADERDATA, transfer.get());
+  t.easy.set(
       CURLOPT_HEADERFUNCTION, +[](char* bytes, std::size_t size, std::size_t count, void* self) {
         return static_cast<Transfer*>(self)->take_header({bytes, size * count});
       });
-  t.set(CURLOPT_WRITEDATA, transfer.get());
-  t.set(
+  t.easy.set(CURLOPT_WRITEDATA, transfer.get());
+  t.easy.set(
       CURLOPT_WRITEFUNCTION, +[](char* bytes, std::size_t size, std::size_t count, void* self) {
         return static_cast<Transfer*>(self)->take_body({bytes, size * count});
       });
   if (t.call.method == "HEAD") {
-    t.set(CURLOPT_NOBODY, 1L);
+    t.easy.set(CURLOPT_NOBODY, 1L);
   } else if (t.call.method != "GET") {
-    t.set(CURLOPT_CUSTOMREQUEST, t.call.method.c_str());
-    t.set(CURLOPT_POST, 1L);
-    t.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(t.body_bytes()));
-    t.set(CURLOPT_READDATA, transfer.get());
-    t.set(
+    t.easy.set(CURLOPT_CUSTOMREQUEST, t.call.method.c_str());
+    t.easy.set(CURLOPT_POST, 1L);
+    t.easy.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(t.body_bytes()));
+    t.easy.set(CURLOPT_READDATA, transfer.get());
+    t.easy.set(
         CURLOPT_READFUNCTION, +[](char* into, std::size_t size, std::size_t count, void* self) {
           return static_cast<Transfer*>(self)->give_body(into, size * count);
         });
-    t.set(CURLOPT_SEEKDATA, transfer.get());
-    t.set(
+    t.easy.set(CURLOPT_SEEKDATA, transfer.get());
+    t.easy.set(
         CURLOPT_SEEKFUNCTION, +[](void* self, curl_off_t offset, int origin) {
           if (origin != SEEK_SET) return CURL_SEEKFUNC_CANTSEEK;
           static_cast<Transfer*>(self)->sent = static_cast<std::uint64_t>(offset);
           return CURL_SEEKFUNC_OK;
         });
-    t.add_header("Expect:");  // a registry that never says "continue" would cost a second
+    t.easy.add_header("Expect:");  // a registry that never says "continue" would cost a second
   }
-  for (const std::string& line : t.call.headers) t.add_header(line);
+  for (const std::string& line : t.call.headers) t.easy.add_header(line);
   if (t.to_registry()) {
     if (!token_.empty()) {
-      t.add_header("Authorization: Bearer " + token_);
+      t.easy.add_header("Authorization: Bearer " + token_);
     } else if (basic_) {
-      t.set(CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
-      t.set(CURLOPT_USERNAME, account_.username.c_str());
-      t.set(CURLOPT_PASSWORD, account_.password.c_str());
+      t.easy.set(CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+      t.easy.set(CURLOPT_USERNAME, account_.username.c_str());
+      t.easy.set(CURLOPT_PASSWORD, account_.password.c_str());
     }
   }
-  t.set(CURLOPT_HTTPHEADER, t.headers.get());
+  t.easy.use_headers();
   DROVER_CHECK(curl_multi_add_handle(handles_->multi.get(), t.easy.get()) == CURLM_OK);
   t.attached = true;
   running_.emplace(t.id, std::move(transfer));
@@ -390,13 +356,9 @@ std::optional<Outcome> Session::settle(TransferPointer transfer) {
   Transfer& t = *transfer;
   learn_home(t);
   if (t.result != CURLE_OK && !t.heard_enough) return Outcome{t.id, error_of(t)};
-  long status = 0;
-  curl_off_t length = -1;
-  curl_easy_getinfo(t.easy.get(), CURLINFO_RESPONSE_CODE, &status);
-  curl_easy_getinfo(t.easy.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-  t.answer.status = static_cast<int>(status);
+  t.answer.status = t.easy.status();
   t.answer.url = t.url.text();
-  if (length >= 0) t.answer.length = static_cast<std::uint64_t>(length);
+  t.answer.length = t.easy.length();
 
   std::optional<Error> error;
   if (is_redirect(t.answer.status)) {
@@ -495,8 +457,7 @@ Result<std::string> Session::fetch_token(const Challenge& challenge) {
   const TransferPointer ended = std::move(*found);
   ended_.erase(found);
   if (ended->result != CURLE_OK && !ended->heard_enough) return error_of(*ended);
-  long status = 0;
-  curl_easy_getinfo(ended->easy.get(), CURLINFO_RESPONSE_CODE, &status);
+  const int status = ended->easy.status();
   if (status == 401 || status == 403) return denied();
   if (status != 200) return Error{ErrorCode::kForbidden, fmt::format("{}: no token was given", status)};
   const auto json = nlohmann::json::parse(ended->answer.body, nullptr, false);
@@ -510,25 +471,12 @@ Result<std::string> Session::fetch_token(const Challenge& challenge) {
 
 Error Session::error_of(const Transfer& transfer) const {
   if (transfer.failure) return *transfer.failure;
-  const std::string method = transfer.call.method.substr(0, 1) + lower(transfer.call.method.substr(1));
+  const std::string method = transfer.call.method.substr(0, 1) + lower_case(transfer.call.method.substr(1));
   const std::string_view detail = transfer.error_text[0] != '\0' ? std::string_view(transfer.error_text.data())
                                                                  : curl_easy_strerror(transfer.result);
   Error error{ErrorCode::kInternal, fmt::format("{} \"{}\": {}", method, transfer.url.shown(), detail)};
-  switch (transfer.result) {
-    case CURLE_OPERATION_TIMEDOUT:
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_PARTIAL_FILE:
-    case CURLE_GOT_NOTHING:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-    case CURLE_SSL_CONNECT_ERROR:
-      error.code = ErrorCode::kUnavailable;
-      break;
-    default:
-      break;
-  }
+  const bool cut_off = net::failure_of(transfer.result) != net::Failure::kOther;
+  if (cut_off || transfer.result == CURLE_SSL_CONNECT_ERROR) error.code = ErrorCode::kUnavailable;
   return error;
 }
 

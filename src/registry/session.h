@@ -34,7 +34,6 @@ inline constexpr std::size_t kErrorBytesMax = 4u << 10;  // what is kept of an a
 inline constexpr std::size_t kTokenBytesMax = 32u << 10;
 inline constexpr long kConnectionsMax = 16;
 inline constexpr long kTrickleBytes = 1024;  // a second; less than that for the whole stall time-out is a stall
-inline constexpr std::chrono::seconds kConnectTimeout{30};
 
 struct Account {
   std::string username;  // "" for none

@@ -2,184 +2,139 @@
 
 #include <algorithm>
 #include <limits>
-#include <unordered_map>
 #include <utility>
 
 #include "base/check.h"
-#include "runner/cell_pool.h"
-#include "runner/step_budget.h"
 
 namespace drover {
 namespace {
 
-// Waiting for another sequence's prefix costs a step at least, so it must save more tokens than this.
-constexpr int kSharedWaitTokensMin = 16;
+// Following another sequence costs a step at least, so it must save more tokens than this.
+constexpr int kFollowTokensMin = 16;
 // The oldest prompt gets this part of a step's prompt tokens; the shortest prompts get the rest.
 constexpr int kOldestPart = 4;
-// A sequence is let in if the others can grow by so many tokens each before the cells are used up again, or by a part
-// of all cells if that is less. Without this a parked sequence would come back only to be parked at once.
+// A sequence is admitted if each running sequence can still grow by this many tokens, or all together by a part of all
+// cells if that is less. Without this margin a preempted sequence would be preempted again as soon as it comes back.
 constexpr int kGrowthTokens = 32;
 constexpr int kGrowthPart = 8;
-// An older prompt goes on by at least so many tokens, if not for lack of budget, or a newer sequence is parked.
+// The oldest prompt advances by at least this many tokens per step, unless the budget is less. If cells are short, the
+// newest sequence is preempted for it.
 constexpr int kPromptRoomMin = 16;
 
 constexpr int kNowhere = std::numeric_limits<int>::max();
 
-struct Sequence {
-  RequestId request;
-  std::uint64_t order = 0;  // of arrival
-  std::vector<Token> tokens;
-  int computed = 0;  // of the tokens: in the slot. 0 without a slot
-  Slot slot = kNoSlot;
-  int rows = 0;  // in the planned step
-  bool started = false;
-  int outputs = 0;  // tokens that it has brought forth
-  bool parked = false;
-  SequenceStats stats;
-
-  // Those that wait for it fork here, so that the step that reaches this position goes no further: what they have of
-  // their own is then computed together with the rest of this one.
-  int fork_at = kNowhere;
-
-  // While it waits for a prefix that another computes.
-  Sequence* leader = nullptr;
-  int agreed = 0;           // leading tokens that it has in common with the leader
-  int leader_computed = 0;  // when the leader last made progress
-  int stalled_steps = 0;    // since then
-  bool may_wait = true;
-
-  bool bound() const { return slot != kNoSlot; }
-  int length() const { return static_cast<int>(tokens.size()); }
-  int remaining() const { return length() - computed; }
-  int rows_max() const { return std::min(remaining(), fork_at - computed); }
-  std::span<const Token> next(int count) const { return std::span(tokens).subspan(computed, count); }
-};
-
-using Sequences = std::vector<std::unique_ptr<Sequence>>;
-
-int common_prefix(const Sequence& a, const Sequence& b) {
-  const int n = std::min(a.length(), b.length());
-  return static_cast<int>(std::mismatch(a.tokens.begin(), a.tokens.begin() + n, b.tokens.begin()).first -
-                          a.tokens.begin());
+int common_prefix(std::span<const Token> a, std::span<const Token> b) {
+  const auto n = static_cast<std::ptrdiff_t>(std::min(a.size(), b.size()));
+  return static_cast<int>(std::mismatch(a.begin(), a.begin() + n, b.begin()).first - a.begin());
 }
 
 }  // namespace
 
-class BatchScheduler::Impl {
- public:
-  explicit Impl(SchedulerConfig config)
-      : config_(config),
-        pool_(config.engine),
-        budget_(config.gap_target, config.gap_target_adapts, config.engine.step_tokens_max) {
-    DROVER_CHECK(config.places >= 1 && config.places <= config.engine.slots);
-    DROVER_CHECK(config.places <= config.engine.step_tokens_max);
+struct BatchScheduler::Sequence {
+  RequestId request;
+  std::uint64_t order = 0;  // of arrival
+  SequenceState state = SequenceState::kWaiting;
+  std::vector<Token> tokens;  // prompt and output
+  int outputs = 0;            // tokens generated so far
+  int prompt_tokens = 0;
+  std::optional<int> cached_tokens;  // found in the cache when the sequence first ran
+  int preempted = 0;                 // how often
+
+  // While it is running; otherwise no cells and 0.
+  SeqId seq = kNoSeq;
+  int computed = 0;  // leading tokens that its cells hold
+  int rows = 0;      // in the planned step
+
+  // Followers fork from it here. The step that reaches this position ends there, so that their own tokens are computed
+  // together with the rest of this sequence's.
+  int fork_at = kNowhere;
+
+  // While it is following.
+  Sequence* leader = nullptr;
+  int agreed = 0;           // leading tokens that it shares with the leader
+  int leader_computed = 0;  // when the leader last made progress
+  int stalled_steps = 0;    // since then
+  bool may_follow = true;   // false: it has waited for a stalled leader
+
+  bool is_running() const { return state == SequenceState::kRunning; }
+  int length() const { return static_cast<int>(tokens.size()); }
+  int remaining() const { return length() - computed; }
+  int rows_max() const { return std::min(remaining(), fork_at - computed); }
+  std::span<const Token> next(int count) const {
+    return std::span(tokens).subspan(static_cast<std::size_t>(computed), static_cast<std::size_t>(count));
   }
-
-  void add(RequestId request, std::vector<Token> prompt);
-  void remove(RequestId request);
-  void replace(RequestId request, std::vector<Token> tokens);
-  const Step& plan();
-  void commit(std::span<const Sampled> sampled, Duration took);
-  void abandon(DecodeStatus why);
-  const Sequence* find(RequestId request) const;
-  SchedulerView view() const;
-  StepBudget& budget() { return budget_; }
-
- private:
-  void admit();
-  bool must_wait(Sequence& sequence);
-  bool follow(Sequence& sequence, int cached);
-  bool fits(const Sequence& sequence, const CellPool::Prefix& prefix) const;
-  void bind(Sequence& sequence, const CellPool::Prefix& prefix);
-  void unbind(Sequence& sequence, CellPool::Keep keep);
-  std::unique_ptr<Sequence> take_out(Sequence& sequence);
-
-  void collect();
-  void schedule_streams();
-  void schedule_prompts();
-  void share(int budget);
-  void park_newest();
-  int room() const;
-  int prompt_budget() const;
-  void emit();
-  void begin_anew();
-
-  const SchedulerConfig config_;
-  CellPool pool_;
-  StepBudget budget_;
-
-  Sequences sequences_;  // in order of arrival
-  Sequences ended_;      // in the last commit(); only to be asked for their tokens and stats
-  std::unordered_map<RequestId, Sequence*> by_request_;
-  std::uint64_t arrivals_ = 0;
-
-  // Arrival of the first sequence that there was no room for; 0 when room may have come since.
-  std::uint64_t blocked_ = 0;
-  // Cells that the engine did not have although they are free by our count. Halved by each step that is computed.
-  int missing_cells_ = 0;
-
-  std::vector<MemoryOperation> first_operations_;  // of the next step
-
-  // The planned step, and vectors that live from step to step to spare allocations.
-  Step step_;
-  bool planned_ = false;
-  int stream_rows_ = 0;
-  int prompt_rows_ = 0;
-  std::vector<Sequence*> bound_;    // in order of arrival
-  std::vector<Sequence*> prompts_;  // of those: with more than one token to compute
-  std::vector<Sequence*> in_step_;  // in order of slots
-  std::vector<Sequence*> outputs_;  // for each row with output
+  void stop_following() {
+    state = SequenceState::kWaiting;
+    leader = nullptr;
+  }
 };
 
-void BatchScheduler::Impl::add(RequestId request, std::vector<Token> prompt) {
+BatchScheduler::BatchScheduler(SchedulerConfig config)
+    : config_(config),
+      pool_(config.engine),
+      budget_(config.gap_target, config.gap_target_adapts, config.engine.step_tokens_max),
+      slots_(config.slots_max > config.slots ? SlotCount::Mode::kMeasured : SlotCount::Mode::kFixed, config.slots,
+             config.slots_max) {
+  DROVER_CHECK(config.slots_max <= config.engine.seqs);
+  DROVER_CHECK(config.slots_max <= config.engine.step_tokens_max);
+}
+
+BatchScheduler::~BatchScheduler() = default;
+
+void BatchScheduler::add(RequestId request, std::vector<Token> prompt) {
   DROVER_CHECK(!planned_);
-  DROVER_CHECK(static_cast<int>(sequences_.size()) < config_.places);
+  DROVER_CHECK(static_cast<int>(sequences_.size()) < config_.slots_max);
   DROVER_CHECK(!prompt.empty() && static_cast<int>(prompt.size()) < config_.engine.cells);
   auto sequence = std::make_unique<Sequence>();
   sequence->request = request;
   sequence->order = ++arrivals_;
   sequence->tokens = std::move(prompt);
-  sequence->stats.prompt_tokens = sequence->length();
+  sequence->prompt_tokens = sequence->length();
   const bool added = by_request_.emplace(request, sequence.get()).second;
   DROVER_CHECK(added);
   sequences_.push_back(std::move(sequence));
 }
 
-void BatchScheduler::Impl::remove(RequestId request) {
+void BatchScheduler::remove(RequestId request) {
   DROVER_CHECK(!planned_);
   const auto entry = by_request_.find(request);
   if (entry == by_request_.end()) return;
-  const auto same = [&](const auto& s) { return s.get() == entry->second; };
-  if (std::erase_if(ended_, same) == 0) take_out(*entry->second);
+  Sequence& sequence = *entry->second;
   by_request_.erase(entry);
+  if (sequence.state == SequenceState::kEnded) {
+    std::erase_if(ended_, [&](const auto& each) { return each.get() == &sequence; });
+  } else {
+    take_out(sequence);
+  }
 }
 
-// Lets go of what the sequence has in the cache and of its place. What is computed stays as a kept prefix.
-std::unique_ptr<Sequence> BatchScheduler::Impl::take_out(Sequence& sequence) {
-  unbind(sequence, CellPool::Keep::kNormally);
+// Ends a sequence. Its computed tokens stay as a kept prefix.
+std::unique_ptr<BatchScheduler::Sequence> BatchScheduler::take_out(Sequence& sequence) {
+  if (sequence.is_running()) stop(sequence, CellPool::Keep::kNormally, SequenceState::kEnded);
+  sequence.state = SequenceState::kEnded;
   pool_.disown(sequence.order);
   blocked_ = 0;
-  const auto place =
-      std::find_if(sequences_.begin(), sequences_.end(), [&](const auto& s) { return s.get() == &sequence; });
-  std::unique_ptr<Sequence> out = std::move(*place);
-  sequences_.erase(place);
+  const auto same = [&](const auto& each) { return each.get() == &sequence; };
+  const auto found = std::find_if(sequences_.begin(), sequences_.end(), same);
+  std::unique_ptr<Sequence> out = std::move(*found);
+  sequences_.erase(found);
   return out;
 }
 
-void BatchScheduler::Impl::replace(RequestId request, std::vector<Token> tokens) {
+void BatchScheduler::replace(RequestId request, std::vector<Token> tokens) {
   DROVER_CHECK(!planned_);
   DROVER_CHECK(!tokens.empty() && static_cast<int>(tokens.size()) < config_.engine.cells);
   const auto entry = by_request_.find(request);
-  DROVER_CHECK(entry != by_request_.end());
+  DROVER_CHECK(entry != by_request_.end() && entry->second->state != SequenceState::kEnded);
   Sequence& sequence = *entry->second;
-  unbind(sequence, CellPool::Keep::kBriefly);
+  if (sequence.is_running()) stop(sequence, CellPool::Keep::kBriefly, SequenceState::kWaiting);
+  if (sequence.state == SequenceState::kFollowing) sequence.stop_following();
   sequence.tokens = std::move(tokens);
-  sequence.leader = nullptr;
-  sequence.may_wait = true;
+  sequence.may_follow = true;
   blocked_ = 0;
 }
 
-const Step& BatchScheduler::Impl::plan() {
+const Step& BatchScheduler::plan() {
   DROVER_CHECK(!planned_);
   for (const auto& sequence : ended_) by_request_.erase(sequence->request);
   ended_.clear();
@@ -187,9 +142,11 @@ const Step& BatchScheduler::Impl::plan() {
   step_.rows.clear();
   step_.output_of.clear();
   step_.prompts_of.clear();
+  step_.abort_for.clear();
   outputs_.clear();
   stream_rows_ = 0;
   prompt_rows_ = 0;
+  preempted_now_ = 0;
   if (sequences_.empty()) return step_;
   std::swap(step_.operations, first_operations_);
 
@@ -203,50 +160,49 @@ const Step& BatchScheduler::Impl::plan() {
   return step_;
 }
 
-// Gives slots to sequences in order of arrival. One that there is no room for holds up those behind it: what becomes
-// free is to be its own. The oldest sequence is let in regardless; room is made for it when it needs it.
-void BatchScheduler::Impl::admit() {
+// Lets sequences run, in order of arrival. If a sequence does not fit, later ones wait too: freed cells are reserved
+// for it. The oldest sequence is always admitted; room is made for it when it needs it.
+void BatchScheduler::admit() {
   for (const auto& sequence : sequences_) sequence->fork_at = kNowhere;
   for (const auto& each : sequences_) {
     Sequence& sequence = *each;
-    if (sequence.bound() || must_wait(sequence)) continue;
+    if (sequence.is_running() || keeps_following(sequence)) continue;
     if (sequence.order == blocked_) return;
     const CellPool::Prefix prefix = pool_.find(sequence.tokens);
-    if (follow(sequence, prefix.length)) continue;
+    if (starts_following(sequence, prefix.length)) continue;
     if (&each != &sequences_.front() && !fits(sequence, prefix)) {
       blocked_ = sequence.order;
       return;
     }
-    bind(sequence, prefix);
+    run(sequence, prefix);
   }
 }
 
-// Whether the sequence goes on waiting for its leader. A leader that makes progress is waited for however long it
-// takes: to compute the same tokens beside it would take longer.
-bool BatchScheduler::Impl::must_wait(Sequence& sequence) {
-  Sequence* leader = sequence.leader;
-  if (leader == nullptr) return false;
-  if (leader->computed < sequence.agreed) {
-    const bool progress = leader->computed > sequence.leader_computed;
-    sequence.leader_computed = leader->computed;
+// A follower waits as long as its leader makes progress: computing the same tokens beside it would take longer.
+bool BatchScheduler::keeps_following(Sequence& sequence) {
+  if (sequence.state != SequenceState::kFollowing) return false;
+  Sequence& leader = *sequence.leader;
+  if (leader.computed < sequence.agreed) {
+    const bool progress = leader.computed > sequence.leader_computed;
+    sequence.leader_computed = leader.computed;
     sequence.stalled_steps = progress ? 0 : sequence.stalled_steps + 1;
     if (sequence.stalled_steps <= config_.shared_wait_steps_max) {
-      leader->fork_at = std::min(leader->fork_at, sequence.agreed);
+      leader.fork_at = std::min(leader.fork_at, sequence.agreed);
       return true;
     }
-    sequence.may_wait = false;
+    sequence.may_follow = false;
   }
-  sequence.leader = nullptr;
+  sequence.stop_following();
   return false;
 }
 
-// Makes the sequence wait if another is computing more of its prompt at this moment than the cache has.
-bool BatchScheduler::Impl::follow(Sequence& sequence, int cached) {
-  if (config_.engine.memory != MemoryKind::kShared || !sequence.may_wait) return false;
-  int most = cached + kSharedWaitTokensMin;
+// Makes the sequence a follower if a running one is computing more of its prompt than the `cached` tokens.
+bool BatchScheduler::starts_following(Sequence& sequence, int cached) {
+  if (config_.engine.memory != MemoryKind::kShared || !sequence.may_follow) return false;
+  int most = cached + kFollowTokensMin;
   for (const auto& other : sequences_) {
-    if (!other->bound() || other->remaining() <= 1) continue;
-    const int agreed = std::min(common_prefix(*other, sequence), sequence.length() - 1);
+    if (!other->is_running() || other->remaining() <= 1) continue;
+    const int agreed = std::min(common_prefix(other->tokens, sequence.tokens), sequence.length() - 1);
     if (agreed <= most) continue;
     most = agreed;
     sequence.leader = other.get();
@@ -255,15 +211,16 @@ bool BatchScheduler::Impl::follow(Sequence& sequence, int cached) {
     sequence.stalled_steps = 0;
   }
   if (sequence.leader == nullptr) return false;
+  sequence.state = SequenceState::kFollowing;
   sequence.leader->fork_at = std::min(sequence.leader->fork_at, sequence.agreed);
   return true;
 }
 
-bool BatchScheduler::Impl::fits(const Sequence& sequence, const CellPool::Prefix& prefix) const {
+bool BatchScheduler::fits(const Sequence& sequence, const CellPool::Prefix& prefix) const {
   int needed = prefix.in_cells.kept + sequence.length() - prefix.in_cells.length;
   int others = 0;
   for (const auto& other : sequences_) {
-    if (!other->bound()) continue;
+    if (!other->is_running()) continue;
     needed += other->remaining();
     ++others;
   }
@@ -271,90 +228,95 @@ bool BatchScheduler::Impl::fits(const Sequence& sequence, const CellPool::Prefix
   return pool_.used() + needed + growth <= config_.engine.cells - missing_cells_;
 }
 
-void BatchScheduler::Impl::bind(Sequence& sequence, const CellPool::Prefix& prefix) {
+void BatchScheduler::run(Sequence& sequence, const CellPool::Prefix& prefix) {
   const CellPool::Taken taken = pool_.take(prefix, sequence.tokens, step_.operations);
-  sequence.slot = taken.slot;
+  sequence.state = SequenceState::kRunning;
+  sequence.seq = taken.seq;
   sequence.computed = taken.length;
-  sequence.parked = false;
-  if (!sequence.started) sequence.stats.cached_tokens = taken.length;
-  sequence.started = true;
+  if (!sequence.cached_tokens) sequence.cached_tokens = taken.length;
 }
 
-// Takes its slot from a sequence, if it has one. Those that wait for it look for another leader, or begin.
-void BatchScheduler::Impl::unbind(Sequence& sequence, CellPool::Keep keep) {
-  if (!sequence.bound()) return;
-  pool_.release(sequence.slot, keep, sequence.order);
-  sequence.slot = kNoSlot;
+// Takes the cells of a running sequence.
+void BatchScheduler::stop(Sequence& sequence, CellPool::Keep keep, SequenceState next) {
+  DROVER_CHECK(sequence.is_running());
+  pool_.release(sequence.seq, keep, sequence.order);
+  sequence.state = next;
+  sequence.seq = kNoSeq;
   sequence.computed = 0;
+  leave_behind(sequence);
+}
+
+// The followers of a sequence that no longer runs look for another leader, or run.
+void BatchScheduler::leave_behind(const Sequence& leader) {
   for (const auto& other : sequences_) {
-    if (other->leader == &sequence) other->leader = nullptr;
+    if (other->leader == &leader) other->stop_following();
   }
 }
 
-void BatchScheduler::Impl::collect() {
-  bound_.clear();
+void BatchScheduler::collect() {
+  running_.clear();
   for (const auto& sequence : sequences_) {
     sequence->rows = 0;
-    if (!sequence->bound()) continue;
+    if (!sequence->is_running()) continue;
     DROVER_CHECK(sequence->length() <= config_.engine.cells);
-    bound_.push_back(sequence.get());
+    running_.push_back(sequence.get());
   }
 }
 
-// Cells for this step's rows: free ones and those of kept prefixes. Cells that the engine turned out not to have are
-// left alone, but not to the point where a sequence that is alone comes to a halt.
-int BatchScheduler::Impl::room() const {
+// Cells for this step's rows: free cells and those of kept prefixes. Cells that the engine turned out not to have are
+// left alone, but a sequence that runs alone always gets one.
+int BatchScheduler::room() const {
   const int all = pool_.cells() - pool_.used();
-  const int least = bound_.size() <= 1 ? std::min(all, 1) : 0;
+  const int least = running_.size() <= 1 ? std::min(all, 1) : 0;
   return std::max(all - missing_cells_, least);
 }
 
-void BatchScheduler::Impl::park_newest() {
-  Sequence& sequence = *bound_.back();
-  bound_.pop_back();
+void BatchScheduler::preempt_newest() {
+  Sequence& sequence = *running_.back();
+  running_.pop_back();
   if (sequence.rows > 0) --stream_rows_;
   sequence.rows = 0;
-  unbind(sequence, CellPool::Keep::kForOwner);
-  sequence.parked = true;
-  ++sequence.stats.parked;
+  stop(sequence, CellPool::Keep::kForOwner, SequenceState::kPreempted);
+  ++sequence.preempted;
+  ++preempted_now_;
 }
 
-// One token of each sequence that has one left to compute: of the streams, and of prompts that are in the cache.
-void BatchScheduler::Impl::schedule_streams() {
-  for (Sequence* sequence : bound_) {
+// One token of each sequence that has one left to compute: streams, and prompts that are in the cache.
+void BatchScheduler::schedule_streams() {
+  for (Sequence* sequence : running_) {
     if (sequence->remaining() > 1) continue;
     sequence->rows = 1;
     ++stream_rows_;
   }
-  while (stream_rows_ > room() && bound_.size() > 1) park_newest();
+  while (stream_rows_ > room() && running_.size() > 1) preempt_newest();
   DROVER_CHECK(stream_rows_ <= room());
 }
 
-void BatchScheduler::Impl::schedule_prompts() {
+void BatchScheduler::schedule_prompts() {
   const auto is_prompt = [](const Sequence* s) { return s->remaining() > 1; };
-  const auto oldest = std::find_if(bound_.begin(), bound_.end(), is_prompt);
-  if (oldest == bound_.end()) return;
+  const auto oldest = std::find_if(running_.begin(), running_.end(), is_prompt);
+  if (oldest == running_.end()) return;
   const Sequence* prompt = *oldest;
   const int wanted = std::min(prompt->remaining(), kPromptRoomMin);
-  while (bound_.back() != prompt && room() - stream_rows_ < wanted) park_newest();
+  while (running_.back() != prompt && room() - stream_rows_ < wanted) preempt_newest();
 
   prompts_.clear();
-  std::copy_if(bound_.begin(), bound_.end(), std::back_inserter(prompts_), is_prompt);
+  std::copy_if(running_.begin(), running_.end(), std::back_inserter(prompts_), is_prompt);
   share(std::min(prompt_budget(), room() - stream_rows_));
 }
 
-// A stream is held to its pace from its second token on. So those that come to an idle engine together begin together:
-// the one whose prompt is computed first does not slow down the others' prompts, and itself, for its own second token.
-int BatchScheduler::Impl::prompt_budget() const {
+// A stream has a pace from its second token on. Requests that come to an idle engine together then start together:
+// the first token of the one does not slow down the prompts of the others.
+int BatchScheduler::prompt_budget() const {
   const auto has_pace = [](const Sequence* s) { return s->outputs > 1 && s->rows > 0; };
-  if (std::any_of(bound_.begin(), bound_.end(), has_pace)) {
+  if (std::any_of(running_.begin(), running_.end(), has_pace)) {
     return budget_.prompt_tokens(stream_rows_, static_cast<int>(prompts_.size()));
   }
   return budget_.prompt_tokens_alone(stream_rows_);
 }
 
-// Shares out a step's prompt tokens, so that a short prompt does not wait for a long one and the oldest always goes on.
-void BatchScheduler::Impl::share(int budget) {
+// Divides a step's prompt tokens. The oldest prompt always advances, and a short prompt does not wait for a long one.
+void BatchScheduler::share(int budget) {
   if (budget <= 0) return;
   const auto give = [&](Sequence& sequence, int most) {
     const int rows = std::min({sequence.rows_max() - sequence.rows, most, budget});
@@ -369,8 +331,8 @@ void BatchScheduler::Impl::share(int budget) {
   for (Sequence* sequence : prompts_) give(*sequence, budget);
 }
 
-// Rows in order of slots: engines with recurrent memory compute neighbouring slots together.
-void BatchScheduler::Impl::emit() {
+// Rows are ordered by SeqId: engines with recurrent memory compute neighboring sequences together.
+void BatchScheduler::emit() {
   const int rows = stream_rows_ + prompt_rows_;
   DROVER_CHECK(rows <= config_.engine.step_tokens_max);
   DROVER_CHECK(rows <= pool_.cells() - pool_.used());
@@ -379,13 +341,13 @@ void BatchScheduler::Impl::emit() {
   pool_.save_kept(rows, step_.operations);
 
   in_step_.clear();
-  std::copy_if(bound_.begin(), bound_.end(), std::back_inserter(in_step_),
+  std::copy_if(running_.begin(), running_.end(), std::back_inserter(in_step_),
                [](const Sequence* s) { return s->rows > 0; });
-  std::sort(in_step_.begin(), in_step_.end(), [](const Sequence* a, const Sequence* b) { return a->slot < b->slot; });
+  std::sort(in_step_.begin(), in_step_.end(), [](const Sequence* a, const Sequence* b) { return a->seq < b->seq; });
   for (Sequence* sequence : in_step_) {
     Position position = sequence->computed;
     for (const Token token : sequence->next(sequence->rows)) {
-      step_.rows.push_back({.token = token, .position = position++, .slot = sequence->slot, .output = false});
+      step_.rows.push_back({.token = token, .position = position++, .seq = sequence->seq, .output = false});
     }
     if (sequence->remaining() > 1) step_.prompts_of.push_back(sequence->request);
     if (sequence->rows < sequence->remaining()) continue;
@@ -393,14 +355,24 @@ void BatchScheduler::Impl::emit() {
     step_.output_of.push_back(sequence->request);
     outputs_.push_back(sequence);
   }
+  if (aborting_pays()) step_.abort_for = step_.prompts_of;
 }
 
-void BatchScheduler::Impl::commit(std::span<const Sampled> sampled, Duration took) {
+// Whether to abort this step when a prompt in it is canceled. It pays if the rest of the step delays another request,
+// in the runner or at the front, which waits if there is only one slot. Otherwise the step is finished: its tokens are
+// kept, and the same prompt may come again. A memory that is not shared cannot be restored after an aborted step.
+bool BatchScheduler::aborting_pays() const {
+  if (config_.engine.memory != MemoryKind::kShared) return false;
+  return sequences_.size() > 1 || slots_.slots() <= 1;
+}
+
+void BatchScheduler::commit(std::span<const Sampled> sampled, Duration took) {
   DROVER_CHECK(sampled.size() == outputs_.size());
   if (!std::exchange(planned_, false)) return;
   pool_.settle();
+  observe(took);
   for (Sequence* sequence : in_step_) {
-    pool_.extend(sequence->slot, sequence->next(sequence->rows));
+    pool_.extend(sequence->seq, sequence->next(sequence->rows));
     sequence->computed += sequence->rows;
   }
   for (std::size_t i = 0; i < sampled.size(); ++i) {
@@ -413,12 +385,17 @@ void BatchScheduler::Impl::commit(std::span<const Sampled> sampled, Duration too
       ++sequence.outputs;
     }
   }
-  budget_.observe(stream_rows_, prompt_rows_, took);
   if (missing_cells_ > 0) blocked_ = 0;
   missing_cells_ /= 2;
 }
 
-void BatchScheduler::Impl::abandon(DecodeStatus why) {
+void BatchScheduler::observe(Duration took) {
+  budget_.observe(stream_rows_, prompt_rows_, took);
+  if (preempted_now_ > 0) slots_.observe_preempted(static_cast<int>(running_.size()) + 1);
+  if (step_.prompts_of.empty()) slots_.observe(static_cast<int>(step_.rows.size()), took);
+}
+
+void BatchScheduler::abandon(DecodeStatus why) {
   if (!std::exchange(planned_, false)) return;
   if (why == DecodeStatus::kLost) return begin_anew();
   pool_.settle();
@@ -427,90 +404,55 @@ void BatchScheduler::Impl::abandon(DecodeStatus why) {
   missing_cells_ = std::min(more, config_.engine.cells);
 }
 
-// The sequences that got a slot in this step lose it: it does not hold what it should.
-void BatchScheduler::Impl::begin_anew() {
+// Sequences that started to run in this step lack saved cells, so they wait and are admitted again.
+void BatchScheduler::begin_anew() {
   for (const auto& sequence : sequences_) {
-    if (!sequence->bound() || !pool_.was_taken(sequence->slot)) continue;
-    sequence->slot = kNoSlot;
+    if (!sequence->is_running() || !pool_.was_taken(sequence->seq)) continue;
+    sequence->state = SequenceState::kWaiting;
+    sequence->seq = kNoSeq;
     sequence->computed = 0;
-    if (sequence->outputs == 0) sequence->started = false;
-    for (const auto& other : sequences_) {
-      if (other->leader == sequence.get()) other->leader = nullptr;
-    }
+    if (sequence->outputs == 0) sequence->cached_tokens.reset();
+    leave_behind(*sequence);
   }
   pool_.undo_taken(first_operations_);
   blocked_ = 0;
 }
 
-const Sequence* BatchScheduler::Impl::find(RequestId request) const {
+const BatchScheduler::Sequence* BatchScheduler::find(RequestId request) const {
   const auto entry = by_request_.find(request);
   return entry == by_request_.end() ? nullptr : entry->second;
 }
 
-SchedulerView BatchScheduler::Impl::view() const {
+std::span<const Token> BatchScheduler::tokens(RequestId request) const {
+  const Sequence* sequence = find(request);
+  return sequence == nullptr ? std::span<const Token>() : std::span<const Token>(sequence->tokens);
+}
+
+SequenceStats BatchScheduler::stats(RequestId request) const {
+  const Sequence* sequence = find(request);
+  if (sequence == nullptr) return {};
+  return {.state = sequence->state,
+          .prompt_tokens = sequence->prompt_tokens,
+          .cached_tokens = sequence->cached_tokens.value_or(0),
+          .preempted = sequence->preempted};
+}
+
+SchedulerView BatchScheduler::view() const {
   SchedulerView view;
   int generating = 0;
   for (const auto& sequence : sequences_) {
-    if (sequence->bound()) ++view.running;
-    if (sequence->parked) ++view.parked;
-    if (sequence->bound() && sequence->remaining() == 1) ++generating;
+    if (sequence->is_running()) ++view.running;
+    if (sequence->state == SequenceState::kPreempted) ++view.preempted;
+    if (sequence->is_running() && sequence->remaining() == 1) ++generating;
   }
   const int prompts = view.running - generating;
+  view.slots = slots_.slots();
   view.cells_used = pool_.used();
   view.cells_shared = pool_.shared();
   view.cells_kept = pool_.kept();
   view.cells_saved = pool_.saved();
   view.step_budget = budget_.prompt_tokens(std::max(generating, 1), prompts);
   return view;
-}
-
-BatchScheduler::BatchScheduler(SchedulerConfig config) : impl_(std::make_unique<Impl>(config)) {}
-BatchScheduler::~BatchScheduler() = default;
-
-int BatchScheduler::calibration_rows() const {
-  return impl_->budget().calibration_rows();
-}
-
-void BatchScheduler::observe_calibration(int rows, Duration took) {
-  impl_->budget().observe(0, rows, took);
-}
-
-void BatchScheduler::add(RequestId request, std::vector<Token> prompt, TimePoint) {
-  impl_->add(request, std::move(prompt));
-}
-
-void BatchScheduler::remove(RequestId request, TimePoint) {
-  impl_->remove(request);
-}
-
-void BatchScheduler::replace(RequestId request, std::vector<Token> tokens, TimePoint) {
-  impl_->replace(request, std::move(tokens));
-}
-
-const Step& BatchScheduler::plan(TimePoint) {
-  return impl_->plan();
-}
-
-void BatchScheduler::commit(std::span<const Sampled> sampled, Duration took, TimePoint) {
-  impl_->commit(sampled, took);
-}
-
-void BatchScheduler::abandon(DecodeStatus why, TimePoint) {
-  impl_->abandon(why);
-}
-
-std::span<const Token> BatchScheduler::tokens(RequestId request) const {
-  const Sequence* sequence = impl_->find(request);
-  return sequence == nullptr ? std::span<const Token>() : std::span<const Token>(sequence->tokens);
-}
-
-SequenceStats BatchScheduler::stats(RequestId request) const {
-  const Sequence* sequence = impl_->find(request);
-  return sequence == nullptr ? SequenceStats{} : sequence->stats;
-}
-
-SchedulerView BatchScheduler::view() const {
-  return impl_->view();
 }
 
 }  // namespace drover

@@ -1,4 +1,4 @@
-// What the tests of the batch scheduler have in common.
+// Shared by the tests of the batch scheduler.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,7 +13,6 @@ namespace drover {
 using std::chrono::milliseconds;
 
 inline constexpr int kVocabulary = 1000;
-inline constexpr TimePoint kNow{};
 
 inline std::vector<Token> range(Token first, int count) {
   std::vector<Token> tokens(count);
@@ -30,10 +29,10 @@ inline RequestId id(int n) {
   return {static_cast<std::uint64_t>(n)};
 }
 
-inline SchedulerConfig config(int places = 4, int cells = 4096) {
+inline SchedulerConfig config(int slots = 4, int cells = 4096) {
   SchedulerConfig result;
-  result.engine = {.memory = MemoryKind::kShared, .cells = cells, .slots = 16, .step_tokens_max = 64};
-  result.places = places;
+  result.engine = {.memory = MemoryKind::kShared, .cells = cells, .seqs = 16, .step_tokens_max = 64};
+  result.slots = result.slots_max = slots;
   return result;
 }
 
@@ -51,26 +50,26 @@ class Herd {
 
   void add(int n, std::vector<Token> prompt) {
     tokens[n] = prompt;
-    scheduler.add(id(n), std::move(prompt), kNow);
+    scheduler.add(id(n), std::move(prompt));
   }
   void remove(int n) {
-    scheduler.remove(id(n), kNow);
+    scheduler.remove(id(n));
     tokens.erase(n);
   }
   void replace(int n, std::vector<Token> replacement) {
     tokens[n] = replacement;
-    scheduler.replace(id(n), std::move(replacement), kNow);
+    scheduler.replace(id(n), std::move(replacement));
   }
 
-  // One step; false if there was none. `took`: for each row.
+  // Runs one step of `took` for each row. False: there was none.
   bool step(Duration took = milliseconds(1)) {
-    last = scheduler.plan(kNow);
+    last = scheduler.plan();
     if (last.empty()) return false;
     const bool applied = engine.apply(last.operations);
     const DecodeStatus status = applied ? engine.decode(last.rows) : DecodeStatus::kLost;
     EXPECT_EQ(engine.violation(), "");
     if (status != DecodeStatus::kDone) {
-      scheduler.abandon(status, kNow);
+      scheduler.abandon(status);
       return true;
     }
     std::vector<Sampled> sampled;
@@ -84,13 +83,13 @@ class Herd {
       if (!end) tokens[n].push_back(engine.outputs()[i]);
       ++outputs[n];
     }
-    scheduler.commit(sampled, took * last.rows.size(), kNow);
+    scheduler.commit(sampled, took * last.rows.size());
     const SchedulerView view = scheduler.view();
     EXPECT_EQ(view.cells_used + view.cells_kept, engine.cells_used());
     EXPECT_EQ(view.cells_saved, engine.cells_saved());
     return true;
   }
-  // Steps until the request has brought forth so many tokens.
+  // Runs steps until the request has generated `count` tokens.
   void run_until(int n, int count) {
     for (int i = 0; i < 20000 && outputs[n] < count; ++i) ASSERT_TRUE(step());
     ASSERT_GE(outputs[n], count);
@@ -102,15 +101,15 @@ class Herd {
 
   int rows_of(int n) const {
     int rows = 0;
-    const Slot slot = slot_of(n);
-    for (const Row& row : last.rows) rows += row.slot == slot;
+    const SeqId seq = seq_of(n);
+    for (const Row& row : last.rows) rows += row.seq == seq;
     return rows;
   }
-  // By the tokens in the last step; requests of these tests have tokens of their own.
-  Slot slot_of(int n) const {
+  // Found by the tokens of the last step: requests of these tests have different tokens.
+  SeqId seq_of(int n) const {
     const std::vector<Token>& mine = tokens.at(n);
     for (const Row& row : last.rows) {
-      if (row.position < static_cast<int>(mine.size()) && mine[row.position] == row.token) return row.slot;
+      if (row.position < static_cast<int>(mine.size()) && mine[row.position] == row.token) return row.seq;
     }
     return -1;
   }

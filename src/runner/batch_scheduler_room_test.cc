@@ -15,57 +15,57 @@ TEST(BatchSchedulerRoom, KeptPrefixesMakeRoomForRunningSequences) {
   EXPECT_EQ(herd.scheduler.view().cells_kept, 270);
   herd.add(4, range(9000, 250));
   herd.run_until(4, 5);
-  EXPECT_EQ(herd.scheduler.stats(id(4)).parked, 0);
+  EXPECT_EQ(herd.scheduler.stats(id(4)).preempted, 0);
 }
 
-TEST(BatchSchedulerRoom, WhenTheCellsAreFullTheNewestIsParkedAndNobodyFails) {
+TEST(BatchSchedulerRoom, WhenTheCellsAreFullTheNewestIsPreemptedAndNobodyFails) {
   constexpr int kStreams = 4;
   constexpr int kOutputs = 400;
   Herd herd(config(kStreams, 768));
   for (int n = 0; n < kStreams; ++n) herd.add(n, range(1000 * (n + 1), 20));
-  bool parked = false;
+  bool preempted = false;
   std::vector<int> finished;
   for (int steps = 0; finished.size() < kStreams && steps < 5000; ++steps) {
     ASSERT_TRUE(herd.step());
-    parked |= herd.scheduler.view().parked > 0;
+    preempted |= herd.scheduler.view().preempted > 0;
     for (int n = 0; n < kStreams; ++n) {
       if (herd.outputs[n] < kOutputs || herd.tokens.count(n) == 0) continue;
       finished.push_back(n);
-      EXPECT_LE(herd.scheduler.stats(id(n)).parked, 2) << "request " << n;
+      EXPECT_LE(herd.scheduler.stats(id(n)).preempted, 2) << "request " << n;
       if (n == 0) {
-        EXPECT_EQ(herd.scheduler.stats(id(n)).parked, 0);
+        EXPECT_EQ(herd.scheduler.stats(id(n)).preempted, 0);
       }
       herd.remove(n);
     }
   }
-  EXPECT_TRUE(parked);
+  EXPECT_TRUE(preempted);
   EXPECT_EQ(finished, (std::vector{0, 1, 2, 3}));
   EXPECT_LE(herd.engine.rows_computed(), kStreams * (kOutputs + 20) + 600);  // little was computed twice
 }
 
-TEST(BatchSchedulerRoom, AParkedSequenceGoesOnWithWhatIsLeftOfIt) {
+TEST(BatchSchedulerRoom, APreemptedSequenceGoesOnWithWhatIsLeftOfIt) {
   Herd herd(config(2, 200));
   herd.add(1, range(1000, 80));
   herd.add(2, range(2000, 80));
-  while (herd.scheduler.view().parked == 0) ASSERT_TRUE(herd.step());
+  while (herd.scheduler.view().preempted == 0) ASSERT_TRUE(herd.step());
   const int tokens_of_2 = static_cast<int>(herd.tokens[2].size());
   herd.remove(1);
   const auto before = herd.engine.rows_computed();
   herd.run_until(2, herd.outputs[2] + 1);
-  EXPECT_EQ(herd.scheduler.stats(id(2)).parked, 1);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).preempted, 1);
   EXPECT_LE(herd.engine.rows_computed() - before, 64 + 1);
   EXPECT_GT(tokens_of_2, 95);
 }
 
-TEST(BatchSchedulerRoom, WhatIsKeptForAParkedSequenceGoesLast) {
+TEST(BatchSchedulerRoom, WhatIsKeptForAPreemptedSequenceGoesLast) {
   Herd herd(config(3, 300));
   herd.add(1, range(1000, 140));
   herd.add(2, range(2000, 20));
   herd.add(3, range(3000, 100));
-  while (herd.scheduler.view().parked == 0) ASSERT_TRUE(herd.step());
-  herd.remove(2);  // kept from now on, used more recently than what is left of the parked one
+  while (herd.scheduler.view().preempted == 0) ASSERT_TRUE(herd.step());
+  herd.remove(2);  // kept from now on, used more recently than what is left of the preempted one
   for (int i = 0; i < 80; ++i) herd.step();
-  EXPECT_EQ(herd.scheduler.view().parked, 1);
+  EXPECT_EQ(herd.scheduler.view().preempted, 1);
   EXPECT_EQ(herd.scheduler.view().cells_kept, 49);
   const int cached = herd.scheduler.stats(id(3)).cached_tokens;
   herd.remove(1);
@@ -75,11 +75,11 @@ TEST(BatchSchedulerRoom, WhatIsKeptForAParkedSequenceGoesLast) {
   EXPECT_EQ(herd.scheduler.stats(id(3)).cached_tokens, cached);  // of the first time
 }
 
-TEST(BatchSchedulerRoom, WhatWasKeptForACancelledOneIsNothingSpecial) {
+TEST(BatchSchedulerRoom, WhatWasKeptForACanceledOneIsNothingSpecial) {
   Herd herd(config(2, 300));
   herd.add(1, range(1000, 120));
   herd.add(2, range(2000, 120));
-  while (herd.scheduler.view().parked == 0) ASSERT_TRUE(herd.step());
+  while (herd.scheduler.view().preempted == 0) ASSERT_TRUE(herd.step());
   herd.remove(2);
   herd.step();
   const std::vector<Token> first = herd.tokens[1];
@@ -108,7 +108,7 @@ TEST(BatchSchedulerRoom, WhatAShiftLeavesGoesFirst) {
   EXPECT_EQ(herd.scheduler.stats(id(3)).cached_tokens, 100);
 }
 
-// Without some slack a parked sequence would come back only to be parked again.
+// Without some slack a preempted sequence would come back only to be preempted again.
 TEST(BatchSchedulerRoom, WhoeverComesInHasRoomToGrow) {
   Herd herd(config(2, 256));
   herd.add(1, range(1000, 100));
@@ -118,7 +118,7 @@ TEST(BatchSchedulerRoom, WhoeverComesInHasRoomToGrow) {
   EXPECT_EQ(herd.scheduler.view().running, 1);
   herd.remove(1);
   herd.run_until(2, 30);
-  EXPECT_EQ(herd.scheduler.stats(id(2)).parked, 0);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).preempted, 0);
 }
 
 TEST(BatchSchedulerRoom, AnOlderPromptTakesTheRoomOfANewerOne) {
@@ -129,8 +129,8 @@ TEST(BatchSchedulerRoom, AnOlderPromptTakesTheRoomOfANewerOne) {
   herd.step();
   herd.replace(1, range(5000, 280));
   herd.run_until(1, herd.outputs[1] + 2);
-  EXPECT_EQ(herd.scheduler.stats(id(1)).parked, 0);
-  EXPECT_EQ(herd.scheduler.stats(id(2)).parked, 1);
+  EXPECT_EQ(herd.scheduler.stats(id(1)).preempted, 0);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).preempted, 1);
   herd.remove(1);
   herd.run_until(2, 2);
 }
@@ -143,7 +143,7 @@ TEST(BatchSchedulerRoom, KeptPrefixesGoWhenTheEngineIsShortOfCells) {
   herd.finish(9, 1);
   herd.add(1, range(1000, 150));
   herd.run_until(1, 20);
-  EXPECT_EQ(herd.scheduler.stats(id(1)).parked, 0);
+  EXPECT_EQ(herd.scheduler.stats(id(1)).preempted, 0);
 }
 
 TEST(BatchSchedulerRoom, APromptThatDoesNotFitYetHoldsUpThoseBehindIt) {
@@ -154,7 +154,7 @@ TEST(BatchSchedulerRoom, APromptThatDoesNotFitYetHoldsUpThoseBehindIt) {
   herd.add(3, range(3000, 20));
   for (int i = 0; i < 20; ++i) herd.step();
   EXPECT_EQ(herd.scheduler.view().running, 1);
-  EXPECT_EQ(herd.scheduler.stats(id(1)).parked, 0);
+  EXPECT_EQ(herd.scheduler.stats(id(1)).preempted, 0);
   herd.replace(1, range(1000, 50));  // now it fits
   herd.run_until(2, 1);
   EXPECT_GT(herd.outputs[1], 20);
@@ -208,9 +208,9 @@ TEST(BatchSchedulerRoom, AnAbortedStepIsPlannedAgain) {
   herd.run_until(1, 3);
 }
 
-TEST(BatchSchedulerRoom, PlacesCanBeAllSlots) {
+TEST(BatchSchedulerRoom, SlotsCanBeAllSequences) {
   SchedulerConfig few = config(3, 500);
-  few.engine.slots = 3;
+  few.engine.seqs = 3;
   Herd herd(few);
   for (int n = 0; n < 30; ++n) {
     herd.add(n, joined(range(0, 10 + n), range(1000 * (n + 1), 20)));

@@ -39,7 +39,7 @@ TEST(BatchScheduler, AnEndedSequenceCanBeAskedForUntilTheNextPlan) {
   herd.step();
   EXPECT_EQ(herd.scheduler.tokens(id(1)).size(), 10U);
   EXPECT_EQ(herd.scheduler.stats(id(1)).prompt_tokens, 10);
-  herd.add(2, range(500, 5));  // its place is free
+  herd.add(2, range(500, 5));  // its slot is free
   herd.step();
   EXPECT_TRUE(herd.scheduler.tokens(id(1)).empty());
   herd.remove(1);
@@ -146,7 +146,7 @@ TEST(BatchSchedulerSharing, AStalledLeaderIsWaitedForOnlySoLong) {
   herd.run_until(2, 3);
 }
 
-TEST(BatchSchedulerSharing, WhenTheLeaderIsCancelledItsPartIsUsed) {
+TEST(BatchSchedulerSharing, WhenTheLeaderIsCanceledItsPartIsUsed) {
   Herd herd(config());
   for (int n = 1; n <= 3; ++n) herd.add(n, joined(range(0, 300), range(1000 * n, 10)));
   herd.step();
@@ -158,7 +158,7 @@ TEST(BatchSchedulerSharing, WhenTheLeaderIsCancelledItsPartIsUsed) {
   EXPECT_EQ(herd.scheduler.stats(id(3)).cached_tokens, 300);  // it waited on, for the next one
 }
 
-TEST(BatchSchedulerSharing, ACancelledPromptsRetryStartsWhereItStopped) {
+TEST(BatchSchedulerSharing, ACanceledPromptsRetryStartsWhereItStopped) {
   Herd herd(config());
   herd.add(1, range(0, 600));
   for (int i = 0; i < 5; ++i) herd.step();
@@ -177,7 +177,7 @@ TEST(BatchSchedulerSharing, TheNextTurnOfAConversationComputesOnlyWhatIsNew) {
   herd.remove(1);
   herd.add(2, next);
   herd.step();
-  EXPECT_TRUE(herd.last.operations.empty());  // it goes on in the slot
+  EXPECT_TRUE(herd.last.operations.empty());  // it goes on in the sequence
   EXPECT_EQ(herd.last.rows.size(), 8U);       // the last token of the answer was never computed
   EXPECT_EQ(herd.scheduler.stats(id(2)).cached_tokens, 69);
 }
@@ -290,7 +290,7 @@ TEST(BatchSchedulerBudget, ALongPromptIsNotStarvedByShortOnes) {
 TEST(BatchSchedulerWhole, NothingIsSharedButAConversationGoesOn) {
   SchedulerConfig whole = config(3, 600);
   whole.engine.memory = MemoryKind::kWhole;
-  whole.engine.slots = 4;
+  whole.engine.seqs = 4;
   Herd herd(whole);
   herd.add(1, joined(range(0, 60), range(1000, 10)));
   herd.add(2, joined(range(0, 60), range(2000, 10)));
@@ -309,15 +309,68 @@ TEST(BatchSchedulerWhole, NothingIsSharedButAConversationGoesOn) {
   herd.run_until(3, 10);
 }
 
-TEST(BatchSchedulerWhole, ParkedSequencesAreComputedAnew) {
+TEST(BatchSchedulerWhole, PreemptedSequencesAreComputedAnew) {
   SchedulerConfig whole = config(3, 256);
   whole.engine.memory = MemoryKind::kWhole;
-  whole.engine.slots = 3;
+  whole.engine.seqs = 3;
   Herd herd(whole);
   for (int n = 1; n <= 3; ++n) herd.add(n, range(1000 * n, 60));
   herd.finish(1, 100);
   herd.finish(2, 100);
   herd.finish(3, 100);
+}
+
+// ---- whether a cancel aborts the step
+
+TEST(BatchSchedulerAbort, APromptThatDelaysOthersIsWorthIt) {
+  Herd herd(config());
+  herd.add(1, range(0, 10));
+  herd.run_until(1, 2);
+  herd.add(2, range(1000, 100));
+  for (int i = 0; i < 10 && herd.last.prompts_of.empty(); ++i) herd.step();
+  EXPECT_EQ(herd.last.prompts_of, std::vector{id(2)});
+  EXPECT_EQ(herd.last.abort_for, std::vector{id(2)});  // for the stream nothing is computed that could be saved
+}
+
+TEST(BatchSchedulerAbort, APromptThatDelaysNobodyIsFinished) {
+  Herd herd(config());
+  herd.add(1, range(0, 100));
+  herd.step();
+  EXPECT_EQ(herd.last.prompts_of, std::vector{id(1)});
+  EXPECT_TRUE(herd.last.abort_for.empty());
+}
+
+TEST(BatchSchedulerAbort, WithOneSlotOthersMayWaitAtTheFront) {
+  Herd herd(config(1));
+  herd.add(1, range(0, 100));
+  herd.step();
+  EXPECT_EQ(herd.last.abort_for, std::vector{id(1)});
+}
+
+TEST(BatchSchedulerAbort, AMemoryThatCannotBeRestoredIsLeftAlone) {
+  SchedulerConfig whole = config(2);
+  whole.engine.memory = MemoryKind::kWhole;
+  Herd herd(whole);
+  for (int n = 1; n <= 2; ++n) herd.add(n, range(1000 * n, 30));
+  herd.step();
+  EXPECT_EQ(herd.last.prompts_of.size(), 2U);
+  EXPECT_TRUE(herd.last.abort_for.empty());
+}
+
+TEST(BatchScheduler, ASequenceHasOneState) {
+  Herd herd(config(4, 300));
+  for (int n = 1; n <= 2; ++n) herd.add(n, joined(range(0, 100), range(1000 * n, 20)));
+  EXPECT_EQ(herd.scheduler.stats(id(1)).state, SequenceState::kWaiting);
+  herd.step();
+  EXPECT_EQ(herd.scheduler.stats(id(1)).state, SequenceState::kRunning);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).state, SequenceState::kFollowing);
+  herd.run_until(2, 1);
+  EXPECT_EQ(herd.scheduler.stats(id(2)).state, SequenceState::kRunning);
+  while (herd.scheduler.view().preempted == 0) ASSERT_TRUE(herd.step());
+  EXPECT_EQ(herd.scheduler.stats(id(2)).state, SequenceState::kPreempted);
+  herd.end_next = 1;
+  ASSERT_TRUE(herd.step());
+  EXPECT_EQ(herd.scheduler.stats(id(1)).state, SequenceState::kEnded);
 }
 
 }  // namespace

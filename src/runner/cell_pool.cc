@@ -22,14 +22,14 @@ constexpr int kRowsBeforeSaved = 64;
 
 using Operations = std::vector<MemoryOperation>;
 
-MemoryOperation removal(Slot slot, Position begin) {
-  return {.kind = MemoryOperation::Kind::kRemove, .from = slot, .begin = begin, .end = -1};
+MemoryOperation removal(SeqId seq, Position begin) {
+  return {.kind = MemoryOperation::Kind::kRemove, .from = seq, .begin = begin, .end = -1};
 }
 
 }  // namespace
 
 CellPool::CellPool(const EngineLimits& limits)
-    : limits_(limits), tree_(limits.slots), archive_(limits.saved_cells), kept_(limits.slots) {
+    : limits_(limits), tree_(limits.seqs), archive_(limits.saved_cells), kept_(limits.seqs) {
   DROVER_CHECK(limits.saved_cells == 0 || limits.memory == MemoryKind::kShared);
 }
 
@@ -43,24 +43,24 @@ CellPool::Prefix CellPool::find(std::span<const Token> tokens) const {
 }
 
 CellPool::Taken CellPool::take(const Prefix& prefix, std::span<const Token> tokens, Operations& operations) {
-  const Slot slot = open(prefix.in_cells, operations);
-  taken_.push_back(slot);
+  const SeqId seq = open(prefix.in_cells, operations);
+  taken_.push_back(seq);
   int length = prefix.in_cells.length;
-  if (prefix.length > length) length = restore(slot, length, tokens.first(prefix.length), operations);
-  return {.slot = slot, .length = length};
+  if (prefix.length > length) length = restore(seq, length, tokens.first(prefix.length), operations);
+  return {.seq = seq, .length = length};
 }
 
-// Gives the slot, which holds what comes before `begin`, the rest of the tokens, as far as there is room. Returns what
+// Gives the sequence, which holds what comes before `begin`, the rest of the tokens, as far as there is room. Returns what
 // it holds then.
-int CellPool::restore(Slot slot, int begin, std::span<const Token> tokens, Operations& operations) {
+int CellPool::restore(SeqId seq, int begin, std::span<const Token> tokens, Operations& operations) {
   for (const PrefixArchive::Part& part : archive_.use(tokens)) {
     if (part.end <= begin) continue;
     if (cells() - used() < part.whole) break;
     make_room(part.whole, operations);
     if (!archive_.has(part.piece)) break;  // it had to go for what was saved to make room
     operations.push_back(
-        {.kind = MemoryOperation::Kind::kRestore, .to = slot, .begin = begin, .end = part.end, .piece = part.piece});
-    tree_.append(slot, tokens.subspan(begin, part.end - begin));
+        {.kind = MemoryOperation::Kind::kRestore, .to = seq, .begin = begin, .end = part.end, .piece = part.piece});
+    tree_.append(seq, tokens.subspan(begin, part.end - begin));
     restored_.push_back(part.piece);
     begin = part.end;
   }
@@ -68,8 +68,8 @@ int CellPool::restore(Slot slot, int begin, std::span<const Token> tokens, Opera
 }
 
 void CellPool::undo_taken(Operations& operations) {
-  for (const Slot slot : taken_) {
-    if (!tree_.is_empty(slot)) drop(slot, operations);
+  for (const SeqId seq : taken_) {
+    if (!tree_.is_empty(seq)) drop(seq, operations);
   }
   for (const Piece piece : restored_) archive_.erase(piece, gone_);
   forget(operations);
@@ -81,44 +81,44 @@ void CellPool::settle() {
   restored_.clear();
 }
 
-// A slot that holds what matches.
-Slot CellPool::open(const PrefixTree::Match& prefix, Operations& operations) {
+// A sequence that holds what matches.
+SeqId CellPool::open(const PrefixTree::Match& prefix, Operations& operations) {
   if (prefix.whole) {
     tree_.set_running(prefix.holder, true);
     return prefix.holder;
   }
-  Slot slot = free_slot();
-  if (slot == kNoSlot) {
-    slot = victim();
-    DROVER_CHECK(slot != kNoSlot);
-    save(slot, operations);
-    if (slot == prefix.holder) {
-      operations.push_back(removal(slot, prefix.length));
-      tree_.truncate(slot, prefix.length);
-      tree_.set_running(slot, true);
-      return slot;
+  SeqId seq = free_seq();
+  if (seq == kNoSeq) {
+    seq = victim();
+    DROVER_CHECK(seq != kNoSeq);
+    save(seq, operations);
+    if (seq == prefix.holder) {
+      operations.push_back(removal(seq, prefix.length));
+      tree_.truncate(seq, prefix.length);
+      tree_.set_running(seq, true);
+      return seq;
     }
-    drop(slot, operations);
+    drop(seq, operations);
   }
   if (prefix.length > 0) {
     operations.push_back(
-        {.kind = MemoryOperation::Kind::kCopy, .from = prefix.holder, .to = slot, .begin = 0, .end = prefix.length});
+        {.kind = MemoryOperation::Kind::kCopy, .from = prefix.holder, .to = seq, .begin = 0, .end = prefix.length});
   }
-  tree_.open(slot, prefix.holder, prefix.length);
-  return slot;
+  tree_.open(seq, prefix.holder, prefix.length);
+  return seq;
 }
 
-void CellPool::extend(Slot slot, std::span<const Token> tokens) {
-  tree_.append(slot, tokens);
+void CellPool::extend(SeqId seq, std::span<const Token> tokens) {
+  tree_.append(seq, tokens);
 }
 
-void CellPool::release(Slot slot, Keep keep, std::uint64_t owner) {
-  if (tree_.length(slot) == 0) {
-    tree_.close(slot);
+void CellPool::release(SeqId seq, Keep keep, std::uint64_t owner) {
+  if (tree_.length(seq) == 0) {
+    tree_.close(seq);
     return;
   }
-  tree_.set_running(slot, false);
-  kept_[slot] = {.keep = keep, .owner = owner, .since = ++releases_, .rows = rows_};
+  tree_.set_running(seq, false);
+  kept_[seq] = {.keep = keep, .owner = owner, .since = ++releases_, .rows = rows_};
 }
 
 void CellPool::disown(std::uint64_t owner) {
@@ -129,16 +129,16 @@ void CellPool::disown(std::uint64_t owner) {
 
 void CellPool::make_room(int cells, Operations& operations) {
   while (free() < cells) {
-    const Slot slot = victim();
-    DROVER_CHECK(slot != kNoSlot);
-    save(slot, operations);
+    const SeqId seq = victim();
+    DROVER_CHECK(seq != kNoSeq);
+    save(seq, operations);
     const int cut = std::max(cells - free(), kShortenMin);
-    if (limits_.memory == MemoryKind::kWhole || cut >= tree_.own_cells(slot)) {
-      drop(slot, operations);
+    if (limits_.memory == MemoryKind::kWhole || cut >= tree_.own_cells(seq)) {
+      drop(seq, operations);
     } else {
-      const int length = tree_.length(slot) - cut;
-      operations.push_back(removal(slot, length));
-      tree_.truncate(slot, length);
+      const int length = tree_.length(seq) - cut;
+      operations.push_back(removal(seq, length));
+      tree_.truncate(seq, length);
     }
   }
 }
@@ -147,24 +147,24 @@ void CellPool::save_kept(int rows, Operations& operations) {
   rows_ += rows;
   if (limits_.saved_cells == 0) return;
   for (int left = kPieceMax; left >= kPieceMin && kept() > 0;) {
-    const Slot slot = victim();
-    if (rows_ - kept_[slot].rows < kRowsBeforeSaved) return;
-    if (tree_.own_cells(slot) < kMovedMin && kept() <= kKeptMax) return;
-    const int saved = save_some(slot, left, operations);
-    if (saved == 0) drop(slot, operations);
+    const SeqId seq = victim();
+    if (rows_ - kept_[seq].rows < kRowsBeforeSaved) return;
+    if (tree_.own_cells(seq) < kMovedMin && kept() <= kKeptMax) return;
+    const int saved = save_some(seq, left, operations);
+    if (saved == 0) drop(seq, operations);
     left -= saved;
   }
 }
 
-// Saves what the slot holds, but for the last few cells.
-void CellPool::save(Slot slot, Operations& operations) {
-  while (save_some(slot, kPieceMax, operations) > 0) continue;
+// Saves what the sequence holds, but for the last few cells.
+void CellPool::save(SeqId seq, Operations& operations) {
+  while (save_some(seq, kPieceMax, operations) > 0) continue;
 }
 
 // Returns how many cells it has saved, 0 if no more are worth it.
-int CellPool::save_some(Slot slot, int most, Operations& operations) {
-  if (limits_.saved_cells == 0 || kept_[slot].keep == Keep::kBriefly || was_taken(slot)) return 0;
-  const std::vector<Token> tokens = tree_.tokens(slot);
+int CellPool::save_some(SeqId seq, int most, Operations& operations) {
+  if (limits_.saved_cells == 0 || kept_[seq].keep == Keep::kBriefly || was_taken(seq)) return 0;
+  const std::vector<Token> tokens = tree_.tokens(seq);
   const int begin = archive_.length(tokens);
   const int rest = static_cast<int>(tokens.size()) - begin;
   if (rest < kPieceMin) return 0;
@@ -172,7 +172,7 @@ int CellPool::save_some(Slot slot, int most, Operations& operations) {
   forget(operations);
   if (!part) return 0;
   operations.push_back({.kind = MemoryOperation::Kind::kSave,
-                        .from = slot,
+                        .from = seq,
                         .begin = part->begin,
                         .end = part->end,
                         .piece = part->piece});
@@ -184,27 +184,27 @@ void CellPool::forget(Operations& operations) {
   gone_.clear();
 }
 
-Slot CellPool::free_slot() const {
-  for (Slot slot = 0; slot < tree_.slots(); ++slot) {
-    if (tree_.is_empty(slot)) return slot;
+SeqId CellPool::free_seq() const {
+  for (SeqId seq = 0; seq < tree_.seqs(); ++seq) {
+    if (tree_.is_empty(seq)) return seq;
   }
-  return kNoSlot;
+  return kNoSeq;
 }
 
 // The kept branch that goes first.
-Slot CellPool::victim() const {
-  Slot first = kNoSlot;
-  const auto rank = [this](Slot slot) { return std::tuple(kept_[slot].keep, kept_[slot].since); };
-  for (Slot slot = 0; slot < tree_.slots(); ++slot) {
-    if (tree_.is_empty(slot) || tree_.is_running(slot)) continue;
-    if (first == kNoSlot || rank(slot) < rank(first)) first = slot;
+SeqId CellPool::victim() const {
+  SeqId first = kNoSeq;
+  const auto rank = [this](SeqId seq) { return std::tuple(kept_[seq].keep, kept_[seq].since); };
+  for (SeqId seq = 0; seq < tree_.seqs(); ++seq) {
+    if (tree_.is_empty(seq) || tree_.is_running(seq)) continue;
+    if (first == kNoSeq || rank(seq) < rank(first)) first = seq;
   }
   return first;
 }
 
-void CellPool::drop(Slot slot, Operations& operations) {
-  operations.push_back(removal(slot, 0));
-  tree_.close(slot);
+void CellPool::drop(SeqId seq, Operations& operations) {
+  operations.push_back(removal(seq, 0));
+  tree_.close(seq);
 }
 
 }  // namespace drover

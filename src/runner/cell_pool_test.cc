@@ -25,17 +25,17 @@ std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
   return a;
 }
 
-EngineLimits limits(int cells, int slots, MemoryKind memory = MemoryKind::kShared) {
-  return {.memory = memory, .cells = cells, .slots = slots, .step_tokens_max = 64};
+EngineLimits limits(int cells, int seqs, MemoryKind memory = MemoryKind::kShared) {
+  return {.memory = memory, .cells = cells, .seqs = seqs, .step_tokens_max = 64};
 }
 
 // Runs a sequence to its end: what the cache has of it is taken, the rest computed.
-Slot run(CellPool& pool, const std::vector<Token>& tokens, Operations& operations) {
-  const auto [slot, length] = pool.take(pool.find(tokens), tokens, operations);
+SeqId run(CellPool& pool, const std::vector<Token>& tokens, Operations& operations) {
+  const auto [seq, length] = pool.take(pool.find(tokens), tokens, operations);
   pool.make_room(static_cast<int>(tokens.size()) - length, operations);
   pool.settle();
-  pool.extend(slot, std::span(tokens).subspan(length));
-  return slot;
+  pool.extend(seq, std::span(tokens).subspan(length));
+  return seq;
 }
 
 EngineLimits saving_limits(int cells, int saved_cells) {
@@ -53,9 +53,9 @@ std::vector<MemoryOperation::Kind> kinds(const Operations& operations) {
 TEST(CellPool, TheLastTokenIsNeverTakenFromTheCache) {
   CellPool pool(limits(100, 4));
   Operations operations;
-  const Slot slot = run(pool, range(0, 10), operations);
+  const SeqId seq = run(pool, range(0, 10), operations);
   EXPECT_EQ(pool.find(range(0, 10)).length, 9);
-  pool.release(slot, Keep::kNormally, 1);
+  pool.release(seq, Keep::kNormally, 1);
   EXPECT_EQ(pool.find(range(0, 10)).length, 9);
   EXPECT_EQ(pool.find(range(0, 11)).length, 10);
   EXPECT_EQ(pool.find(range(0, 1)).length, 0);
@@ -64,9 +64,9 @@ TEST(CellPool, TheLastTokenIsNeverTakenFromTheCache) {
 TEST(CellPool, SharesWithACopyAndContinuesWithNone) {
   CellPool pool(limits(100, 4));
   Operations operations;
-  const Slot first = run(pool, range(0, 10), operations);
+  const SeqId first = run(pool, range(0, 10), operations);
   EXPECT_TRUE(operations.empty());
-  const Slot second = run(pool, joined(range(0, 6), range(50, 2)), operations);
+  const SeqId second = run(pool, joined(range(0, 6), range(50, 2)), operations);
   ASSERT_EQ(operations.size(), 1U);
   EXPECT_EQ(operations[0], (MemoryOperation{kCopy, first, second, 0, 6}));
   EXPECT_EQ(pool.used(), 12);
@@ -81,9 +81,9 @@ TEST(CellPool, SharesWithACopyAndContinuesWithNone) {
 TEST(CellPool, LeastRecentlyUsedGoesFirst) {
   CellPool pool(limits(300, 8));
   Operations operations;
-  const Slot a = run(pool, range(1000, 100), operations);
-  const Slot b = run(pool, range(2000, 100), operations);
-  const Slot c = run(pool, range(3000, 100), operations);
+  const SeqId a = run(pool, range(1000, 100), operations);
+  const SeqId b = run(pool, range(2000, 100), operations);
+  const SeqId c = run(pool, range(3000, 100), operations);
   pool.release(b, Keep::kNormally, 2);
   pool.release(a, Keep::kNormally, 1);
   pool.release(c, Keep::kNormally, 3);
@@ -101,10 +101,10 @@ TEST(CellPool, TailsGoBeforeWhatSeveralShare) {
   CellPool pool(limits(400, 8));
   Operations operations;
   const std::vector<Token> system = range(0, 100);
-  std::vector<Slot> slots;
-  for (int i = 0; i < 3; ++i) slots.push_back(run(pool, joined(system, range(1000 * (i + 1), 100)), operations));
+  std::vector<SeqId> seqs;
+  for (int i = 0; i < 3; ++i) seqs.push_back(run(pool, joined(system, range(1000 * (i + 1), 100)), operations));
   EXPECT_EQ(pool.free(), 0);
-  for (const Slot slot : slots) pool.release(slot, Keep::kNormally, 1);
+  for (const SeqId seq : seqs) pool.release(seq, Keep::kNormally, 1);
   pool.make_room(300, operations);
   EXPECT_EQ(pool.find(joined(system, range(9000, 5))).length, 100);
   EXPECT_EQ(pool.kept(), 100);
@@ -113,7 +113,7 @@ TEST(CellPool, TailsGoBeforeWhatSeveralShare) {
 TEST(CellPool, RunningCellsAreNeverDropped) {
   CellPool pool(limits(200, 4));
   Operations operations;
-  const Slot a = run(pool, range(0, 100), operations);
+  const SeqId a = run(pool, range(0, 100), operations);
   run(pool, joined(range(0, 90), range(500, 10)), operations);
   pool.release(a, Keep::kNormally, 1);
   EXPECT_EQ(pool.kept(), 10);
@@ -125,10 +125,10 @@ TEST(CellPool, RunningCellsAreNeverDropped) {
 TEST(CellPool, KeptForItsOwnerGoesLastAndKeptBrieflyFirst) {
   CellPool pool(limits(300, 8));
   Operations operations;
-  const Slot parked = run(pool, range(1000, 100), operations);
-  const Slot ended = run(pool, range(2000, 100), operations);
-  const Slot shifted = run(pool, range(3000, 100), operations);
-  pool.release(parked, Keep::kForOwner, 7);
+  const SeqId preempted = run(pool, range(1000, 100), operations);
+  const SeqId ended = run(pool, range(2000, 100), operations);
+  const SeqId shifted = run(pool, range(3000, 100), operations);
+  pool.release(preempted, Keep::kForOwner, 7);
   pool.release(ended, Keep::kNormally, 8);
   pool.release(shifted, Keep::kBriefly, 9);
   pool.make_room(100, operations);
@@ -136,44 +136,44 @@ TEST(CellPool, KeptForItsOwnerGoesLastAndKeptBrieflyFirst) {
   pool.make_room(200, operations);
   EXPECT_EQ(operations.back().from, ended);
   pool.make_room(300, operations);
-  EXPECT_EQ(operations.back().from, parked);
+  EXPECT_EQ(operations.back().from, preempted);
 }
 
 TEST(CellPool, WhatAnOwnerGaveUpIsKeptNormally) {
   CellPool pool(limits(200, 8));
   Operations operations;
-  const Slot parked = run(pool, range(1000, 100), operations);
-  const Slot ended = run(pool, range(2000, 100), operations);
-  pool.release(parked, Keep::kForOwner, 7);
+  const SeqId preempted = run(pool, range(1000, 100), operations);
+  const SeqId ended = run(pool, range(2000, 100), operations);
+  pool.release(preempted, Keep::kForOwner, 7);
   pool.release(ended, Keep::kNormally, 8);
   pool.disown(7);
   pool.make_room(100, operations);
-  EXPECT_EQ(operations.back().from, parked);
+  EXPECT_EQ(operations.back().from, preempted);
 }
 
 TEST(CellPool, WhatHoldsNothingIsNotKept) {
   CellPool pool(limits(100, 2));
   Operations operations;
-  const Slot kept = run(pool, range(1000, 50), operations);
+  const SeqId kept = run(pool, range(1000, 50), operations);
   pool.release(kept, Keep::kNormally, 1);
-  const Slot slot = pool.take({}, {}, operations).slot;
-  pool.release(slot, Keep::kNormally, 2);
-  EXPECT_EQ(run(pool, range(2000, 50), operations), slot);
+  const SeqId seq = pool.take({}, {}, operations).seq;
+  pool.release(seq, Keep::kNormally, 2);
+  EXPECT_EQ(run(pool, range(2000, 50), operations), seq);
   EXPECT_TRUE(operations.empty());
 }
 
-TEST(CellPool, WithoutASlotTheLeastRecentlyUsedOneIsReused) {
+TEST(CellPool, WithoutAFreeSequenceTheLeastRecentlyUsedOneIsReused) {
   CellPool pool(limits(300, 2));
   Operations operations;
-  const Slot a = run(pool, range(1000, 50), operations);
-  const Slot b = run(pool, range(2000, 50), operations);
+  const SeqId a = run(pool, range(1000, 50), operations);
+  const SeqId b = run(pool, range(2000, 50), operations);
   pool.release(a, Keep::kNormally, 1);
   pool.release(b, Keep::kNormally, 2);
   EXPECT_EQ(run(pool, range(3000, 50), operations), a);
   ASSERT_EQ(operations.size(), 1U);
   EXPECT_EQ(operations[0], (MemoryOperation{kRemove, a, 0, 0, -1}));
 
-  // The only slot to be had is the one that holds the prefix: its tail goes, the prefix stays.
+  // The only sequence to be had is the one that holds the prefix: its tail goes, the prefix stays.
   operations.clear();
   EXPECT_EQ(run(pool, joined(range(2000, 30), range(7000, 5)), operations), b);
   ASSERT_EQ(operations.size(), 1U);
@@ -184,8 +184,8 @@ TEST(CellPool, WithoutASlotTheLeastRecentlyUsedOneIsReused) {
 TEST(CellPool, WholeMemoryIsNotSharedAndGoesAsAWhole) {
   CellPool pool(limits(300, 4, MemoryKind::kWhole));
   Operations operations;
-  const Slot a = run(pool, range(0, 100), operations);
-  const Slot b = run(pool, joined(range(0, 90), range(500, 10)), operations);
+  const SeqId a = run(pool, range(0, 100), operations);
+  const SeqId b = run(pool, joined(range(0, 90), range(500, 10)), operations);
   EXPECT_TRUE(operations.empty());
   EXPECT_EQ(pool.used(), 200);
   pool.release(a, Keep::kNormally, 1);
@@ -200,7 +200,7 @@ TEST(CellPool, WholeMemoryIsNotSharedAndGoesAsAWhole) {
 TEST(CellPool, WhatHasToGoIsSavedAndRestored) {
   CellPool pool(saving_limits(300, 300));
   Operations operations;
-  const Slot a = run(pool, range(1000, 200), operations);
+  const SeqId a = run(pool, range(1000, 200), operations);
   pool.release(a, Keep::kNormally, 1);
   run(pool, range(2000, 250), operations);
   EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove}));
@@ -210,31 +210,31 @@ TEST(CellPool, WhatHasToGoIsSavedAndRestored) {
   EXPECT_EQ(pool.find(range(1000, 201)).length, 200);
 
   // There is no room for it now: what the cells still have is taken, and the rest has to be computed.
-  const auto [slot, length] = pool.take(pool.find(range(1000, 201)), range(1000, 201), operations);
+  const auto [seq, length] = pool.take(pool.find(range(1000, 201)), range(1000, 201), operations);
   EXPECT_EQ(length, 50);
 }
 
 TEST(CellPool, OnlyWhatTheCellsLackIsRestored) {
   CellPool pool(saving_limits(400, 800));
   Operations operations;
-  const Slot a = run(pool, range(1000, 200), operations);
+  const SeqId a = run(pool, range(1000, 200), operations);
   pool.release(a, Keep::kNormally, 1);
-  const Slot b = run(pool, range(2000, 250), operations);
+  const SeqId b = run(pool, range(2000, 250), operations);
   pool.release(b, Keep::kNormally, 2);
   operations.clear();
   const std::vector<Token> again = joined(range(1000, 180), range(7000, 20));
-  const auto [slot, length] = pool.take(pool.find(again), again, operations);
+  const auto [seq, length] = pool.take(pool.find(again), again, operations);
   EXPECT_EQ(length, 180);
   const MemoryOperation& last = operations.back();
-  EXPECT_EQ(last, (MemoryOperation{kRestore, 0, slot, 136, 180, last.piece}));
+  EXPECT_EQ(last, (MemoryOperation{kRestore, 0, seq, 136, 180, last.piece}));
   EXPECT_EQ(pool.used(), 180);
 }
 
 TEST(CellPool, IsMovedOutAfterSoManyRows) {
   CellPool pool(saving_limits(800, 800));
   Operations operations;
-  const Slot a = run(pool, range(1000, 70), operations);
-  const Slot b = run(pool, range(2000, 80), operations);
+  const SeqId a = run(pool, range(1000, 70), operations);
+  const SeqId b = run(pool, range(2000, 80), operations);
   pool.release(a, Keep::kNormally, 1);
   operations.clear();
   pool.save_kept(60, operations);
@@ -247,7 +247,7 @@ TEST(CellPool, IsMovedOutAfterSoManyRows) {
   EXPECT_EQ(pool.saved(), 70);
 
   operations.clear();
-  const Slot again = run(pool, range(1000, 71), operations);
+  const SeqId again = run(pool, range(1000, 71), operations);
   EXPECT_EQ(kinds(operations), std::vector{kRestore});
   pool.release(again, Keep::kNormally, 3);
   operations.clear();
@@ -271,8 +271,8 @@ TEST(CellPool, AFewCellsMayStay) {
   int released = 0;
   const auto keep = [&](int count, int tokens) {
     for (int i = 0; i < count; ++i) {
-      const Slot slot = run(pool, range(1000 * ++released, tokens), operations);
-      pool.release(slot, Keep::kNormally, released);
+      const SeqId seq = run(pool, range(1000 * ++released, tokens), operations);
+      pool.release(seq, Keep::kNormally, released);
     }
   };
   keep(7, 60);
@@ -288,9 +288,9 @@ TEST(CellPool, AFewCellsMayStay) {
 TEST(CellPool, TheOldestThatIsSavedGoes) {
   CellPool pool(saving_limits(200, 100));
   Operations operations;
-  const Slot a = run(pool, range(1000, 80), operations);
+  const SeqId a = run(pool, range(1000, 80), operations);
   pool.release(a, Keep::kNormally, 1);
-  const Slot b = run(pool, range(2000, 90), operations);
+  const SeqId b = run(pool, range(2000, 90), operations);
   pool.release(b, Keep::kNormally, 2);
   pool.make_room(200, operations);
   EXPECT_EQ(kinds(operations), (std::vector{kSave, kRemove, kForget, kSave, kRemove}));
@@ -312,15 +312,15 @@ TEST(CellPool, WhatCouldNotBeRestoredIsForgotten) {
   pool.release(run(pool, range(1000, 80), operations), Keep::kNormally, 1);
   pool.make_room(200, operations);
   operations.clear();
-  const auto [slot, length] = pool.take(pool.find(range(1000, 90)), range(1000, 90), operations);
+  const auto [seq, length] = pool.take(pool.find(range(1000, 90)), range(1000, 90), operations);
   EXPECT_EQ(length, 80);
   operations.clear();
-  EXPECT_TRUE(pool.was_taken(slot));
+  EXPECT_TRUE(pool.was_taken(seq));
   pool.undo_taken(operations);
   EXPECT_EQ(kinds(operations), (std::vector{kRemove, kForget}));
   EXPECT_EQ(pool.used() + pool.kept() + pool.saved(), 0);
   EXPECT_EQ(pool.find(range(1000, 90)).length, 0);
-  EXPECT_FALSE(pool.was_taken(slot));
+  EXPECT_FALSE(pool.was_taken(seq));
 }
 
 }  // namespace

@@ -107,7 +107,7 @@ void EmbedLoop::add(std::unique_ptr<Job> job) {
   std::vector<int> sizes;
   for (const auto& input : job->inputs) sizes.push_back(static_cast<int>(input.size()));
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     jobs_.emplace(request, std::move(job));
     packer_.add(request, std::move(sizes));
   }
@@ -116,7 +116,7 @@ void EmbedLoop::add(std::unique_ptr<Job> job) {
 
 void EmbedLoop::remove(RequestId request) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (jobs_.erase(request) == 0) return;  // it has been answered already
     packer_.remove(request);
   }
@@ -155,14 +155,11 @@ void EmbedLoop::compute(Embedder& embedder, EmbedWorker worker) {
   }
 }
 
-// Waits for it.
+// Waits until there is a batch for the worker.
 EmbedLoop::Batch EmbedLoop::next_batch(EmbedWorker worker) {
   Batch batch;
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] {
-    batch.picked = packer_.next(worker);
-    return !batch.picked.empty();
-  });
+  MutexLock lock(mutex_);
+  while ((batch.picked = packer_.next(worker)).empty()) lock.wait(changed_);
   const TimePoint now = Clock::now();
   for (const auto& [request, input] : batch.picked) {
     Job& job = *jobs_.at(request);
@@ -172,17 +169,17 @@ EmbedLoop::Batch EmbedLoop::next_batch(EmbedWorker worker) {
   return batch;
 }
 
-// Takes what a worker has made of a batch, or that it failed. Gives the requests that are to be answered now.
+// Stores the vectors of a batch, or its failure. Returns the requests that can be answered now.
 std::vector<std::unique_ptr<EmbedLoop::Job>> EmbedLoop::take(const Batch& batch, const Vectors& vectors,
                                                              EmbedWorker worker) {
   std::vector<std::unique_ptr<Job>> done;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     packer_.finished(worker, batch.picked.size());
     for (std::size_t i = 0; i < batch.picked.size(); ++i) {
       const auto& [request, input] = batch.picked[i];
       const auto found = jobs_.find(request);
-      if (found == jobs_.end()) continue;  // cancelled, or failed
+      if (found == jobs_.end()) continue;  // canceled, or failed
       Job& job = *found->second;
       if (vectors) job.vectors[input] = to_bytes((*vectors)[i]);
       if (vectors && --job.missing > 0) continue;

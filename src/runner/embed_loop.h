@@ -6,12 +6,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "engine/embedder.h"
 #include "engine/llama_model.h"
 #include "prepare/prepare_driver.h"
@@ -51,7 +51,7 @@ class EmbedLoop {
     std::size_t tokens = 0;
     TimePoint started{};
   };
-  // What a worker computes, and the tokens of each of its inputs: a request may be cancelled meanwhile.
+  // What a worker computes, and the tokens of each of its inputs: a request may be canceled meanwhile.
   struct Batch {
     std::vector<EmbedPacker::Picked> picked;
     std::vector<std::vector<Token>> inputs;
@@ -77,10 +77,10 @@ class EmbedLoop {
   FrameChannel& channel_;
   PrepareDriver tokenizing_;  // a cancel goes the way of its request through it, so it never overtakes it
 
-  std::mutex mutex_;  // of what follows; nobody computes, writes or makes tokens under it
+  Mutex mutex_;  // no thread computes, writes or makes tokens while it holds this
   std::condition_variable changed_;
-  EmbedPacker packer_;
-  std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_;
+  EmbedPacker packer_ GUARDED_BY(mutex_);
+  std::unordered_map<RequestId, std::unique_ptr<Job>> jobs_ GUARDED_BY(mutex_);
 
   std::atomic<std::uint32_t> running_{0};
 };

@@ -1,5 +1,5 @@
-// The batch scheduler with llama.cpp itself: under every mixture of sharing, parking, cancelling, shifting and chunking
-// a sequence gets the tokens that it gets alone, for each kind of memory that a model can have.
+// The batch scheduler with llama.cpp itself: under every mixture of sharing, preemption, canceling, shifting and
+// chunking a sequence gets the tokens that it gets alone, for each kind of memory that a model can have.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -19,17 +19,17 @@
 namespace drover {
 namespace {
 
-constexpr int kPlaces = 5;
+constexpr int kSlots = 5;
 constexpr int kStepTokensMax = 48;
 
 // Rows are computed together or alone, and rounding is not the same. With 32 bits in the cache the difference is so
 // small that hardly two tokens are as likely as each other; 16 bits are what is used otherwise.
 enum class Precision { kExact, kUsual };
 
-std::unique_ptr<LlamaEngine> make_engine(const LlamaModel& model, int places, Precision precision) {
+std::unique_ptr<LlamaEngine> make_engine(const LlamaModel& model, int slots, Precision precision) {
   ContextOptions options;
   options.cells = 256;
-  options.places = places;
+  options.seqs = slots;
   options.step_tokens_max = kStepTokensMax;
   options.threads = 1;
   if (precision == Precision::kExact) {
@@ -83,7 +83,7 @@ class Alone {
     while (begin < end) {
       std::vector<Row> rows;
       while (begin < end && static_cast<int>(rows.size()) < kStepTokensMax) {
-        rows.push_back({.token = tokens[static_cast<std::size_t>(begin)], .position = begin, .slot = 0});
+        rows.push_back({.token = tokens[static_cast<std::size_t>(begin)], .position = begin, .seq = 0});
         ++begin;
       }
       rows.back().output = begin == end;
@@ -102,8 +102,8 @@ struct Counts {
   int requests = 0;
   int outputs = 0;
   int ties = 0;
-  int parked = 0;
-  int cancelled = 0;
+  int preempted = 0;
+  int canceled = 0;
   int replaced = 0;
   int aborted = 0;
   int cached = 0;
@@ -116,7 +116,7 @@ class World {
   World(const LlamaModel& model, Precision precision, std::uint64_t seed)
       : model_(model),
         random_(seed),
-        engine_(make_engine(model, kPlaces, precision)),
+        engine_(make_engine(model, kSlots, precision)),
         alone_(model, precision),
         scheduler_(config()) {
     for (int i = 0; i < 3; ++i) {
@@ -133,7 +133,7 @@ class World {
     }
     while (!requests_.empty() && !testing::Test::HasFatalFailure()) step();
     const SchedulerView view = scheduler_.view();
-    EXPECT_EQ(view.running + view.parked + view.cells_used, 0);
+    EXPECT_EQ(view.running + view.preempted + view.cells_used, 0);
   }
 
   const Counts& counts() const { return counts_; }
@@ -145,7 +145,7 @@ class World {
     std::vector<Token> tokens;
     int prompt = 0;  // of the tokens: not said by the model
     int tokens_max = 0;
-    int parked = 0;
+    int preempted = 0;
   };
 
   int below(int n) { return n <= 1 ? 0 : static_cast<int>(random_() % static_cast<unsigned>(n)); }
@@ -155,7 +155,7 @@ class World {
   SchedulerConfig config() {
     SchedulerConfig config;
     config.engine = engine_->limits();
-    config.places = kPlaces;
+    config.slots = config.slots_max = kSlots;
     config.gap_target = std::chrono::milliseconds(10 + below(60));
     return config;
   }
@@ -165,8 +165,8 @@ class World {
   }
 
   void arrive() {
-    int count = chance(3) ? kPlaces : 1;
-    while (count-- > 0 && static_cast<int>(requests_.size()) < kPlaces) {
+    int count = chance(3) ? kSlots : 1;
+    while (count-- > 0 && static_cast<int>(requests_.size()) < kSlots) {
       Request request;
       request.id = {++last_id_};
       const int kind = below(4);
@@ -177,17 +177,16 @@ class World {
       request.tokens.resize(std::min<std::size_t>(request.tokens.size(), 150));
       request.prompt = static_cast<int>(request.tokens.size());
       request.tokens_max = request.prompt + 1 + below(60);
-      scheduler_.add(request.id, request.tokens, now_);
+      scheduler_.add(request.id, request.tokens);
       requests_.push_back(std::move(request));
       ++counts_.requests;
     }
   }
 
   void step() {
-    now_ += std::chrono::milliseconds(1);
     cancel_some();
     replace_some();
-    const Step& step = scheduler_.plan(now_);
+    const Step& step = scheduler_.plan();
     if (step.empty()) return;
     const bool applied = engine_->apply(step.operations);
     ASSERT_TRUE(applied);
@@ -201,7 +200,7 @@ class World {
     if (status == DecodeStatus::kAborted) {
       ASSERT_TRUE(abort);
       ++counts_.aborted;
-      return scheduler_.abandon(status, now_);
+      return scheduler_.abandon(status);
     }
     // That the cells suffice is the scheduler's promise: it counts them as llama.cpp does.
     ASSERT_EQ(status, DecodeStatus::kDone);
@@ -211,8 +210,8 @@ class World {
   void cancel_some() {
     for (std::size_t i = requests_.size(); i-- > 0;) {
       if (!chance(60)) continue;
-      scheduler_.remove(requests_[i].id, now_);
-      ++counts_.cancelled;
+      scheduler_.remove(requests_[i].id);
+      ++counts_.canceled;
       finish(i);
     }
   }
@@ -226,7 +225,7 @@ class World {
       request.tokens.erase(request.tokens.begin() + keep, request.tokens.begin() + keep + (length - keep) / 2);
       request.prompt = static_cast<int>(request.tokens.size());
       request.tokens_max = std::max(request.tokens_max - (length - keep) / 2, request.prompt + 5);
-      scheduler_.replace(request.id, request.tokens, now_);
+      scheduler_.replace(request.id, request.tokens);
       ++counts_.replaced;
     }
   }
@@ -241,7 +240,7 @@ class World {
     }
     // Made up, so that the budget, and with it the chunks, change in ways that the seed decides.
     const auto took = std::chrono::microseconds(5000 + static_cast<int>(step.rows.size()) * (200 + below(1500)));
-    scheduler_.commit(sampled, took, now_);
+    scheduler_.commit(sampled, took);
     for (const Sampled& each : sampled) {
       const auto request =
           std::find_if(requests_.begin(), requests_.end(), [&](auto& r) { return r.id == each.request; });
@@ -250,9 +249,9 @@ class World {
       counts_.distinct.insert(each.token);
       if (static_cast<int>(request->tokens.size()) < request->tokens_max) continue;
       const SequenceStats stats = scheduler_.stats(each.request);
-      counts_.parked += stats.parked;
+      counts_.preempted += stats.preempted;
       counts_.cached += stats.cached_tokens;
-      scheduler_.remove(each.request, now_);
+      scheduler_.remove(each.request);
       finish(static_cast<std::size_t>(request - requests_.begin()));
     }
   }
@@ -279,7 +278,6 @@ class World {
   std::deque<std::vector<Token>> past_;
   std::deque<Request> requests_;
   std::uint64_t last_id_ = 0;
-  TimePoint now_{};
   Counts counts_;
 };
 
@@ -296,8 +294,8 @@ void run_worlds(const LlamaModel& model, Precision precision, int seeds, int ste
     all.requests += counts.requests;
     all.outputs += counts.outputs;
     all.ties += counts.ties;
-    all.parked += counts.parked;
-    all.cancelled += counts.cancelled;
+    all.preempted += counts.preempted;
+    all.canceled += counts.canceled;
     all.replaced += counts.replaced;
     all.aborted += counts.aborted;
     all.cached += counts.cached;
@@ -305,14 +303,15 @@ void run_worlds(const LlamaModel& model, Precision precision, int seeds, int ste
     all.distinct.insert(counts.distinct.begin(), counts.distinct.end());
   }
   fmt::print(
-      "{} requests, {} tokens ({} different, {} as likely as another), {} from the cache, {} restored, {} parked, {} "
-      "cancelled, {} replaced, {} steps aborted\n",
-      all.requests, all.outputs, all.distinct.size(), all.ties, all.cached, all.restored, all.parked, all.cancelled,
+      "{} requests, {} tokens ({} different, {} as likely as another), {} from the cache, {} restored, {} preempted, "
+      "{} "
+      "canceled, {} replaced, {} steps aborted\n",
+      all.requests, all.outputs, all.distinct.size(), all.ties, all.cached, all.restored, all.preempted, all.canceled,
       all.replaced, all.aborted);
   EXPECT_GE(static_cast<int>(all.distinct.size()), distinct_min);
   EXPECT_LE(all.ties, all.outputs / 100);
-  EXPECT_GT(all.parked, 0);
-  EXPECT_GT(all.cancelled, 0);
+  EXPECT_GT(all.preempted, 0);
+  EXPECT_GT(all.canceled, 0);
   EXPECT_GT(all.replaced, 0);
   EXPECT_GT(all.cached, 0);
   EXPECT_EQ(all.restored > 0, saves);
@@ -329,7 +328,7 @@ class MemoryKinds : public testing::TestWithParam<TinyCase> {};
 TEST_P(MemoryKinds, AnswersAsAlone) {
   auto model = make_tiny_model(GetParam().kind);
   ASSERT_TRUE(model.ok()) << model.error().message;
-  const auto engine = make_engine(**model, kPlaces, Precision::kExact);
+  const auto engine = make_engine(**model, kSlots, Precision::kExact);
   ASSERT_NE(engine, nullptr);
   EXPECT_EQ(engine->limits().memory, GetParam().memory);
   run_worlds(**model, Precision::kExact, 4, 400, 20);
@@ -357,8 +356,8 @@ TEST(EngineBatch, AnAbortedStepIsAsIfItHadNotBeen) {
   const auto engine = make_engine(**model, 2, Precision::kUsual);
   std::vector<Row> first;
   std::vector<Row> second;
-  for (int i = 0; i < 40; ++i) first.push_back({.token = i, .position = i, .slot = 0, .output = i == 39});
-  for (int i = 0; i < 40; ++i) second.push_back({.token = 7 * i % 256, .position = i, .slot = 1, .output = i == 39});
+  for (int i = 0; i < 40; ++i) first.push_back({.token = i, .position = i, .seq = 0, .output = i == 39});
+  for (int i = 0; i < 40; ++i) second.push_back({.token = 7 * i % 256, .position = i, .seq = 1, .output = i == 39});
   ASSERT_EQ(engine->decode(first), DecodeStatus::kDone);
   engine->request_abort();
   ASSERT_EQ(engine->decode(second), DecodeStatus::kAborted);

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <exception>
+#include <unordered_set>
 
 #include "base/check.h"
 #include "base/work_page.h"
@@ -11,14 +11,15 @@
 namespace drover {
 namespace {
 
-// Steps in a row that found no room or were aborted. The scheduler makes room each time, down to a single row, so more
-// of them mean that the engine cannot compute this at all.
+// Steps in a row that found no room or were aborted. The scheduler makes more room each time, down to a single row.
+// After this many the engine cannot compute the step at all.
 constexpr int kAbandonedMax = 64;
 
 SchedulerConfig scheduler_config(const LlamaEngine& engine, const EngineLoopOptions& options) {
   SchedulerConfig config;
   config.engine = engine.limits();
-  config.places = options.places_max;
+  config.slots = options.slots;
+  config.slots_max = options.slots_max;
   if (options.itl_target > Duration::zero()) {
     config.gap_target = options.itl_target;
     config.gap_target_adapts = false;
@@ -26,11 +27,7 @@ SchedulerConfig scheduler_config(const LlamaEngine& engine, const EngineLoopOpti
   return config;
 }
 
-PlaceCount::Mode mode_of(const EngineLoopOptions& options) {
-  return options.places_max > options.places ? PlaceCount::Mode::kMeasured : PlaceCount::Mode::kFixed;
-}
-
-// None: there are several.
+// The request that the step is for; none if there are several.
 RequestId only_request_of(const Step& step) {
   RequestId only;
   for (const auto* requests : {&step.output_of, &step.prompts_of}) {
@@ -51,25 +48,20 @@ std::uint64_t nanoseconds(Duration duration) {
 
 EngineLoop::EngineLoop(const LlamaModel& model, LlamaEngine& engine, const EngineLoopOptions& options,
                        Mailbox<EngineMail>& mail, Mailbox<OutputMail>& output)
-    : model_(model),
-      engine_(engine),
-      scheduler_(scheduler_config(engine, options)),
-      places_(mode_of(options), options.places, options.places_max),
-      mail_(mail),
-      output_(output) {}
+    : model_(model), engine_(engine), scheduler_(scheduler_config(engine, options)), mail_(mail), output_(output) {}
 
 void EngineLoop::calibrate() {
   const EngineLimits limits = engine_.limits();
   while (const int count = scheduler_.calibration_rows()) {
     if (count > std::min(limits.cells, limits.step_tokens_max)) return;
     std::vector<Row> rows;
-    for (int i = 0; i < count; ++i) rows.push_back({.token = 0, .position = i, .slot = 0, .output = i + 1 == count});
+    for (int i = 0; i < count; ++i) rows.push_back({.token = 0, .position = i, .seq = 0, .output = i + 1 == count});
     const TimePoint start = Clock::now();
     const DecodeStatus status = engine_.decode(rows);
     const Duration took = Clock::now() - start;
     const MemoryOperation forget = {.kind = MemoryOperation::Kind::kRemove};
     engine_.apply(std::span(&forget, 1));
-    // Too little memory, or a step that cannot be computed: the first request will meet that, and say so.
+    // The first request will fail in the same way and report why.
     if (status != DecodeStatus::kDone) return;
     scheduler_.observe_calibration(count, took);
   }
@@ -87,13 +79,8 @@ void EngineLoop::run() {
 
 void EngineLoop::cancel(RequestId request) {
   mail_.post(Canceled{request});
-  // What an aborted step has done to a memory that cannot be cut back is not undone: there the step runs to its end.
-  if (engine_.limits().memory != MemoryKind::kShared) return;
-  // Nobody is held up by the rest of the step, neither here nor for want of a place: so what it computes is kept, for
-  // the same prompt may come again.
-  if (running_.load(std::memory_order_relaxed) <= 1 && places_now_.load(std::memory_order_relaxed) > 1) return;
-  const std::lock_guard lock(prompts_mutex_);
-  if (prompts_in_step_.count(request) > 0) engine_.request_abort();
+  const MutexLock lock(abort_mutex_);
+  if (std::find(abort_for_.begin(), abort_for_.end(), request) != abort_for_.end()) engine_.request_abort();
 }
 
 void EngineLoop::receive(bool wait) {
@@ -124,7 +111,7 @@ void EngineLoop::on_prepared(Prepared& prepared) {
   job.added = now;
   if (canceled) return end(request, pb::Finished::CANCELED, now);
   if (job.output_max == 0) return end(request, pb::Finished::LENGTH, now);
-  scheduler_.add(request, std::move(job.prompt), now);
+  scheduler_.add(request, std::move(job.prompt));
 }
 
 void EngineLoop::on_canceled(RequestId request) {
@@ -141,35 +128,33 @@ void EngineLoop::on_stop(RequestId request) {
 
 void EngineLoop::step() {
   const TimePoint start = Clock::now();
-  const Step& step = scheduler_.plan(start);
-  DROVER_CHECK(!step.rows.empty());  // with sequences in, there is always something to do
+  const Step& step = scheduler_.plan();
+  DROVER_CHECK(!step.rows.empty());  // there are sequences, so there are rows
   const bool applied = engine_.apply(step.operations);
-  publish_prompts(step);
+  publish_abort_for(step.abort_for);
   const DecodeStatus status = [&] {
     const AtWork at_work(only_request_of(step));
     return applied ? engine_.decode(step.rows) : DecodeStatus::kLost;
   }();
-  publish_prompts({});
+  publish_abort_for({});
   const TimePoint now = Clock::now();
   if (status == DecodeStatus::kDone) {
     sample(step, now);
-    const Duration took = Clock::now() - start;
-    count_places(step, took);
-    scheduler_.commit(sampled_, took, now);
+    scheduler_.commit(sampled_, Clock::now() - start);
     for (const auto& [request, reason] : ended_) end(request, reason, now);
-    for (const auto& [request, why] : broken_) fail(request, why, now);
-    shift_full_contexts(now);
+    for (const auto& [request, why] : broken_) fail(request, why);
+    shift_full_contexts();
   } else if (status == DecodeStatus::kFailed || ++abandoned_ > kAbandonedMax) {
-    fail_step(step, now);
+    fail_step(step);
   } else {
-    scheduler_.abandon(status, now);
+    scheduler_.abandon(status);
     return;
   }
   abandoned_ = 0;
 }
 
 void EngineLoop::sample(const Step& step, TimePoint now) {
-  // The pointers are fetched here: llama.cpp may reorder its outputs when it is asked for them.
+  // The pointers are fetched by this thread: llama.cpp may reorder its outputs when it is asked for them.
   tasks_.clear();
   std::size_t next = 0;
   for (std::size_t row = 0; row < step.rows.size(); ++row) {
@@ -192,7 +177,7 @@ void EngineLoop::sample(const Step& step, TimePoint now) {
   if (!output.tokens.empty()) output_.post(std::move(output));
 }
 
-// What one token means for its sequence: it goes on, or it ends, and why.
+// Decides whether a sequence continues after its new token, or ends, and why.
 void EngineLoop::take_sampled(RequestId request, const SampleTask& task, TimePoint now, OutputStep& output) {
   EngineJob& job = *jobs_.at(request);
   if (task.error) {
@@ -222,9 +207,9 @@ void EngineLoop::take_sampled(RequestId request, const SampleTask& task, TimePoi
   sampled_.push_back({request, task.token, done});
 }
 
-// A full context loses the older half of what is not to be kept, as Ollama's does. Cells that others share cannot be
-// moved, so the rest is computed anew at its new positions.
-void EngineLoop::shift_full_contexts(TimePoint now) {
+// A full context loses the older half of the tokens after `keep`, as in Ollama. Shared cells cannot be moved, so the
+// other half is computed again at its new positions.
+void EngineLoop::shift_full_contexts() {
   for (const RequestId request : full_) {
     const EngineJob& job = *jobs_.at(request);
     const std::span<const Token> tokens = scheduler_.tokens(request);
@@ -232,7 +217,7 @@ void EngineLoop::shift_full_contexts(TimePoint now) {
     const std::size_t dropped = std::max<std::size_t>((tokens.size() - keep) / 2, 1);
     std::vector<Token> rest(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(keep));
     rest.insert(rest.end(), tokens.begin() + static_cast<std::ptrdiff_t>(keep + dropped), tokens.end());
-    scheduler_.replace(request, std::move(rest), now);
+    scheduler_.replace(request, std::move(rest));
   }
 }
 
@@ -249,44 +234,33 @@ void EngineLoop::end(RequestId request, pb::Finished::Reason reason, TimePoint n
   const bool started = job.first_token != TimePoint{};
   out.finished.set_prompt_ns(nanoseconds((started ? job.first_token : now) - job.added));
   out.finished.set_output_ns(started ? nanoseconds(now - job.first_token) : 0);
-  out.finished.set_parked(static_cast<std::uint32_t>(stats.parked));
-  scheduler_.remove(request, now);
+  out.finished.set_parked(static_cast<std::uint32_t>(stats.preempted));
+  scheduler_.remove(request);
   jobs_.erase(found);
   output_.post(std::move(out));
 }
 
-void EngineLoop::fail(RequestId request, Error why, TimePoint now) {
+void EngineLoop::fail(RequestId request, Error why) {
   OutputEnd out;
   out.finished.set_request(request.value);
   out.failure = std::move(why);
-  scheduler_.remove(request, now);
+  scheduler_.remove(request);
   jobs_.erase(request);
   output_.post(std::move(out));
 }
 
-// A step that the back end cannot compute is nobody's fault in particular: those in it fail, the others go on.
-void EngineLoop::fail_step(const Step& step, TimePoint now) {
+// The back end cannot compute the step, and no single request is known to be the cause: all requests in it fail.
+void EngineLoop::fail_step(const Step& step) {
   std::unordered_set<RequestId> in_step(step.output_of.begin(), step.output_of.end());
   in_step.insert(step.prompts_of.begin(), step.prompts_of.end());
-  scheduler_.abandon(DecodeStatus::kFailed, now);
-  for (const RequestId request : in_step)
-    fail(request, internal("an error was encountered while running the model"), now);
+  scheduler_.abandon(DecodeStatus::kFailed);
+  for (const RequestId request : in_step) fail(request, internal("an error was encountered while running the model"));
 }
 
-void EngineLoop::publish_prompts(const Step& step) {
-  const std::lock_guard lock(prompts_mutex_);
-  if (prompts_in_step_.empty() && step.prompts_of.empty()) return;
-  prompts_in_step_.clear();
-  prompts_in_step_.insert(step.prompts_of.begin(), step.prompts_of.end());
+void EngineLoop::publish_abort_for(std::span<const RequestId> requests) {
+  const MutexLock lock(abort_mutex_);
+  abort_for_.assign(requests.begin(), requests.end());
   engine_.clear_abort();
-}
-
-void EngineLoop::count_places(const Step& step, Duration took) {
-  const SchedulerView view = scheduler_.view();
-  if (view.parked > static_cast<int>(parked_.load(std::memory_order_relaxed))) {
-    places_.observe_parked(view.running + 1);
-  }
-  if (step.prompts_of.empty()) places_.observe(static_cast<int>(step.rows.size()), took);
 }
 
 void EngineLoop::publish_view() {
@@ -295,8 +269,8 @@ void EngineLoop::publish_view() {
   cells_used_.store(static_cast<std::uint32_t>(view.cells_used), std::memory_order_relaxed);
   cells_kept_.store(static_cast<std::uint32_t>(view.cells_kept), std::memory_order_relaxed);
   cells_shared_.store(static_cast<std::uint32_t>(view.cells_shared), std::memory_order_relaxed);
-  parked_.store(static_cast<std::uint32_t>(view.parked), std::memory_order_relaxed);
-  places_now_.store(static_cast<std::uint32_t>(places_.places()), std::memory_order_relaxed);
+  preempted_.store(static_cast<std::uint32_t>(view.preempted), std::memory_order_relaxed);
+  slots_now_.store(static_cast<std::uint32_t>(view.slots), std::memory_order_relaxed);
 }
 
 pb::Health EngineLoop::health() const {
@@ -306,8 +280,8 @@ pb::Health EngineLoop::health() const {
   health.set_kv_cells_used(cells_used_.load(std::memory_order_relaxed));
   health.set_kv_cells_kept(cells_kept_.load(std::memory_order_relaxed));
   health.set_kv_cells_shared(cells_shared_.load(std::memory_order_relaxed));
-  health.set_parked(parked_.load(std::memory_order_relaxed));
-  health.set_parallel(places_now_.load(std::memory_order_relaxed));
+  health.set_parked(preempted_.load(std::memory_order_relaxed));
+  health.set_parallel(slots_now_.load(std::memory_order_relaxed));
   return health;
 }
 

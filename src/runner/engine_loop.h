@@ -1,48 +1,46 @@
-// The engine thread: drains its mailbox, asks the batch scheduler for a step, computes it, samples, and hands the
-// tokens on. All decisions about a step are the scheduler's; all text is the output worker's.
+// The engine thread: drains its mailbox, asks the batch scheduler for a step, computes it, samples, and posts the
+// tokens to the output worker. The scheduler makes all decisions about a step; the output worker makes all text.
 #pragma once
 
 #include <atomic>
 #include <memory>
-#include <mutex>
+#include <span>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "base/mailbox.h"
+#include "base/mutex.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_model.h"
 #include "engine/sample_crew.h"
 #include "runner/batch_scheduler.h"
 #include "runner/job.h"
-#include "runner/place_count.h"
 
 namespace drover {
 
 struct EngineLoopOptions {
-  int places = 1;            // to begin with
-  int places_max = 1;        // more than `places`: their number follows what is measured
-  Duration itl_target = {};  // aim for the time between two tokens of a stream; zero: adapts
+  int slots = 1;             // at first
+  int slots_max = 1;         // more than `slots`: their number follows what is measured
+  Duration itl_target = {};  // target inter-token time of a stream; zero: adapts
 };
 
 class EngineLoop {
  public:
-  // options.places_max sequences fit into the engine.
+  // options.slots_max sequences fit into the engine.
   EngineLoop(const LlamaModel& model, LlamaEngine& engine, const EngineLoopOptions& options, Mailbox<EngineMail>& mail,
              Mailbox<OutputMail>& output);
 
-  // Computes steps of a few sizes and forgets them, so that the first request meets a warm engine and a scheduler that
-  // knows what a step takes. Before run(), by the same thread.
+  // Computes steps of a few sizes and drops their cells. The first request then finds a warm engine and a scheduler
+  // that knows how long steps take. Called before run(), by the same thread.
   void calibrate();
 
-  // Until the mailbox is closed.
+  // Returns when the mailbox is closed.
   void run();
 
-  // Posts Canceled, and stops the step that is running if it computes this request's prompt and others wait for its
-  // end. Any thread.
+  // Posts Canceled, and aborts the running step if the scheduler said that this pays (Step::abort_for). Any thread.
   void cancel(RequestId request);
 
-  // How it goes; `running` is 0 while there is nothing to do. Any thread.
+  // Progress and load; `running` is 0 while there is no request. Any thread.
   pb::Health health() const;
 
  private:
@@ -53,42 +51,41 @@ class EngineLoop {
   void step();
   void sample(const Step& step, TimePoint now);
   void take_sampled(RequestId request, const SampleTask& task, TimePoint now, OutputStep& output);
-  void shift_full_contexts(TimePoint now);
+  void shift_full_contexts();
   void end(RequestId request, pb::Finished::Reason reason, TimePoint now);
-  void fail(RequestId request, Error why, TimePoint now);
-  void fail_step(const Step& step, TimePoint now);
-  void publish_prompts(const Step& step);
-  void count_places(const Step& step, Duration took);
+  void fail(RequestId request, Error why);
+  void fail_step(const Step& step);
+  void publish_abort_for(std::span<const RequestId> requests);
   void publish_view();
 
   const LlamaModel& model_;
   LlamaEngine& engine_;
   BatchScheduler scheduler_;
-  PlaceCount places_;
   Mailbox<EngineMail>& mail_;
   Mailbox<OutputMail>& output_;
   std::vector<EngineMail> received_;
   std::unordered_map<RequestId, std::unique_ptr<EngineJob>> jobs_;
-  std::unordered_map<RequestId, bool> announced_;  // read but not prepared yet; true: canceled meanwhile
+  std::unordered_map<RequestId, bool> announced_;  // not prepared yet; true: canceled meanwhile
   SampleCrew crew_;
   std::vector<SampleTask> tasks_;
   std::vector<Sampled> sampled_;
   std::vector<std::pair<RequestId, pb::Finished::Reason>> ended_;
   std::vector<std::pair<RequestId, Error>> broken_;
   std::vector<RequestId> full_;  // sequences whose context is full
-  int abandoned_ = 0;            // steps in a row
+  int abandoned_ = 0;            // abandoned steps in a row
   bool open_ = true;
 
-  // What health() tells, published once per step.
+  // For health(), published once per step.
   std::atomic<std::uint32_t> running_{0};
   std::atomic<std::uint32_t> cells_used_{0};
   std::atomic<std::uint32_t> cells_kept_{0};
   std::atomic<std::uint32_t> cells_shared_{0};
-  std::atomic<std::uint32_t> parked_{0};
-  std::atomic<std::uint32_t> places_now_{1};
+  std::atomic<std::uint32_t> preempted_{0};
+  std::atomic<std::uint32_t> slots_now_{1};
 
-  std::mutex prompts_mutex_;
-  std::unordered_set<RequestId> prompts_in_step_;  // guarded by prompts_mutex_: whose prompts the running step computes
+  // Held while an abort is requested or withdrawn, so that a late cancel never aborts the next step.
+  Mutex abort_mutex_;
+  std::vector<RequestId> abort_for_ GUARDED_BY(abort_mutex_);  // of the running step
 };
 
 }  // namespace drover

@@ -1,4 +1,4 @@
-// The engine thread with llama.cpp itself: a cancelled request leaves within a step.
+// The engine thread with llama.cpp itself: a canceled request leaves within a step.
 #include "runner/engine_loop.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ class EngineLoopTest : public testing::Test {
     model_ = std::move(*model);
     ContextOptions options;
     options.cells = 4096;
-    options.places = 2;
+    options.seqs = 2;
     options.threads = 1;
     auto engine = LlamaEngine::create(*model_, options);
     ASSERT_TRUE(engine.ok()) << engine.error().message;
@@ -62,15 +62,15 @@ class EngineLoopTest : public testing::Test {
   std::vector<pb::Finished> ends_;
 };
 
-TEST_F(EngineLoopTest, ACancelledPromptLeavesWithinAStep) {
-  const std::vector<Row> row = {{.token = 1, .position = 0, .slot = 0, .output = true}};
+TEST_F(EngineLoopTest, ACanceledPromptLeavesWithinAStep) {
+  const std::vector<Row> row = {{.token = 1, .position = 0, .seq = 0, .output = true}};
   const std::uint64_t before = engine_->progress();
   ASSERT_EQ(engine_->decode(row), DecodeStatus::kDone);
   const std::uint64_t step = engine_->progress() - before;  // the nodes of one
   const std::vector<MemoryOperation> clear = {{MemoryOperation::Kind::kRemove, 0, 0, 0, -1}};
   engine_->apply(clear);
 
-  EngineLoop loop(*model_, *engine_, {.places = 2, .places_max = 2}, mail_, output_);
+  EngineLoop loop(*model_, *engine_, {.slots = 2, .slots_max = 2}, mail_, output_);
   std::thread thread([&] { loop.run(); });
   const std::uint64_t start = engine_->progress();
   post(1, 3000);  // several steps
@@ -96,11 +96,11 @@ TEST_F(EngineLoopTest, ACancelledPromptLeavesWithinAStep) {
 TEST_F(EngineLoopTest, CalibratesWithinTheContextAndLeavesNothingBehind) {
   ContextOptions options;
   options.cells = 48;  // fewer than a calibration's larger steps have rows
-  options.places = 1;
+  options.seqs = 1;
   options.threads = 1;
   auto engine = LlamaEngine::create(*model_, options);
   ASSERT_TRUE(engine.ok()) << engine.error().message;
-  EngineLoop loop(*model_, **engine, {.places = 1, .places_max = 1}, mail_, output_);
+  EngineLoop loop(*model_, **engine, {.slots = 1, .slots_max = 1}, mail_, output_);
   const std::uint64_t before = (*engine)->progress();
   loop.calibrate();
   EXPECT_GT((*engine)->progress(), before);

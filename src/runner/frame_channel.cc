@@ -31,7 +31,7 @@ bool FrameChannel::read(pb::ToRunner& message) {
 }
 
 void FrameChannel::write(const pb::FromRunner& message) {
-  const std::lock_guard lock(write_mutex_);
+  const MutexLock lock(write_mutex_);
   const std::size_t size = message.ByteSizeLong();
   DROVER_CHECK(size <= kFrameBytesMax);
   const auto header = frame_header(size);

@@ -13,7 +13,7 @@ struct PrefixTree::Node {
   int begin = 0;              // position of the first token
   std::vector<Token> tokens;  // never empty, but for the root
   std::vector<std::unique_ptr<Node>> children;
-  std::vector<Slot> ends;  // branches whose last cell is this node's last
+  std::vector<SeqId> ends;  // branches whose last cell is this node's last
   int branches = 0;        // branches that hold these cells
   int running = 0;         // of those: running
 
@@ -26,7 +26,7 @@ struct PrefixTree::Search {
   std::span<const Token> tokens;
   bool whole_only;
   const Node* node = nullptr;  // holds the last token of the match
-  Slot whole = kNoSlot;
+  SeqId whole = kNoSeq;
   int length = 0;
   int kept = 0;
 };
@@ -40,7 +40,7 @@ int common_prefix(std::span<const Token> a, std::span<const Token> b) {
 
 }  // namespace
 
-PrefixTree::PrefixTree(int slots) : root_(std::make_unique<Node>()), branches_(slots) {}
+PrefixTree::PrefixTree(int seqs) : root_(std::make_unique<Node>()), branches_(seqs) {}
 PrefixTree::~PrefixTree() = default;
 
 PrefixTree::Match PrefixTree::longest(std::span<const Token> tokens) const {
@@ -65,13 +65,13 @@ void PrefixTree::search(const Node& node, int kept, Search& search) const {
     const int matched = common_prefix(child->tokens, rest);
     const int length = child->begin + matched;
     const int child_kept = kept + (child->running == 0 ? matched : 0);
-    Slot whole = kNoSlot;
+    SeqId whole = kNoSeq;
     if (matched == child->length()) {
-      const auto idle = std::find_if(child->ends.begin(), child->ends.end(), [this](Slot s) { return !is_running(s); });
+      const auto idle = std::find_if(child->ends.begin(), child->ends.end(), [this](SeqId s) { return !is_running(s); });
       if (idle != child->ends.end()) whole = *idle;
     }
-    const bool eligible = whole != kNoSlot || !search.whole_only;
-    const auto rank = [](int n, Slot w, int k) { return std::tuple(n, w != kNoSlot, -k); };
+    const bool eligible = whole != kNoSeq || !search.whole_only;
+    const auto rank = [](int n, SeqId w, int k) { return std::tuple(n, w != kNoSeq, -k); };
     if (eligible && rank(length, whole, child_kept) > rank(search.length, search.whole, search.kept)) {
       search.node = child.get();
       search.whole = whole;
@@ -84,17 +84,17 @@ void PrefixTree::search(const Node& node, int kept, Search& search) const {
 
 PrefixTree::Match PrefixTree::result(const Search& search) const {
   if (search.node == nullptr) return {};
-  Slot holder = search.whole;
-  if (holder == kNoSlot) {
+  SeqId holder = search.whole;
+  if (holder == kNoSeq) {
     const Node* node = search.node;
     while (node->ends.empty()) node = node->children.front().get();
     holder = node->ends.front();
   }
-  return {.length = search.length, .holder = holder, .whole = search.whole != kNoSlot, .kept = search.kept};
+  return {.length = search.length, .holder = holder, .whole = search.whole != kNoSeq, .kept = search.kept};
 }
 
-void PrefixTree::open(Slot slot, Slot from, int length) {
-  DROVER_CHECK(is_empty(slot));
+void PrefixTree::open(SeqId seq, SeqId from, int length) {
+  DROVER_CHECK(is_empty(seq));
   Node* node = root_.get();
   if (length > 0) {
     node = branches_[from].end;
@@ -105,15 +105,15 @@ void PrefixTree::open(Slot slot, Slot from, int length) {
       node = node->parent;
     }
   }
-  attach(slot, *node);
-  branches_[slot].running = true;
+  attach(seq, *node);
+  branches_[seq].running = true;
   for (; node != root_.get(); node = node->parent) count(*node, 1, 1);
 }
 
-void PrefixTree::append(Slot slot, std::span<const Token> tokens) {
+void PrefixTree::append(SeqId seq, std::span<const Token> tokens) {
   if (tokens.empty()) return;
-  DROVER_CHECK(is_running(slot));
-  Node* node = branches_[slot].end;
+  DROVER_CHECK(is_running(seq));
+  Node* node = branches_[seq].end;
   if (node != root_.get() && node->branches == 1) {
     node->tokens.insert(node->tokens.end(), tokens.begin(), tokens.end());
     cells_ += static_cast<int>(tokens.size());
@@ -124,18 +124,18 @@ void PrefixTree::append(Slot slot, std::span<const Token> tokens) {
   child->parent = node;
   child->begin = node->end();
   child->tokens.assign(tokens.begin(), tokens.end());
-  detach(slot);
-  attach(slot, *child);
+  detach(seq);
+  attach(seq, *child);
   count(*child, 1, 1);
   node->children.push_back(std::move(child));
   ++nodes_;
 }
 
-void PrefixTree::truncate(Slot slot, int length) {
-  DROVER_CHECK(!is_empty(slot) && length >= 0 && length <= this->length(slot));
-  const int running = is_running(slot) ? 1 : 0;
-  Node* node = branches_[slot].end;
-  detach(slot);
+void PrefixTree::truncate(SeqId seq, int length) {
+  DROVER_CHECK(!is_empty(seq) && length >= 0 && length <= this->length(seq));
+  const int running = is_running(seq) ? 1 : 0;
+  Node* node = branches_[seq].end;
+  detach(seq);
   while (node != root_.get() && node->begin >= length) {
     Node* parent = node->parent;
     count(*node, -1, -running);
@@ -159,35 +159,35 @@ void PrefixTree::truncate(Slot slot, int length) {
       node = upper;
     }
   }
-  attach(slot, *node);
+  attach(seq, *node);
 }
 
-void PrefixTree::close(Slot slot) {
-  truncate(slot, 0);
-  detach(slot);
-  branches_[slot] = {};
+void PrefixTree::close(SeqId seq) {
+  truncate(seq, 0);
+  detach(seq);
+  branches_[seq] = {};
 }
 
-void PrefixTree::set_running(Slot slot, bool running) {
-  DROVER_CHECK(!is_empty(slot) && is_running(slot) != running);
-  branches_[slot].running = running;
-  for (Node* node = branches_[slot].end; node != root_.get(); node = node->parent) count(*node, 0, running ? 1 : -1);
+void PrefixTree::set_running(SeqId seq, bool running) {
+  DROVER_CHECK(!is_empty(seq) && is_running(seq) != running);
+  branches_[seq].running = running;
+  for (Node* node = branches_[seq].end; node != root_.get(); node = node->parent) count(*node, 0, running ? 1 : -1);
 }
 
-int PrefixTree::length(Slot slot) const {
-  return branches_[slot].end->end();
+int PrefixTree::length(SeqId seq) const {
+  return branches_[seq].end->end();
 }
 
-std::vector<Token> PrefixTree::tokens(Slot slot) const {
-  std::vector<Token> tokens(length(slot));
-  for (const Node* node = branches_[slot].end; node != root_.get(); node = node->parent) {
+std::vector<Token> PrefixTree::tokens(SeqId seq) const {
+  std::vector<Token> tokens(length(seq));
+  for (const Node* node = branches_[seq].end; node != root_.get(); node = node->parent) {
     std::copy(node->tokens.begin(), node->tokens.end(), tokens.begin() + node->begin);
   }
   return tokens;
 }
 
-int PrefixTree::own_cells(Slot slot) const {
-  const Node* node = branches_[slot].end;
+int PrefixTree::own_cells(SeqId seq) const {
+  const Node* node = branches_[seq].end;
   const int end = node->end();
   while (node != root_.get() && node->branches == 1) node = node->parent;
   return end - node->end();
@@ -217,12 +217,12 @@ void PrefixTree::split(Node& node, int at) {
   upper->branches = node.branches;
   upper->running = node.running;
   auto& siblings = node.parent->children;
-  const auto place = std::find_if(siblings.begin(), siblings.end(), [&](const auto& s) { return s.get() == &node; });
+  const auto found = std::find_if(siblings.begin(), siblings.end(), [&](const auto& s) { return s.get() == &node; });
   node.parent = upper.get();
   node.begin = at;
   node.tokens.erase(node.tokens.begin(), node.tokens.begin() + length);
-  upper->children.push_back(std::move(*place));
-  *place = std::move(upper);
+  upper->children.push_back(std::move(*found));
+  *found = std::move(upper);
   ++nodes_;
 }
 
@@ -244,13 +244,13 @@ void PrefixTree::fold(Node& node) {
   --nodes_;
 }
 
-void PrefixTree::detach(Slot slot) {
-  std::erase(branches_[slot].end->ends, slot);
+void PrefixTree::detach(SeqId seq) {
+  std::erase(branches_[seq].end->ends, seq);
 }
 
-void PrefixTree::attach(Slot slot, Node& node) {
-  branches_[slot].end = &node;
-  node.ends.push_back(slot);
+void PrefixTree::attach(SeqId seq, Node& node) {
+  branches_[seq].end = &node;
+  node.ends.push_back(seq);
 }
 
 }  // namespace drover

@@ -1,6 +1,6 @@
-// Which tokens the KV cache holds, and in which slots. Pure bookkeeping; the scheduler's thread owns it.
+// Which tokens the KV cache holds, and in which sequences. Pure bookkeeping; the scheduler's thread owns it.
 //
-// A branch is what one engine slot holds: cells for positions 0, 1, 2, … without a gap. Branches that share cells share
+// A branch is what one engine sequence holds: cells for positions 0, 1, 2, … without a gap. Branches that share cells share
 // the nodes of a radix tree, so each node is a run of cells held by the same branches, and the counts of cells are
 // exact. Two branches that computed the same tokens separately hold different cells, and so have nodes of their own: a
 // node may have several children that begin with the same token.
@@ -14,19 +14,19 @@
 
 namespace drover {
 
-inline constexpr Slot kNoSlot = -1;
+inline constexpr SeqId kNoSeq = -1;
 
 class PrefixTree {
  public:
   // The leading tokens of a sequence that are in the cache.
   struct Match {
     int length = 0;
-    Slot holder = kNoSlot;  // a branch that holds them
+    SeqId holder = kNoSeq;  // a branch that holds them
     bool whole = false;     // the holder is not running and ends right there: it can be continued as it is
     int kept = 0;           // of `length`: cells that no running branch holds
   };
 
-  explicit PrefixTree(int slots);
+  explicit PrefixTree(int seqs);
   ~PrefixTree();
 
   // The most leading tokens that any branch holds.
@@ -34,23 +34,23 @@ class PrefixTree {
   // The longest branch that is not running and is, as a whole, the beginning of `tokens`.
   Match longest_whole(std::span<const Token> tokens) const;
 
-  // Starts a running branch in an empty slot with the first `length` cells of `from` (kNoSlot and 0: with nothing).
-  void open(Slot slot, Slot from, int length);
+  // Starts a running branch in an empty sequence with the first `length` cells of `from` (kNoSeq and 0: with nothing).
+  void open(SeqId seq, SeqId from, int length);
   // Adds computed tokens at the end of a running branch.
-  void append(Slot slot, std::span<const Token> tokens);
+  void append(SeqId seq, std::span<const Token> tokens);
   // Takes away what a branch holds from `length` on.
-  void truncate(Slot slot, int length);
-  // Takes away all that a branch holds; its slot is empty afterwards.
-  void close(Slot slot);
-  void set_running(Slot slot, bool running);
+  void truncate(SeqId seq, int length);
+  // Takes away all that a branch holds; its sequence is empty afterwards.
+  void close(SeqId seq);
+  void set_running(SeqId seq, bool running);
 
-  bool is_empty(Slot slot) const { return branches_[slot].end == nullptr; }
-  bool is_running(Slot slot) const { return branches_[slot].running; }
-  int length(Slot slot) const;
-  std::vector<Token> tokens(Slot slot) const;
+  bool is_empty(SeqId seq) const { return branches_[seq].end == nullptr; }
+  bool is_running(SeqId seq) const { return branches_[seq].running; }
+  int length(SeqId seq) const;
+  std::vector<Token> tokens(SeqId seq) const;
   // Cells that this branch alone holds: the tail that truncate() could free.
-  int own_cells(Slot slot) const;
-  int slots() const { return static_cast<int>(branches_.size()); }
+  int own_cells(SeqId seq) const;
+  int seqs() const { return static_cast<int>(branches_.size()); }
 
   int nodes() const { return nodes_; }
 
@@ -73,11 +73,11 @@ class PrefixTree {
   void split(Node& node, int at);
   void erase(Node& node);
   void fold(Node& node);
-  void detach(Slot slot);
-  void attach(Slot slot, Node& node);
+  void detach(SeqId seq);
+  void attach(SeqId seq, Node& node);
 
   std::unique_ptr<Node> root_;
-  std::vector<Branch> branches_;  // by slot
+  std::vector<Branch> branches_;  // by sequence
   int nodes_ = 0;                 // but for the root; at most two for each branch
   int cells_ = 0;
   int used_ = 0;

@@ -19,8 +19,8 @@ std::vector<Token> range(Token first, int count) {
 TEST(PrefixTree, FindsTheLongestPrefixAndWhoHoldsIt) {
   PrefixTree tree(4);
   EXPECT_EQ(tree.longest(range(0, 10)).length, 0);
-  EXPECT_EQ(tree.longest(range(0, 10)).holder, kNoSlot);
-  tree.open(2, kNoSlot, 0);
+  EXPECT_EQ(tree.longest(range(0, 10)).holder, kNoSeq);
+  tree.open(2, kNoSeq, 0);
   tree.append(2, range(0, 10));
   std::vector<Token> other = range(0, 6);
   other.push_back(99);
@@ -33,7 +33,7 @@ TEST(PrefixTree, FindsTheLongestPrefixAndWhoHoldsIt) {
 
 TEST(PrefixTree, CountsSharedCellsOnce) {
   PrefixTree tree(4);
-  tree.open(0, kNoSlot, 0);
+  tree.open(0, kNoSeq, 0);
   tree.append(0, range(0, 10));
   tree.open(1, 0, 7);
   tree.append(1, range(50, 5));
@@ -52,9 +52,9 @@ TEST(PrefixTree, CountsSharedCellsOnce) {
 
 TEST(PrefixTree, PrefersABranchToContinueAmongEqualMatches) {
   PrefixTree tree(4);
-  for (const Slot slot : {0, 1}) {
-    tree.open(slot, kNoSlot, 0);
-    tree.append(slot, range(0, 8));
+  for (const SeqId seq : {0, 1}) {
+    tree.open(seq, kNoSeq, 0);
+    tree.append(seq, range(0, 8));
   }
   tree.set_running(1, false);
   const PrefixTree::Match match = tree.longest(range(0, 12));
@@ -65,9 +65,9 @@ TEST(PrefixTree, PrefersABranchToContinueAmongEqualMatches) {
 
 TEST(PrefixTree, WholeMatchesEndWhereTheBranchEnds) {
   PrefixTree tree(4);
-  for (const Slot slot : {0, 1, 2}) {
-    tree.open(slot, kNoSlot, 0);
-    tree.append(slot, range(0, 4 + 4 * slot));
+  for (const SeqId seq : {0, 1, 2}) {
+    tree.open(seq, kNoSeq, 0);
+    tree.append(seq, range(0, 4 + 4 * seq));
   }
   tree.set_running(0, false);
   tree.set_running(2, false);
@@ -76,39 +76,39 @@ TEST(PrefixTree, WholeMatchesEndWhereTheBranchEnds) {
   EXPECT_EQ(tree.longest_whole(range(0, 3)).length, 0);
 }
 
-// The tree against the plainest model: for each slot its tokens and which cells hold them.
+// The tree against the plainest model: for each sequence its tokens and which cells hold them.
 class Model {
  public:
   struct Cell {
     Token token;
     int id;
   };
-  std::map<Slot, std::vector<Cell>> branches;
-  std::set<Slot> running;
+  std::map<SeqId, std::vector<Cell>> branches;
+  std::set<SeqId> running;
   int next_id = 0;
 
   int count(int running_holders_min) const {
     std::map<int, int> holders;
-    for (const auto& [slot, cells] : branches) {
-      for (const Cell& cell : cells) holders[cell.id] += static_cast<int>(running.count(slot));
+    for (const auto& [seq, cells] : branches) {
+      for (const Cell& cell : cells) holders[cell.id] += static_cast<int>(running.count(seq));
     }
     int n = 0;
     for (const auto& [id, of_running] : holders) n += of_running >= running_holders_min;
     return n;
   }
-  int own(Slot slot) const {
+  int own(SeqId seq) const {
     std::set<int> others;
     for (const auto& [other, cells] : branches) {
       for (const Cell& cell : cells) {
-        if (other != slot) others.insert(cell.id);
+        if (other != seq) others.insert(cell.id);
       }
     }
     int n = 0;
-    for (const Cell& cell : branches.at(slot)) n += others.count(cell.id) == 0;
+    for (const Cell& cell : branches.at(seq)) n += others.count(cell.id) == 0;
     return n;
   }
-  int agreed(Slot slot, const std::vector<Token>& tokens) const {
-    const auto& cells = branches.at(slot);
+  int agreed(SeqId seq, const std::vector<Token>& tokens) const {
+    const auto& cells = branches.at(seq);
     std::size_t n = 0;
     while (n < cells.size() && n < tokens.size() && cells[n].token == tokens[n]) ++n;
     return static_cast<int>(n);
@@ -118,38 +118,38 @@ class Model {
 class PrefixTreeRandom : public testing::TestWithParam<int> {};
 
 TEST_P(PrefixTreeRandom, AgreesWithThePlainModel) {
-  constexpr int kSlots = 8;
+  constexpr int kSeqs = 8;
   std::mt19937 random(GetParam());
   const auto below = [&](int n) { return static_cast<int>(random() % n); };
-  PrefixTree tree(kSlots);
+  PrefixTree tree(kSeqs);
   Model model;
   for (int step = 0; step < 3000; ++step) {
-    const Slot slot = below(kSlots);
+    const SeqId seq = below(kSeqs);
     std::vector<Token> tokens(1 + below(12));
     for (Token& token : tokens) token = below(2);
-    if (tree.is_empty(slot)) {
+    if (tree.is_empty(seq)) {
       const PrefixTree::Match match = tree.longest(tokens);
-      tree.open(slot, match.holder, match.length);
-      auto& cells = model.branches[slot];
+      tree.open(seq, match.holder, match.length);
+      auto& cells = model.branches[seq];
       if (match.length > 0) {
         const auto& from = model.branches.at(match.holder);
         cells.assign(from.begin(), from.begin() + match.length);
       }
-      model.running.insert(slot);
-    } else if (const int what = below(8); what < 4 && tree.is_running(slot)) {
-      tree.append(slot, tokens);
-      for (const Token token : tokens) model.branches[slot].push_back({token, model.next_id++});
+      model.running.insert(seq);
+    } else if (const int what = below(8); what < 4 && tree.is_running(seq)) {
+      tree.append(seq, tokens);
+      for (const Token token : tokens) model.branches[seq].push_back({token, model.next_id++});
     } else if (what == 5) {
-      const int length = below(tree.length(slot) + 1);
-      tree.truncate(slot, length);
-      model.branches[slot].resize(length);
+      const int length = below(tree.length(seq) + 1);
+      tree.truncate(seq, length);
+      model.branches[seq].resize(length);
     } else if (what == 6) {
-      tree.close(slot);
-      model.branches.erase(slot);
-      model.running.erase(slot);
+      tree.close(seq);
+      model.branches.erase(seq);
+      model.running.erase(seq);
     } else {
-      tree.set_running(slot, !tree.is_running(slot));
-      if (model.running.erase(slot) == 0) model.running.insert(slot);
+      tree.set_running(seq, !tree.is_running(seq));
+      if (model.running.erase(seq) == 0) model.running.insert(seq);
     }
 
     ASSERT_EQ(tree.cells(), model.count(0));
@@ -175,7 +175,7 @@ TEST_P(PrefixTreeRandom, AgreesWithThePlainModel) {
       int kept = 0;
       for (int i = 0; i < match.length; ++i) {
         bool used = false;
-        for (const Slot each : model.running) {
+        for (const SeqId each : model.running) {
           const auto& cells = model.branches[each];
           used |= static_cast<int>(cells.size()) > i && cells[i].id == model.branches[match.holder][i].id;
         }

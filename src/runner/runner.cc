@@ -33,16 +33,16 @@ namespace drover {
 namespace {
 
 constexpr int kContextMin = 16;
-// With auto: places to begin with, and the most that are tried. A place of a recurrent model takes memory of its own.
-constexpr int kPlacesAuto = 4;
-constexpr int kPlacesAutoMax = 16;
-constexpr int kPlacesAutoMaxRecurrent = 8;
+// With auto: slots to begin with, and the most that are tried. A slot of a recurrent model takes memory of its own.
+constexpr int kSlotsAuto = 4;
+constexpr int kSlotsAutoMax = 16;
+constexpr int kSlotsAutoMaxRecurrent = 8;
 constexpr int kStepTokens = 512;
-// A step of a recurrent model runs to its end also when its request is cancelled: what an abort does to a state cannot
+// A step of a recurrent model runs to its end also when its request is canceled: what an abort does to a state cannot
 // be undone. So it is shorter.
 constexpr int kStepTokensRecurrent = 128;
 constexpr auto kHealthInterval = std::chrono::milliseconds(500);
-// The pool holds this many full contexts, however many places there are: places share it and cost nothing themselves.
+// The pool holds this many full contexts, however many slots there are: slots share it and cost nothing themselves.
 constexpr int kPoolContexts = 2;
 // Of an embedding runner's lanes: the longest input, requests in flight for each, memory that all may take however
 // small the model is, and what is added to their threads' niceness.
@@ -55,28 +55,28 @@ struct LoadedModel {
   std::unique_ptr<LlamaModel> model;
   std::unique_ptr<LlamaEngine> engine;
   int context_length = 0;
-  int places = 1;      // to begin with
-  int places_max = 1;  // that there is room for
+  int slots = 1;      // to begin with
+  int slots_max = 1;  // that there is room for
   std::string notice;
 };
 
-// Makes the context, with fewer places where memory does not suffice for all of them.
+// Makes the context, with fewer slots where memory does not suffice for all of them.
 Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
-  const int asked = loaded.places_max;
+  const int asked = loaded.slots_max;
   while (true) {
-    context.cells = loaded.context_length * std::min(loaded.places_max, kPoolContexts);
-    context.places = loaded.places_max;
+    context.cells = loaded.context_length * std::min(loaded.slots_max, kPoolContexts);
+    context.seqs = loaded.slots_max;
     auto engine = LlamaEngine::create(*loaded.model, context);
     if (engine) {
       loaded.engine = std::move(*engine);
       break;
     }
-    if (engine.error().code != ErrorCode::kNoSpace || loaded.places_max == 1) return std::move(engine).error();
-    loaded.places_max /= 2;
+    if (engine.error().code != ErrorCode::kNoSpace || loaded.slots_max == 1) return std::move(engine).error();
+    loaded.slots_max /= 2;
   }
-  loaded.places = std::min(loaded.places, loaded.places_max);
-  if (loaded.places_max < asked) {
-    loaded.notice = fmt::format("memory suffices for {} of {} places", loaded.places_max, asked);
+  loaded.slots = std::min(loaded.slots, loaded.slots_max);
+  if (loaded.slots_max < asked) {
+    loaded.notice = fmt::format("memory suffices for {} of {} slots", loaded.slots_max, asked);
   }
   return {};
 }
@@ -126,12 +126,22 @@ PrepareLimits prepare_limits() {
   return limits;
 }
 
-// The files of a model, as they are now; what is not there is 0.
-std::vector<ino_t> files_of(const pb::Load& load) {
-  std::vector<ino_t> files;
+// Whether a path still leads to the same file: a number of a file that was deleted is soon another's, so its time of
+// change is a part of it. All 0: there is none.
+struct FileIdentity {
+  std::uint64_t number = 0;
+  std::int64_t seconds = 0;
+  std::int64_t nanoseconds = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+// The files of a model, as they are now.
+std::vector<FileIdentity> files_of(const pb::Load& load) {
+  std::vector<FileIdentity> files;
   const auto add = [&](const std::string& path) {
     struct stat status {};
-    files.push_back(::stat(path.c_str(), &status) == 0 ? status.st_ino : 0);
+    if (::stat(path.c_str(), &status) != 0) status = {};
+    files.push_back({status.st_ino, status.st_ctim.tv_sec, status.st_ctim.tv_nsec});
   };
   add(load.model_path());
   for (const std::string& path : load.shard_paths()) add(path);
@@ -139,7 +149,7 @@ std::vector<ino_t> files_of(const pb::Load& load) {
   return files;
 }
 
-Result<std::unique_ptr<LlamaModel>> try_to_load_model(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
+Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   const auto kernels = prepare_engine(load);
   if (!kernels) return kernels.error();
   ModelOptions options;
@@ -166,35 +176,24 @@ Result<std::unique_ptr<LlamaModel>> try_to_load_model(const pb::Load& load, Keep
   return model;
 }
 
-// Error: kNotFound if a file was deleted, which may happen until it is open.
-Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
-  const std::vector<ino_t> before = files_of(load);
-  const bool all_there = std::find(before.begin(), before.end(), 0) == before.end();
-  if (all_there) {
-    auto model = try_to_load_model(load, keeper, channel);
-    if (model || files_of(load) == before) return model;
-  }
-  return not_found("a file of the model has been deleted");
-}
-
 int context_length_of(const pb::Load& load, const LlamaModel& model) {
   return std::max(std::min(static_cast<int>(load.context_length()), model.trained_context()), kContextMin);
 }
 
-Result<LoadedModel> load(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
+Result<LoadedModel> load_generator(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   LoadedModel loaded;
   auto model = load_model(load, keeper, channel);
   if (!model) return std::move(model).error();
   loaded.model = std::move(*model);
   if (!loaded.model->can_generate()) return invalid("the model does not support generate");
   loaded.context_length = context_length_of(load, *loaded.model);
-  const int most = loaded.model->is_recurrent() ? kPlacesAutoMaxRecurrent : kPlacesAutoMax;
-  loaded.places = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kPlacesAuto;
-  loaded.places_max = load.parallel() > 0 ? loaded.places : most;
+  const int most = loaded.model->is_recurrent() ? kSlotsAutoMaxRecurrent : kSlotsAutoMax;
+  loaded.slots = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kSlotsAuto;
+  loaded.slots_max = load.parallel() > 0 ? loaded.slots : most;
   ContextOptions context;
   const int step_tokens = loaded.model->is_recurrent() ? kStepTokensRecurrent : kStepTokens;
   context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : step_tokens;
-  context.step_tokens_max = std::max(context.step_tokens_max, loaded.places_max);
+  context.step_tokens_max = std::max(context.step_tokens_max, loaded.slots_max);
   context.threads = static_cast<int>(load.threads());
   context.kv_cache_type = load.kv_cache_type();
   context.flash_attention = load.flash_attention();
@@ -216,7 +215,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   pb::FromRunner frame;
   pb::Loaded& message = *frame.mutable_loaded();
   message.set_context_length(static_cast<std::uint32_t>(loaded.context_length));
-  message.set_parallel(static_cast<std::uint32_t>(loaded.places));
+  message.set_parallel(static_cast<std::uint32_t>(loaded.slots));
   message.set_memory_bytes(loaded.engine->memory_bytes());
   message.set_device_bytes(loaded.engine->device_bytes());
   message.set_kv_cells(static_cast<std::uint32_t>(loaded.engine->limits().cells));
@@ -252,7 +251,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
 }
 
 // The engine computes on this thread, which is one of its pool's.
-void serve(LoadedModel& loaded, Keeper& keeper, const EngineLoopOptions& options, FrameChannel& channel) {
+[[noreturn]] void serve(LoadedModel& loaded, Keeper& keeper, const EngineLoopOptions& options, FrameChannel& channel) {
   Mailbox<EngineMail> engine_mail;
   Mailbox<OutputMail> output_mail;
   Preparer preparer(*loaded.model, keeper, prepare_limits(), loaded.context_length, channel, engine_mail);
@@ -289,6 +288,7 @@ void serve(LoadedModel& loaded, Keeper& keeper, const EngineLoopOptions& options
   std::thread health_thread([&] { report_health(channel, health); });
   std::thread read_thread([&] { read_frames(channel, on_frame); });
   loop.run();  // its mailbox is never closed: the process ends in read_frames()
+  std::_Exit(0);
 }
 
 // ---- a runner for embeddings
@@ -353,7 +353,7 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
   channel.write(frame);
 }
 
-void serve_embeddings(LoadedEmbedder& loaded, Keeper& keeper, FrameChannel& channel) {
+[[noreturn]] void serve_embeddings(LoadedEmbedder& loaded, Keeper& keeper, FrameChannel& channel) {
   EmbedLoop loop(*loaded.model, *loaded.wide, std::move(loaded.lanes), keeper, prepare_limits(), channel);
   const auto on_frame = [&](pb::ToRunner& message) {
     switch (message.kind_case()) {
@@ -382,17 +382,34 @@ void serve_embeddings(LoadedEmbedder& loaded, Keeper& keeper, FrameChannel& chan
     });
   }
   loop.compute_wide();  // on this thread, as in serve()
+  std::_Exit(0);
 }
 
-int run_for_embeddings(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
+// Error: why the model could not be loaded. Otherwise it ends with the process.
+Error run_for_embeddings(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
   auto loaded = load_embedder(load, keeper, channel);
-  if (!loaded) {
-    report_failed_load(loaded.error(), channel);
-    return 1;
-  }
+  if (!loaded) return loaded.error();
   report_loaded(*loaded, channel);
   serve_embeddings(*loaded, keeper, channel);
-  return 0;
+}
+
+Error run_for_generation(const pb::Load& load, Keeper& keeper, FrameChannel& channel) {
+  auto loaded = load_generator(load, keeper, channel);
+  if (!loaded) return loaded.error();
+  EngineLoopOptions options;
+  options.slots = loaded->slots;
+  options.slots_max = loaded->slots_max;
+  options.itl_target = std::chrono::milliseconds(load.itl_target_ms());
+  serve(*loaded, keeper, options, channel);
+}
+
+Error run_model(const pb::Load& load, FrameChannel& channel) {
+  const auto keeper = start_keeper(load);  // while there is one thread, and little memory
+  if (!keeper) return keeper.error();
+  set_up_engine_log();
+  const SandboxProfile profile = engine_uses_devices() ? SandboxProfile::kGpu : SandboxProfile::kRunner;
+  if (const auto confined = confine(load, profile); !confined) return confined.error();
+  return load.embedding() ? run_for_embeddings(load, **keeper, channel) : run_for_generation(load, **keeper, channel);
 }
 
 }  // namespace
@@ -408,29 +425,13 @@ int run_runner(int descriptor) {
   pb::ToRunner first;
   if (!channel.read(first) || !first.has_load()) return 1;
   ::prctl(PR_SET_NAME, "drover-runner");
-  const auto keeper = start_keeper(first.load());  // while there is one thread, and little memory
-  if (!keeper) {
-    report_failed_load(keeper.error(), channel);
-    return 1;
-  }
-  set_up_engine_log();
-  const SandboxProfile profile = engine_uses_devices() ? SandboxProfile::kGpu : SandboxProfile::kRunner;
-  if (const auto confined = confine(first.load(), profile); !confined) {
-    report_failed_load(confined.error(), channel);
-    return 1;
-  }
-  if (first.load().embedding()) return run_for_embeddings(first.load(), **keeper, channel);
-  auto loaded = load(first.load(), **keeper, channel);
-  if (!loaded) {
-    report_failed_load(loaded.error(), channel);
-    return 1;
-  }
-  EngineLoopOptions options;
-  options.places = loaded->places;
-  options.places_max = loaded->places_max;
-  options.itl_target = std::chrono::milliseconds(first.load().itl_target_ms());
-  serve(*loaded, **keeper, options, channel);
-  return 0;
+  // A file may be deleted until it is open, and another may take its place: then the sandbox keeps it closed.
+  const std::vector<FileIdentity> files = files_of(first.load());
+  const Error error = run_model(first.load(), channel);
+  const bool gone = std::find(files.begin(), files.end(), FileIdentity()) != files.end();
+  const bool same = !gone && files_of(first.load()) == files;
+  report_failed_load(same ? error : not_found("a file of the model has been deleted"), channel);
+  return 1;
 }
 
 }  // namespace drover

@@ -23,7 +23,7 @@ constexpr double kGapOverTargetMax = 2.5;
 constexpr double kPriceBeyond = 0.5;
 
 // Of a step while no stream has a pace. This is what a new request waits for, and what is lost of a prompt that is
-// cancelled.
+// canceled.
 constexpr double kAloneStepSeconds = 1.5;
 
 // A larger size than was measured takes at most so many times what a step may, even if a stair begins there ...

@@ -1,3 +1,5 @@
+// What the sanitizers need of a process: a name for "this build has one".
+
 #pragma once
 
 namespace drover {

@@ -4,12 +4,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/utf8.h"
+
 namespace drover::schema {
 namespace {
-
-bool begins_character(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
-}
 
 // JSON texts in order, none of them twice.
 class Trie {
@@ -54,14 +52,14 @@ class Trie {
     const std::size_t most = std::min(one.size(), other.size());
     std::size_t end = at;
     while (end < most && one[end] == other[end]) ++end;
-    while (end > at && end < other.size() && !begins_character(other[end])) --end;
+    while (end > at && end < other.size() && is_utf8_continuation(other[end])) --end;
     return end;
   }
 
   std::string_view character_at(std::size_t text, std::size_t at) const {
     const std::string_view rest = std::string_view(texts_[text]).substr(at);
     std::size_t size = 1;
-    while (size < rest.size() && !begins_character(rest[size])) ++size;
+    while (size < rest.size() && is_utf8_continuation(rest[size])) ++size;
     return rest.substr(0, size);
   }
 
@@ -84,7 +82,7 @@ class Trie {
 
 std::string enum_rule(const Json& values, const std::string& name) {
   std::vector<std::string> texts;
-  for (const Json& value : values) texts.push_back(value.dump(-1, ' ', false, Json::error_handler_t::replace));
+  for (const Json& value : values) texts.push_back(to_text(value));
   const std::string body = Trie(std::move(texts)).run();
   return body.empty() ? body : name + " ::= " + body + "\n";
 }

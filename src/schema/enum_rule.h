@@ -2,12 +2,11 @@
 #pragma once
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
 #include <string>
 
-namespace drover::schema {
+#include "base/json.h"
 
-using Json = nlohmann::ordered_json;
+namespace drover::schema {
 
 // A list up to this size is left to the converter, which makes an alternative of each value.
 inline constexpr std::size_t kPlainEnumMax = 100;

@@ -1,13 +1,12 @@
 // Bounds of numbers as grammars (GBNF).
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
-namespace drover::schema {
+#include "base/json.h"
 
-using Json = nlohmann::ordered_json;
+namespace drover::schema {
 
 // A number as it is written: [-]whole.fraction, without zeros that mean nothing; zero is not negative.
 struct Decimal {

@@ -1,14 +1,13 @@
 // Where the references of a schema lead.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
-namespace drover::schema {
+#include "base/json.h"
 
-using Json = nlohmann::ordered_json;
+namespace drover::schema {
 
 class References {
  public:

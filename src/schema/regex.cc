@@ -6,6 +6,9 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
+#include "base/utf8.h"
+
 namespace drover::schema {
 namespace {
 
@@ -28,28 +31,12 @@ bool is_letter(char32_t code) {
   return (code >= 'a' && code <= 'z') || (code >= 'A' && code <= 'Z');
 }
 
-int hex_value(char32_t code) {
-  if (is_digit(code)) return static_cast<int>(code - '0');
-  if (code >= 'a' && code <= 'f') return static_cast<int>(code - 'a') + 10;
-  if (code >= 'A' && code <= 'F') return static_cast<int>(code - 'A') + 10;
-  return -1;
-}
-
-// The text is UTF-8, as all text of a request is; what is not counts as one character a byte.
 std::u32string decoded(std::string_view text) {
   std::u32string codes;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const std::size_t length = byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-    if (length == 1 || byte < 0xC0 || i + length > text.size()) {
-      codes += byte;
-      ++i;
-      continue;
-    }
-    auto code = static_cast<char32_t>(byte & (0x7F >> length));
-    for (std::size_t k = 1; k < length; ++k) code = (code << 6) | (static_cast<unsigned char>(text[i + k]) & 0x3F);
-    codes += std::min(code, CodeSet::kLast);
-    i += length;
+  while (!text.empty()) {
+    const Utf8Character character = first_utf8_character(text);
+    codes += character.code;
+    text.remove_prefix(character.bytes);
   }
   return codes;
 }

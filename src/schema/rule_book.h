@@ -2,15 +2,14 @@
 #pragma once
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace drover::schema {
+#include "base/json.h"
 
-using Json = nlohmann::ordered_json;
+namespace drover::schema {
 
 // Why a schema cannot be used: "#/properties/x: schema must be an object".
 struct SchemaFault {

@@ -9,6 +9,7 @@
 #include <set>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "schema/number_rule.h"
 #include "schema/pattern.h"
 #include "schema/schema_merge.h"
@@ -284,7 +285,7 @@ bool may_be(const Json& value, const Json& flat, RuleBook& book) {
     if (find(flat, "multipleOf") != nullptr) book.lose("multipleOf", "beside enum");
   } else if (value.is_string()) {
     const std::string& text = value.get_ref<const std::string&>();
-    const auto length = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
+    const auto length = static_cast<std::int64_t>(character_count(text));
     if (length < count_of(flat, "minLength", 0, book)) return false;
     if (const std::int64_t max = count_of(flat, "maxLength", -1, book); max >= 0 && length > max) return false;
     if (find(flat, "pattern") != nullptr) book.lose("pattern", "beside enum");

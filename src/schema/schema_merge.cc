@@ -245,8 +245,7 @@ std::string unknown_type(const Json& schema) {
   for (const Json& one : list) {
     const bool known = one.is_string() && std::find(std::begin(kTypeNames), std::end(kTypeNames),
                                                     one.get_ref<const std::string&>()) != std::end(kTypeNames);
-    if (!known)
-      return one.is_string() ? one.get<std::string>() : one.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (!known) return one.is_string() ? one.get<std::string>() : to_text(one);
   }
   return {};
 }

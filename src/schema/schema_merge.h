@@ -2,13 +2,12 @@
 #pragma once
 
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 
-namespace drover::schema {
+#include "base/json.h"
 
-using Json = nlohmann::ordered_json;
+namespace drover::schema {
 
 inline constexpr const char* kTypeNames[] = {"object", "array", "string", "integer", "number", "boolean", "null"};
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "schema/enum_rule.h"
+#include "schema/plain_types.h"
 #include "schema/references.h"
 #include "schema/rule_book.h"
 #include "schema/scalar_rewrite.h"
@@ -566,7 +567,9 @@ Result<Json> SchemaRewriter::rewrite_tools(const Json& tools) {
     auto rewritten = rewrite(*parameters, where, strict);
     if (!rewritten && strict) return invalid(where + ": " + rewritten.error().message);
     if (!rewritten) parts_->book.ignore(rewritten.error().message);
-    tool["function"]["parameters"] = rewritten ? std::move(*rewritten) : Json{{"type", "object"}};
+    Json kept = rewritten ? std::move(*rewritten) : Json{{"type", "object"}};
+    keep_types(*parameters, kept);
+    tool["function"]["parameters"] = std::move(kept);
   }
   return result;
 }

@@ -3,16 +3,14 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace drover::schema {
-
-using Json = nlohmann::ordered_json;
 
 // Of all schemas of a request, as they are written after the rewriting: schemas, and values that are copied.
 inline constexpr int kRewriteCostMax = 20'000;

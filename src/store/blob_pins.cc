@@ -45,19 +45,19 @@ bool is_over(const fs::path& promise) {
 // ---- pins
 
 BlobPins::Holder::Holder(BlobPins& pins) : pins_(pins) {
-  const std::lock_guard lock(pins_.mutex_);
+  const MutexLock lock(pins_.mutex_);
   if (++pins_.holders_ == 1) pins_.settle_lock();
 }
 
 void BlobPins::Holder::pin(const Digest& digest) {
-  const std::lock_guard lock(pins_.mutex_);
+  const MutexLock lock(pins_.mutex_);
   pins_.pinned_.insert(digest);
   held_.push_back(digest);
 }
 
 void BlobPins::Holder::release() {
   if (!std::exchange(holding_, false)) return;
-  const std::lock_guard lock(pins_.mutex_);
+  const MutexLock lock(pins_.mutex_);
   for (const Digest& digest : held_) pins_.pinned_.erase(pins_.pinned_.find(digest));
   held_.clear();
   if (--pins_.holders_ == 0) pins_.settle_lock();
@@ -78,21 +78,21 @@ FolderAccess BlobPins::open() {
   return set_lock(lock_, kOwnerByte, F_WRLCK, false) == EAGAIN ? FolderAccess::kGuest : FolderAccess::kOwner;
 }
 
-// Under mutex_. Whoever deletes is done within moments, so that is waited for.
+// Waits while another process deletes blobs: that takes moments.
 void BlobPins::settle_lock() {
   if (lock_ < 0 || alone_) return;
   set_lock(lock_, kWritersByte, holders_ > 0 ? F_RDLCK : F_UNLCK, true);
 }
 
 BlobPins::Alone::Alone(BlobPins& pins) : pins_(pins) {
-  const std::lock_guard lock(pins_.mutex_);
+  const MutexLock lock(pins_.mutex_);
   alone_ = pins_.lock_ < 0 || set_lock(pins_.lock_, kWritersByte, F_WRLCK, false) != EAGAIN;
   pins_.alone_ = alone_;
 }
 
 BlobPins::Alone::~Alone() {
   if (!alone_) return;
-  const std::lock_guard lock(pins_.mutex_);
+  const MutexLock lock(pins_.mutex_);
   pins_.alone_ = false;
   pins_.settle_lock();
 }
@@ -100,7 +100,7 @@ BlobPins::Alone::~Alone() {
 // ---- promises
 
 void BlobPins::promise(const Digest& digest) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const fs::path path = promise_path(digest);
   if (is_over(path)) ::unlink(path.c_str());
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
@@ -110,7 +110,7 @@ void BlobPins::promise(const Digest& digest) {
 }
 
 void BlobPins::keep_promise(const Digest& digest) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const fs::path path = promise_path(digest);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return;
@@ -127,7 +127,7 @@ bool BlobPins::is_promised(const Digest& digest) const {
 }
 
 void BlobPins::sweep_promises() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::error_code error;
   for (fs::directory_iterator entry(promised_, error), end; !error && entry != end; entry.increment(error)) {
     if (is_over(entry->path())) ::unlink(entry->path().c_str());

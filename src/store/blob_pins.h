@@ -3,10 +3,10 @@
 
 #include <chrono>
 #include <filesystem>
-#include <mutex>
 #include <set>
 #include <vector>
 
+#include "base/mutex.h"
 #include "store/digest.h"
 
 namespace drover {
@@ -78,7 +78,7 @@ class BlobPins {
   // Calls remove() unless the blob is pinned or promised; false: it is. Nobody can pin or promise it meanwhile.
   template <typename Remove>
   bool remove_unless_needed(const Digest& digest, Remove remove) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (pinned_.contains(digest) || is_promised(digest)) return false;
     remove();
     return true;
@@ -93,16 +93,16 @@ class BlobPins {
 
  private:
   std::filesystem::path promise_path(const Digest& digest) const { return promised_ / digest.file_name(); }
-  bool is_promised(const Digest& digest) const;
-  void settle_lock();
+  bool is_promised(const Digest& digest) const REQUIRES(mutex_);
+  void settle_lock() REQUIRES(mutex_);
 
   std::filesystem::path folder_;
   std::filesystem::path promised_;
   int lock_ = -1;
-  std::mutex mutex_;
-  std::multiset<Digest> pinned_;  // guarded by mutex_, as are the two below
-  std::size_t holders_ = 0;
-  bool alone_ = false;
+  Mutex mutex_;
+  std::multiset<Digest> pinned_ GUARDED_BY(mutex_);
+  std::size_t holders_ GUARDED_BY(mutex_) = 0;
+  bool alone_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace drover

@@ -3,18 +3,12 @@
 #include <openssl/evp.h>
 
 #include "base/check.h"
+#include "base/text.h"
 
 namespace drover {
 namespace {
 
 constexpr std::string_view kPrefix = "sha256";
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 

@@ -60,7 +60,7 @@ class Gguf {
   };
 
   // Reads the header of the file at `path` and checks that all of its tensor data lies inside the file.
-  // Errors: kNotFound (no file); kInvalidArgument: "supplied file was not in GGUF format", "GGUF file is cut short: …",
+  // Errors: kNotFound (no file); kInvalidArgument: "supplied file was not in GGUF format", "GGUF file is truncated: …",
   // or what else is wrong with it, such as a count over a limit.
   static Result<Gguf> read(const std::filesystem::path& path, GgufArrays arrays = GgufArrays::kSmall);
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "store/jinja_check.h"
 
 namespace drover {
@@ -37,7 +38,7 @@ constexpr Tokenizer kTokenizers[] = {
 
 std::string shown(const ordered_json& value) {
   if (value.is_number_float()) return fmt::format("{}", value.get<double>());
-  std::string text = value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  std::string text = to_text(value);
   constexpr std::size_t kShownMax = 60;
   return text.size() <= kShownMax ? text : text.substr(0, kShownMax) + "...";
 }
@@ -170,7 +171,7 @@ class ModelCheck {
       return fail(fmt::format("tokenizer.ggml.model is {}: a model without a vocabulary cannot be used", shown(*kind)));
     }
     if (model_.find("tokenizer.ggml.tokens") != nullptr && model_.vocabulary_size() == 0) {
-      fail("tokenizer.ggml.tokens is empty, and must have a token at least");
+      fail("tokenizer.ggml.tokens is empty, and must have at least one token");
     }
     if (const auto pair = model_.repeated_token()) {
       fail(fmt::format("tokenizer.ggml.tokens: {} and {} are the same token", pair->first, pair->second));
@@ -221,7 +222,7 @@ class ModelCheck {
       const bool plain = tensor.type == "F64" || tensor.type == "I8" || tensor.type == "I16" || tensor.type == "I32" ||
                          tensor.type == "I64";
       if (!computed || !plain || tensor.name.find("tid2eid") != std::string::npos) continue;
-      fail(fmt::format("{} has the type {}, which weights cannot have", tensor.name, tensor.type));
+      fail(fmt::format("{} has the type {}, which is not valid for weights", tensor.name, tensor.type));
     }
   }
 

@@ -116,7 +116,7 @@ TEST_F(GgufCheckTest, Vocabulary) {
   EXPECT_EQ(error_of(with_vocabulary("gpt2", {"[EMPTY_1]", ""})), "tokenizer.ggml.tokens: 0 and 1 are the same token");
   EXPECT_EQ(error_of(with_vocabulary("gpt2", {std::string("a\0b", 3), "b", "a"})),
             "tokenizer.ggml.tokens: 0 and 2 are the same token");
-  EXPECT_EQ(error_of(with_vocabulary("gpt2", {})), "tokenizer.ggml.tokens is empty, and must have a token at least");
+  EXPECT_EQ(error_of(with_vocabulary("gpt2", {})), "tokenizer.ggml.tokens is empty, and must have at least one token");
   for (const std::string none : {"none", "no_vocab"}) {
     EXPECT_EQ(error_of(with_vocabulary(none, {"a"})),
               "tokenizer.ggml.model is \"" + none + "\": a model without a vocabulary cannot be used");
@@ -161,12 +161,12 @@ TEST_F(GgufCheckTest, Weights) {
   const auto tensor = [](std::string_view name, std::uint32_t type) { return model().tensor(name, {8}, type, 64); };
   for (const std::uint32_t type : {0u, 1u, 30u}) EXPECT_EQ(error_of(tensor("blk.0.attn_q.weight", type)), "");
   for (const std::uint32_t type : {24u, 25u, 26u, 27u, 28u}) {
-    EXPECT_NE(error_of(tensor("blk.0.attn_q.weight", type)).find("which weights cannot have"), std::string::npos);
+    EXPECT_NE(error_of(tensor("blk.0.attn_q.weight", type)).find("which is not valid for weights"), std::string::npos);
     EXPECT_EQ(error_of(tensor("d2t", type)), "");
   }
   EXPECT_EQ(error_of(tensor("blk.0.ffn_gate_tid2eid.weight", 26)), "");
   EXPECT_EQ(error_of(tensor("output_norm.weight", 26)),
-            "output_norm.weight has the type I32, which weights cannot have");
+            "output_norm.weight has the type I32, which is not valid for weights");
 }
 
 TEST_F(GgufCheckTest, Adapters) {

@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 #include "store/gguf_types.h"
 
 namespace drover {
@@ -89,7 +89,7 @@ void GgufReader::read_bytes(char* target, std::uint64_t size) {
   if (failed()) return;
   if (size > header_bytes_max_ - position_) {
     if (header_bytes_max_ == result_.file_bytes_) {
-      return fail(fmt::format("GGUF file is cut short: it ends in its header, at {} bytes", result_.file_bytes_));
+      return fail(fmt::format("GGUF file is truncated: it ends in its header, at {} bytes", result_.file_bytes_));
     }
     return fail(fmt::format("GGUF header has more than {} bytes", kGgufHeaderBytesMax));
   }
@@ -98,7 +98,7 @@ void GgufReader::read_bytes(char* target, std::uint64_t size) {
       const ssize_t count = ::pread(file_, buffer_.data(), buffer_.size(), static_cast<off_t>(position_));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return fail("cannot read GGUF file: " + std::error_code(errno, std::generic_category()).message());
-      if (count == 0) return fail("GGUF file is cut short: it shrank while it was read");
+      if (count == 0) return fail("GGUF file is truncated: it shrank while it was read");
       buffer_at_ = 0;
       buffer_end_ = static_cast<std::size_t>(count);
     }
@@ -211,7 +211,7 @@ ordered_json GgufReader::read_array(const std::string& key) {
   if (type == kString) {
     read_string_array(count, keep, key, array);
   } else if (fixed_size(type) == 0) {
-    fail(fmt::format("GGUF array {} has elements of a type that arrays cannot have", key));
+    fail(fmt::format("GGUF array {} has elements of a type that is not valid in arrays", key));
   } else if (!keep) {
     skip(count * fixed_size(type));
   } else {
@@ -268,7 +268,8 @@ void GgufReader::read_tensor() {
   if (type == nullptr) return fail(fmt::format("GGUF tensor {} has the unknown type {}", tensor.name, type_id));
   const std::uint64_t row = tensor.shape.empty() ? 1 : tensor.shape.front();
   if (row % type->block_elements != 0) {
-    return fail(fmt::format("GGUF tensor {} has rows that are no multiple of {}", tensor.name, type->block_elements));
+    return fail(
+        fmt::format("GGUF tensor {} has rows whose length is not a multiple of {}", tensor.name, type->block_elements));
   }
   if (__builtin_mul_overflow(tensor.elements / type->block_elements, type->block_bytes, &tensor.bytes)) {
     return fail(fmt::format("GGUF tensor {} is too large", tensor.name));
@@ -294,7 +295,7 @@ void GgufReader::check_tensor_data() {
     std::uint64_t end = 0;
     if (__builtin_add_overflow(tensor.offset, data_start, &tensor.offset) ||
         __builtin_add_overflow(tensor.offset, tensor.bytes, &end) || end > result_.file_bytes_) {
-      return fail(fmt::format("GGUF file is cut short: it has {} bytes, and tensor {} goes beyond them",
+      return fail(fmt::format("GGUF file is truncated: it has {} bytes, and tensor {} goes beyond them",
                               result_.file_bytes_, tensor.name));
     }
     // No overflow: a tensor has fewer bytes than the file, and there are at most kGgufTensorsMax of them.

@@ -49,7 +49,7 @@ TEST_F(GgufTest, RefusesAFileCutShortAnywhere) {
   const std::string whole = tiny_model().build();
   ASSERT_EQ(error_of(whole), "");
   for (std::size_t size = 4; size < whole.size(); size += size < 1200 ? 1 : 97) {
-    EXPECT_TRUE(error_of(whole.substr(0, size)).starts_with("GGUF file is cut short")) << size;
+    EXPECT_TRUE(error_of(whole.substr(0, size)).starts_with("GGUF file is truncated")) << size;
   }
 }
 
@@ -95,7 +95,7 @@ TEST_F(GgufTest, RefusesContradictions) {
   EXPECT_NE(error_of(GgufBuilder().tensor("t", {8}, 0, 32).tensor("t", {8}, 0, 32).build()).find("twice"),
             std::string::npos);
   EXPECT_NE(error_of(GgufBuilder().tensor_at("t", {8}, 0, 7, 64).build()).find("aligned"), std::string::npos);
-  EXPECT_NE(error_of(GgufBuilder().tensor_at("t", {8}, 0, ~std::uint64_t{31}, 64).build()).find("cut short"),
+  EXPECT_NE(error_of(GgufBuilder().tensor_at("t", {8}, 0, ~std::uint64_t{31}, 64).build()).find("truncated"),
             std::string::npos);
   for (const std::uint32_t alignment : {0u, 3u, 1u << 30}) {
     EXPECT_NE(error_of(GgufBuilder().number("general.alignment", alignment).build()).find("alignment"),

@@ -8,12 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 
 namespace drover {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Members = std::vector<std::pair<std::string, Json>>;
 
 // A string as long as this is taken from the parser instead of copied: the parser's buffer is not needed twice.

@@ -4,11 +4,11 @@
 #pragma once
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace drover {
@@ -33,7 +33,7 @@ class JsonReader {
   // An object keeps the order of its keys. A key that comes again has its first place and its last value, as in Go.
   // What is no Unicode in a string (half of a surrogate pair, a byte that is not part of UTF-8) is U+FFFD, as in Go.
   // `into` is set if there is no fault.
-  std::optional<JsonFault> read(std::string_view text, nlohmann::ordered_json& into);
+  std::optional<JsonFault> read(std::string_view text, Json& into);
 
  private:
   const JsonBounds bounds_;

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 #include <spdlog/spdlog.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <set>
 #include <span>
 
+#include "base/text.h"
 #include "store/atomic_file.h"
 #include "store/digest.h"
 #include "store/manifest.h"
@@ -25,10 +25,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kLinkedDefaultHost = "ollama.com";
 constexpr std::size_t kParts = 4;
 
-bool equal_fold(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
-
 // The entries of `folder` that are called `part`: the one in the same case first.
 std::vector<std::string> matching_entries(const fs::path& folder, const std::string& part) {
   std::vector<std::string> matches;
@@ -36,7 +32,7 @@ std::vector<std::string> matching_entries(const fs::path& folder, const std::str
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     std::string name = entry->path().filename().string();
     if (name == part) return {std::move(name)};
-    if (equal_fold(name, part)) matches.push_back(std::move(name));
+    if (equal_but_for_case(name, part)) matches.push_back(std::move(name));
   }
   std::sort(matches.begin(), matches.end());
   return matches;
@@ -67,7 +63,8 @@ std::array<std::string, kParts> parts_of(const ModelName& name, std::string_view
 
 // The hosts under which `name` may be filed.
 std::vector<std::string> hosts_of(const ModelName& name) {
-  if (equal_fold(name.host(), kDefaultHost)) return {std::string(kDefaultHost), std::string(kLinkedDefaultHost)};
+  if (equal_but_for_case(name.host(), kDefaultHost))
+    return {std::string(kDefaultHost), std::string(kLinkedDefaultHost)};
   return {name.host()};
 }
 
@@ -149,12 +146,12 @@ std::vector<ManifestFile> ManifestFolder::list() const {
   for (const fs::path& folder : {linked_folder_, folder_}) {
     std::vector<fs::path> files;
     if (const Result<void> added = add_files_below(folder, kParts - 1, files); !added) {
-      spdlog::warn("some models are left out: {}", added.error().message);
+      spdlog::warn("some models are skipped: {}", added.error().message);
     }
     for (fs::path& file : files) {
       std::optional<ModelName> name = name_of(folder, file);
       if (!name) {
-        spdlog::warn("{} is not named as a model can be; it is left out", file.string());
+        spdlog::warn("skipping {}: it is not a valid model name", file.string());
       } else if (seen.insert(name->folded()).second) {
         manifests.push_back({std::move(*name), std::move(file)});
       }
@@ -171,11 +168,11 @@ Result<std::string> ManifestFolder::read(const fs::path& manifest) const {
   const fs::path target = (manifest.parent_path() / fs::read_symlink(manifest, error)).lexically_normal();
   const Result<Digest> digest = Digest::parse(target.filename().string());
   if (!digest || !fs::equivalent(target.parent_path(), blobs_, error)) {
-    return invalid(fmt::format("{} is a symbolic link that does not lead to a blob", shown_name(manifest)));
+    return invalid(fmt::format("{} is a symbolic link that does not point to a blob", shown_name(manifest)));
   }
   Result<std::string> text = read_whole_file(blobs_ / digest->file_name(), kManifestBytesMax);
   if (text.ok() && Digest::of(*text) != *digest) {
-    return invalid(fmt::format("{} leads to a blob that does not hold what its name says", shown_name(manifest)));
+    return invalid(fmt::format("{} points to a blob whose content does not match its digest", shown_name(manifest)));
   }
   return text;
 }

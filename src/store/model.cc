@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 #include "store/modelfile.h"
 #include "store/untrusted_text.h"
 

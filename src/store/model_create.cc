@@ -127,9 +127,9 @@ class ModelCreation {
       parts.insert(at, *gguf);
     }
     layers_.insert(layers_.begin(), part_layers.begin(), part_layers.end());
-    if (parts.empty()) return invalid("no model among the files: they hold only adapters or projectors");
+    if (parts.empty()) return invalid("no model among the files, only adapters or projectors");
     if (parts.front()->split_count() == 1 && parts.size() > 1) {
-      return invalid("several models were given; a model is made from one");
+      return invalid("several models were given; a model is created from one");
     }
     const Result<Gguf> whole = Gguf::join(parts);
     if (!whole) return whole.error();
@@ -195,7 +195,7 @@ class ModelCreation {
     work.file_type = *find_quantization(spec_.quantize);
     const std::string wanted(gguf_file_type_name(work.file_type));
     if (have == wanted) return {};
-    if (!quantizer_) return invalid("there is nothing here that can quantize");
+    if (!quantizer_) return invalid("this server cannot quantize");
     CreateStatus status{fmt::format("quantizing {} model to {}", have, wanted), std::string(kQuantizeDigest), 0, 0};
     for (const Layer& layer : layers_) {
       if (layer.media_type != kModelMediaType) continue;

@@ -29,7 +29,7 @@ TEST_F(ModelCreateTest, CreateRefusesWhatMakesNoModel) {
   spec.files = {{"m.gguf", put("{}").to_string()}};
   EXPECT_EQ(create_error(spec), "supplied file was not in GGUF format");
   spec.files = {{"m.gguf", put(tiny_model().build().substr(0, 2000)).to_string()}};
-  EXPECT_TRUE(create_error(spec).starts_with("GGUF file is cut short"));
+  EXPECT_TRUE(create_error(spec).starts_with("GGUF file is truncated"));
   spec.files = {{"m.gguf", put(GgufBuilder().text("general.architecture", "llama").build()).to_string()}};
   EXPECT_EQ(create_error(spec), "m.gguf has no weights");
   spec.files = {{"a.gguf", put(GgufBuilder().text("general.type", "adapter").build()).to_string()}};

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/quote.h"
+#include "base/utf8.h"
 #include "store/gguf_check.h"
 #include "store/parameters.h"
 #include "store/renderers.h"
@@ -46,7 +46,7 @@ Result<ordered_json> check_messages(const ordered_json& messages) {
 
 Result<std::shared_ptr<const Gguf>> ModelLoader::read_gguf(const Digest& digest) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::erase_if(ggufs_, [](const auto& entry) { return entry.second.expired(); });
     if (const auto entry = ggufs_.find(digest); entry != ggufs_.end()) {
       if (std::shared_ptr<const Gguf> gguf = entry->second.lock()) return gguf;
@@ -55,7 +55,7 @@ Result<std::shared_ptr<const Gguf>> ModelLoader::read_gguf(const Digest& digest)
   Result<Gguf> read = Gguf::read(blobs_.path(digest));
   if (!read) return std::move(read).error();
   auto gguf = std::make_shared<const Gguf>(std::move(*read));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ggufs_[digest] = gguf;
   return std::shared_ptr<const Gguf>(std::move(gguf));
 }

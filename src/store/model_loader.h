@@ -3,9 +3,9 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string_view>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/blob_store.h"
 #include "store/manifest.h"
@@ -34,8 +34,8 @@ class ModelLoader {
   Result<void> find_capabilities(const Manifest& manifest, Model& model);
 
   BlobStore blobs_;
-  std::mutex mutex_;
-  std::map<Digest, std::weak_ptr<const Gguf>> ggufs_;  // Guarded by mutex_.
+  Mutex mutex_;
+  std::map<Digest, std::weak_ptr<const Gguf>> ggufs_ GUARDED_BY(mutex_);
 };
 
 // Checks what a messages layer, or a request to make one, says. Errors: kInvalidArgument.

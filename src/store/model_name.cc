@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/text.h"
+
 namespace drover {
 namespace {
 
@@ -27,13 +29,6 @@ bool is_valid_part(Part part, std::string_view text) {
   // The first character rules out ".", ".." and hidden files.
   return is_alphanumeric_or_underscore(text.front()) &&
          std::all_of(text.begin(), text.end(), [part](char c) { return is_valid_in(part, c); });
-}
-
-std::string to_lower(std::string text) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return text;
 }
 
 // Cuts what follows the last `separator` off `text`. nullopt: there is no separator.
@@ -73,7 +68,7 @@ Result<ModelName> ModelName::from_parts(std::string_view host, std::string_view 
     return invalid("invalid model name");
   }
   ModelName name;
-  name.host_ = to_lower(std::string(host)) == kDefaultHostAlias ? kDefaultHost : host;
+  name.host_ = lower_case(host) == kDefaultHostAlias ? kDefaultHost : host;
   name.namespace_ = name_space;
   name.model_ = model;
   name.tag_ = tag;
@@ -86,16 +81,16 @@ std::string ModelName::full() const {
 
 std::string ModelName::display_shortest() const {
   std::string text;
-  if (to_lower(host_) != kDefaultHost) {
+  if (lower_case(host_) != kDefaultHost) {
     text = host_ + '/' + namespace_ + '/';
-  } else if (to_lower(namespace_) != kDefaultNamespace) {
+  } else if (lower_case(namespace_) != kDefaultNamespace) {
     text = namespace_ + '/';
   }
   return text + model_ + ':' + tag_;
 }
 
 std::string ModelName::folded() const {
-  return to_lower(full());
+  return lower_case(full());
 }
 
 std::filesystem::path ModelName::manifest_path() const {

@@ -66,7 +66,7 @@ std::vector<std::shared_ptr<const Model>> ModelStore::list() {
     if (model.ok()) {
       models.push_back(std::move(*model));
     } else if (model.error().code != ErrorCode::kNotFound) {
-      spdlog::warn("{} is left out: {}", manifest.path.string(), model.error().message);
+      spdlog::warn("skipping {}: {}", manifest.path.string(), model.error().message);
     }
   }
   std::sort(models.begin(), models.end(), [](const auto& a, const auto& b) {
@@ -78,7 +78,7 @@ std::vector<std::shared_ptr<const Model>> ModelStore::list() {
 std::shared_ptr<const Model> ModelStore::find_cached(const std::string& key) {
   CachedModel cached;
   {
-    const std::lock_guard lock(cache_mutex_);
+    const MutexLock lock(cache_mutex_);
     const auto entry = cache_.find(key);
     if (entry == cache_.end()) return nullptr;
     cached = entry->second;
@@ -101,7 +101,7 @@ Result<std::shared_ptr<const Model>> ModelStore::find(const ModelName& name) {
       // A manifest that was replaced while its layers were read may have lost some of them to that.
       const bool unchanged = stamp_of(manifest->path) == stamp;
       if (model.ok() && unchanged) {
-        const std::lock_guard lock(cache_mutex_);
+        const MutexLock lock(cache_mutex_);
         if (cache_.size() >= kManifestsMax) cache_.clear();
         cache_[key] = {manifest->path, *stamp, *model};
       }
@@ -142,7 +142,7 @@ Result<void> ModelStore::copy(const ModelName& source, const ModelName& destinat
 }
 
 Result<void> ModelStore::remove(const ModelName& name) {
-  const std::lock_guard lock(write_mutex_);
+  const MutexLock lock(write_mutex_);
   const Result<std::string> text = read_manifest(name);
   if (Result<void> removed = manifests_.remove(name); !removed) return removed;
   forget(name);
@@ -151,7 +151,7 @@ Result<void> ModelStore::remove(const ModelName& name) {
 }
 
 Result<void> ModelStore::write_manifest(const ModelName& name, const std::string& text, BlobPins::Holder& pins) {
-  const std::lock_guard lock(write_mutex_);
+  const MutexLock lock(write_mutex_);
   const Result<std::string> old = read_manifest(name);
   if (Result<void> written = manifests_.write(name, text); !written) return written;
   forget(name);
@@ -162,7 +162,7 @@ Result<void> ModelStore::write_manifest(const ModelName& name, const std::string
 }
 
 void ModelStore::forget(const ModelName& name) {
-  const std::lock_guard lock(cache_mutex_);
+  const MutexLock lock(cache_mutex_);
   cache_.erase(name.folded());
 }
 
@@ -183,7 +183,7 @@ void ModelStore::remove_unreferenced(const std::string& old_manifest) {
   const BlobPins::Alone alone(pins_);
   const Result<std::set<Digest>> references = referenced_blobs();
   if (!references) {
-    spdlog::warn("no blobs are deleted: {}", references.error().message);
+    spdlog::warn("cannot delete blobs: {}", references.error().message);
     return;
   }
   const auto remove = [this](const Digest& digest) {
@@ -199,7 +199,7 @@ void ModelStore::remove_unreferenced(const std::string& old_manifest) {
 }
 
 Result<std::size_t> ModelStore::prune(std::chrono::seconds age) {
-  const std::lock_guard lock(write_mutex_);
+  const MutexLock lock(write_mutex_);
   pins_.sweep_promises();
   const BlobPins::Alone alone(pins_);
   if (!alone) return std::size_t{0};

@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -16,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/blob_pins.h"
 #include "store/blob_store.h"
@@ -140,17 +140,17 @@ class ModelStore {
   // What all manifests refer to. Error: one cannot be read now, so nothing is known to be unreferenced.
   Result<std::set<Digest>> referenced_blobs() const;
   // Deletes what only this manifest, which is no longer in place, referred to; notes what is still needed.
-  void remove_unreferenced(const std::string& old_manifest);
-  void forget(const ModelName& name);
+  void remove_unreferenced(const std::string& old_manifest) REQUIRES(write_mutex_);
+  void forget(const ModelName& name) EXCLUDES(cache_mutex_);
 
   std::filesystem::path models_;
   BlobStore blobs_;
   ManifestFolder manifests_;
   ModelLoader loader_;
   BlobPins pins_;
-  std::mutex write_mutex_;  // Held while manifests change and while blobs are deleted, so neither sees the other half.
-  std::mutex cache_mutex_;
-  std::map<std::string, CachedModel> cache_;  // By ModelName::folded(). Guarded by cache_mutex_.
+  Mutex write_mutex_;  // Held while manifests change and while blobs are deleted, so neither sees the other half.
+  Mutex cache_mutex_;  // Locked after write_mutex_.
+  std::map<std::string, CachedModel> cache_ GUARDED_BY(cache_mutex_);  // By ModelName::folded().
 };
 
 }  // namespace drover

@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "base/quote.h"
+#include "base/text.h"
+#include "base/utf8.h"
 
 namespace drover {
 namespace {
@@ -34,20 +35,6 @@ bool is_parameter_letter(char c) {
   return is_letter(c) || (c >= '0' && c <= '9') || c == '_';
 }
 
-std::string to_lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (is_space(text.front()) || is_newline(text.front()))) text.remove_prefix(1);
-  while (!text.empty() && (is_space(text.back()) || is_newline(text.back()))) text.remove_suffix(1);
-  return text;
-}
-
 // What a value says without its quotes; nullopt: it begins with a quote that is not closed yet.
 std::optional<std::string_view> unquote(std::string_view text) {
   for (const std::string_view quote : {kTripleQuote, std::string_view("\"")}) {
@@ -66,26 +53,7 @@ std::string quote(std::string_view text) {
   return has_quote ? fmt::format("{0}{1}{0}", kTripleQuote, text) : fmt::format("\"{}\"", text);
 }
 
-void append_utf8(std::string& text, std::uint32_t code_point) {
-  const auto tail = [&](int shift) { text += static_cast<char>(0x80 | ((code_point >> shift) & 0x3F)); };
-  if (code_point < 0x80) {
-    text += static_cast<char>(code_point);
-  } else if (code_point < 0x800) {
-    text += static_cast<char>(0xC0 | code_point >> 6);
-    tail(0);
-  } else if (code_point < 0x10000) {
-    text += static_cast<char>(0xE0 | code_point >> 12);
-    tail(6);
-    tail(0);
-  } else {
-    text += static_cast<char>(0xF0 | code_point >> 18);
-    tail(12);
-    tail(6);
-    tail(0);
-  }
-}
-
-// `bytes` follow the byte order mark. A surrogate without its other half is left for valid_utf8 to replace.
+// `bytes` follow the byte order mark. A surrogate without its other half becomes U+FFFD.
 std::string utf16_to_utf8(std::string_view bytes, bool big_endian) {
   const auto unit = [&](std::size_t i) {
     const auto first = static_cast<std::uint8_t>(bytes[i]);
@@ -109,8 +77,8 @@ std::string utf16_to_utf8(std::string_view bytes, bool big_endian) {
 
 std::string decode(std::string_view text) {
   if (text.starts_with(kByteOrderMark)) return valid_utf8(text.substr(kByteOrderMark.size()));
-  if (text.starts_with("\xFF\xFE")) return valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/false));
-  if (text.starts_with("\xFE\xFF")) return valid_utf8(utf16_to_utf8(text.substr(2), /*big_endian=*/true));
+  if (text.starts_with("\xFF\xFE")) return utf16_to_utf8(text.substr(2), /*big_endian=*/false);
+  if (text.starts_with("\xFE\xFF")) return utf16_to_utf8(text.substr(2), /*big_endian=*/true);
   return valid_utf8(text);
 }
 
@@ -134,7 +102,7 @@ class ModelfileParser {
     while (!rest_.empty()) {
       if (rest_.front() == '#') {
         while (!rest_.empty() && !is_newline(rest_.front())) take();
-      } else if (is_space(rest_.front()) || is_newline(rest_.front())) {
+      } else if (is_blank(rest_.front())) {
         take();
       } else {
         return true;
@@ -149,7 +117,7 @@ class ModelfileParser {
         "command must be one of \"from\", \"license\", \"template\", \"system\", \"adapter\", \"draft\", "
         "\"renderer\", \"parser\", \"parameter\", \"message\", or \"requires\"");
     if (!word) return rest_.empty() ? word.error() : unknown;
-    std::string name = to_lower(*word);
+    std::string name = lower_case(*word);
     if (std::find(kCommands.begin(), kCommands.end(), name) == kCommands.end()) return unknown;
 
     std::string prefix;
@@ -193,12 +161,12 @@ class ModelfileParser {
   Result<std::string> take_value() {
     std::string raw;
     while (!rest_.empty()) {
-      if (is_newline(rest_.front()) && unquote(trim(raw))) break;
+      if (is_newline(rest_.front()) && unquote(trimmed(raw))) break;
       const char c = take();
       // Control characters have no place in any value.
-      if (static_cast<std::uint8_t>(c) >= 0x20 || is_space(c) || is_newline(c)) raw += c;
+      if (static_cast<std::uint8_t>(c) >= 0x20 || is_blank(c)) raw += c;
     }
-    const std::optional<std::string_view> value = unquote(trim(raw));
+    const std::optional<std::string_view> value = unquote(trimmed(raw));
     if (!value) return invalid("unexpected EOF");
     return std::string(*value);
   }

@@ -120,6 +120,7 @@ Result<ordered_json> check_option(const Parameter& parameter, const ordered_json
       if (!value.is_string()) return wrong_type(parameter.name, "string");
       return value;
     case ParameterType::kStrings:
+      if (value.is_string()) return ordered_json::array({value});  // as OpenAI's clients write it
       if (!value.is_array()) return wrong_type(parameter.name, "array");
       if (!std::all_of(value.begin(), value.end(), [](const auto& element) { return element.is_string(); })) {
         return invalid(fmt::format("option \"{}\" must be of an array of strings", parameter.name));

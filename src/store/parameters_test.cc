@@ -21,7 +21,7 @@ TEST(Options, RefuseWrongTypesWithOllamasWords) {
   EXPECT_EQ(error_of(R"({"seed": true})"), "option \"seed\" must be of type integer");
   EXPECT_EQ(error_of(R"({"temperature": "hot"})"), "option \"temperature\" must be of type float32");
   EXPECT_EQ(error_of(R"({"use_mmap": 1})"), "option \"use_mmap\" must be of type boolean");
-  EXPECT_EQ(error_of(R"({"stop": "x"})"), "option \"stop\" must be of type array");
+  EXPECT_EQ(error_of(R"({"stop": 5})"), "option \"stop\" must be of type array");
   EXPECT_EQ(error_of(R"({"stop": ["x", 1]})"), "option \"stop\" must be of an array of strings");
   EXPECT_NE(error_of("[]"), "");
 }
@@ -32,6 +32,7 @@ TEST(Options, AreConvertedToTheirTypes) {
   EXPECT_EQ(
       checked.dump(),
       R"({"num_ctx":4096,"temperature":1.0,"seed":9223372036854775807,"top_k":-9223372036854775808,"stop":["a"]})");
+  EXPECT_EQ(check_options({{"stop", "a"}})->dump(), R"({"stop":["a"]})");
   EXPECT_EQ(check_options(nullptr)->dump(), "{}");
   EXPECT_EQ(check_options(ordered_json{{"seed", ~std::uint64_t{0}}})->dump(), R"({"seed":9223372036854775807})");
 }

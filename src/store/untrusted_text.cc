@@ -6,8 +6,8 @@
 
 namespace drover {
 
-Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::string_view what) {
-  nlohmann::ordered_json json;
+Result<Json> parse_untrusted_json(std::string_view text, std::string_view what) {
+  Json json;
   const std::optional<JsonFault> fault = JsonReader(kFileJsonBounds).read(text, json);
   if (!fault) return json;
   switch (fault->kind) {
@@ -20,10 +20,6 @@ Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::
       break;
   }
   return invalid(fmt::format("{} is not valid JSON", what));
-}
-
-std::string to_text(const nlohmann::ordered_json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace drover

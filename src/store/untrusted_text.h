@@ -1,10 +1,10 @@
-// Text and JSON from files that anyone may have written.
+// JSON from files that anyone may have written.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/result.h"
 #include "store/json_reader.h"
 
@@ -15,9 +15,6 @@ inline constexpr JsonBounds kFileJsonBounds{.depth_max = 64, .keys_max = 16'384,
 
 // Parses JSON within kFileJsonBounds, so that copying and printing it cannot exhaust the stack. Error:
 // kInvalidArgument, "<what> is not valid JSON", "<what> is nested too deeply" or the bound by name.
-Result<nlohmann::ordered_json> parse_untrusted_json(std::string_view text, std::string_view what);
-
-// `json` on one line. Strings that are no valid UTF-8 are repaired.
-std::string to_text(const nlohmann::ordered_json& json);
+Result<Json> parse_untrusted_json(std::string_view text, std::string_view what);
 
 }  // namespace drover

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "template/utf8.h"
+#include "base/utf8.h"
 
 namespace drover::go_template {
 namespace {
@@ -85,7 +85,7 @@ std::string json_float(double value) {
 void append_json_string(BoundedText& text, std::string_view value) {
   text.append('"');
   while (!value.empty()) {
-    const std::size_t length = utf8_length(value);
+    const std::size_t length = character_bytes(value);
     const std::string_view rune = value.substr(0, length == 0 ? 1 : length);
     value.remove_prefix(rune.size());
     const char c = rune.front();
@@ -258,21 +258,15 @@ Verb take_verb(BoundedText& text, std::string_view& format) {
     }
   }
   if (!format.empty()) {
-    const std::size_t length = utf8_length(format);
+    const std::size_t length = character_bytes(format);
     verb.letter = format.substr(0, length == 0 ? 1 : length);
     format.remove_prefix(verb.letter.size());
   }
   return verb;
 }
 
-std::size_t rune_count(std::string_view text) {
-  std::size_t count = 0;
-  for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  return count;
-}
-
 void append_padded(BoundedText& text, const Verb& verb, std::string_view shown, bool is_number) {
-  const std::size_t length = rune_count(shown);
+  const std::size_t length = character_count(shown);
   const std::size_t width = static_cast<std::size_t>(verb.width);
   const std::size_t padding = width > length ? width - length : 0;
   if (verb.minus) {
@@ -356,7 +350,7 @@ void append_text_verb(BoundedText& text, const Verb& verb, char letter, std::str
   if (verb.precision >= 0) {
     std::size_t bytes = 0;
     for (int runes = 0; bytes < value.size() && runes < verb.precision; ++runes) {
-      bytes += std::max<std::size_t>(utf8_length(value.substr(bytes)), 1);
+      bytes += std::max<std::size_t>(character_bytes(value.substr(bytes)), 1);
     }
     value = value.substr(0, bytes);
   }
@@ -413,7 +407,7 @@ void append_json(BoundedText& text, const Value& value) {
 void append_quoted(BoundedText& text, std::string_view value) {
   text.append('"');
   while (!value.empty() && !text.cut()) {
-    const std::size_t length = utf8_length(value);
+    const std::size_t length = character_bytes(value);
     const std::string_view rune = value.substr(0, length == 0 ? 1 : length);
     value.remove_prefix(rune.size());
     const char c = rune.front();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/text.h"
 #include "template/lexer.h"
 
 namespace drover::go_template {
@@ -84,12 +85,6 @@ class ResponseCutter {
 
   bool found_ = false;
 };
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
 
 // Whether the pipeline, or one in parentheses within it, has a field that begins with the name.
 bool uses_field(const Pipeline& pipeline, std::string_view name) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "base/text.h"
 #include "template/format.h"
 
 namespace drover::go_template {
@@ -85,7 +86,7 @@ class Lexer {
   std::size_t right_delimiter_bytes() const {
     const std::string_view ahead = rest();
     if (ahead.starts_with(kRight)) return kRight.size();
-    const bool trims = ahead.size() > kTrimMarkerBytes && is_space(ahead[0]) && ahead[1] == '-' &&
+    const bool trims = ahead.size() > kTrimMarkerBytes && is_blank(ahead[0]) && ahead[1] == '-' &&
                        ahead.substr(kTrimMarkerBytes).starts_with(kRight);
     return trims ? kTrimMarkerBytes + kRight.size() : 0;
   }
@@ -93,10 +94,10 @@ class Lexer {
   void pass_right_delimiter(std::size_t bytes) {
     position_ += bytes;
     if (bytes == kRight.size()) return;
-    while (!at_end() && is_space(peek())) ++position_;
+    while (!at_end() && is_blank(peek())) ++position_;
   }
   bool at_left_trim_marker(std::size_t offset) const {
-    return offset + 1 < source_.size() && source_[offset] == '-' && is_space(source_[offset + 1]);
+    return offset + 1 < source_.size() && source_[offset] == '-' && is_blank(source_[offset + 1]);
   }
 
   // Text up to the next action, and the delimiter that opens it. False: the source ends or is wrong.
@@ -112,7 +113,7 @@ class Lexer {
       }
       const std::size_t inside = found + kLeft.size();
       const bool trims = at_left_trim_marker(inside);
-      while (trims && text_end > begin && is_space(source_[text_end - 1])) --text_end;
+      while (trims && text_end > begin && is_blank(source_[text_end - 1])) --text_end;
       if (text_end > begin) emit(TokenKind::kText, begin, text_end);
       position_ = inside + (trims ? kTrimMarkerBytes : 0);
       if (!rest().starts_with(kCommentLeft)) {
@@ -154,7 +155,7 @@ class Lexer {
   bool lex_token() {
     const std::size_t begin = position_;
     const char c = peek();
-    if (is_space(c)) return lex_spaces();
+    if (is_blank(c)) return lex_spaces();
     if (is_digit(c) || c == '+' || c == '-' || (c == '.' && is_digit(peek(1)))) return lex_number();
     if (is_alphanumeric(c)) return lex_identifier();
     ++position_;
@@ -192,13 +193,13 @@ class Lexer {
 
   bool lex_spaces() {
     const std::size_t begin = position_;
-    while (!at_end() && is_space(peek()) && right_delimiter_bytes() == 0) ++position_;
+    while (!at_end() && is_blank(peek()) && right_delimiter_bytes() == 0) ++position_;
     return emit(TokenKind::kSpace, begin);
   }
 
   // What may stand right after a name: .X.Y is two fields, $x+2 is nothing.
   bool at_terminator() const {
-    return at_end() || is_space(peek()) || std::string_view(".,|:)(").find(peek()) != std::string_view::npos ||
+    return at_end() || is_blank(peek()) || std::string_view(".,|:)(").find(peek()) != std::string_view::npos ||
            rest().starts_with(kRight);
   }
 
@@ -296,10 +297,6 @@ std::string describe(const Token& token, const std::string& lexer_error) {
   if (token.kind > TokenKind::kVariable) return fmt::format("<{}>", token.text);
   if (token.text.size() > kShownMax) return go_quoted(token.text.substr(0, kShownMax)) + "...";
   return go_quoted(token.text);
-}
-
-bool is_space(char c) {
-  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 }  // namespace drover::go_template

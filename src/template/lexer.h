@@ -62,6 +62,4 @@ Tokens tokenize(std::string_view source);
 // Go's words for a token in a message: EOF, <end>, "}".
 std::string describe(const Token& token, const std::string& lexer_error);
 
-bool is_space(char c);
-
 }  // namespace drover::go_template

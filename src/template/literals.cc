@@ -5,8 +5,8 @@
 #include <limits>
 #include <optional>
 
+#include "base/utf8.h"
 #include "template/format.h"
-#include "template/utf8.h"
 
 namespace drover::go_template {
 namespace {
@@ -144,13 +144,8 @@ Result<Value> parse_character_literal(std::string_view literal) {
     if (!escape || !inside.empty()) return wrong;
     return Value(static_cast<std::int64_t>(escape->number));
   }
-  const std::size_t length = utf8_length(inside);
-  if (length == 0 || inside.size() != length) return wrong;
-  // The first byte carries what its length mark leaves, each other byte six bits.
-  const auto first = static_cast<unsigned char>(inside.front());
-  std::int64_t rune = length == 1 ? first : first & (0x7F >> length);
-  for (std::size_t i = 1; i < length; ++i) rune = rune << 6 | (static_cast<unsigned char>(inside[i]) & 0x3F);
-  return Value(rune);
+  if (character_bytes(inside) != inside.size()) return wrong;
+  return Value(static_cast<std::int64_t>(first_utf8_character(inside).code));
 }
 
 }  // namespace drover::go_template

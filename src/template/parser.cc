@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
 #include "template/format.h"
 #include "template/functions.h"
 #include "template/lexer.h"
@@ -156,7 +157,7 @@ class Parser {
   static bool is_empty(const Statements& list) {
     return std::all_of(list.begin(), list.end(), [](const Statement& statement) {
       return statement.kind == Statement::Kind::kText &&
-             std::all_of(statement.text.begin(), statement.text.end(), is_space);
+             std::all_of(statement.text.begin(), statement.text.end(), is_blank);
     });
   }
 

@@ -1,9 +1,9 @@
 #include "template/template.h"
 
-#include <algorithm>
 #include <set>
 #include <utility>
 
+#include "base/text.h"
 #include "template/chat_values.h"
 #include "template/executor.h"
 #include "template/inspect.h"
@@ -122,10 +122,7 @@ Result<std::string> Template::render_chat(const ChatInputs& inputs) const {
 }
 
 bool Template::uses(std::string_view name) const {
-  std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; });
-  return parsed_->names.contains(lower);
+  return parsed_->names.contains(lower_case(name));
 }
 
 std::optional<ThinkingTags> Template::thinking_tags() const {

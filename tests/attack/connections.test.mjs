@@ -70,6 +70,30 @@ attacks('connections', { gap: { cap_ms: 2500 } }, [
     },
   },
   {
+    name: '2,400 heads that are as large as they may be and have no body',
+    short: true,
+    status: [408, 431, 503],
+    memory_mib: 512,
+    within_s: 90,
+    attack: (arena) => {
+      const head = `POST /api/generate HTTP/1.1\r\n${host}Content-Length: 9\r\n`;
+      const lines = 'a:\r\n'.repeat(15_000); // each is stored by itself
+      const long = `X: ${'y'.repeat(60_000)}\r\n`;
+      return hold(arena, 2400, { write: (i) => (i % 2 ? `${head}${lines}\r\n` : `${head}${long}\r\n`) });
+    },
+  },
+  {
+    name: '2,400 uploads of blobs that do not begin',
+    status: [408, 503],
+    memory_mib: 512,
+    within_s: 90,
+    attack: (arena) =>
+      hold(arena, 2400, {
+        write: (i) =>
+          `POST /api/blobs/sha256:${i.toString(16).padStart(64, '0')} HTTP/1.1\r\n${host}Content-Length: 9\r\n\r\n`,
+      }),
+  },
+  {
     name: '10,500 connections from one address that say nothing',
     short: true,
     status: [408, 429, 503],

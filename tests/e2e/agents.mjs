@@ -403,7 +403,7 @@ const continue_cli = {
   },
 };
 
-// ---- Ollama's API: Home Assistant and Open WebUI, after their sources
+// ---- Ollama's API: n8n; Home Assistant, Open WebUI and LiteLLM, after their sources
 
 const home_assistant = {
   agent: 'Home Assistant',
@@ -457,6 +457,35 @@ const open_webui = {
   },
 };
 
+const n8n = {
+  agent: 'n8n 2.41',
+  dialect: 'ollama',
+  called: ({ id, function: { name, arguments: input } }) => ({ id, type: 'function', function: { name, arguments: { ...input, id } } }),
+  told: () => ({ role: 'tool', content: JSON.stringify([{ response: result }]) }),
+  headers: { authorization: 'Bearer ollama', 'user-agent': 'ollama-js/0.6.4 (x64 linux Node.js/v24.21.0)' },
+  body: {
+    options: { temperature: 0 },
+    tools: [chat_tool({ ...weather, schema: { ...weather.schema, $schema: 'http://json-schema.org/draft-07/schema#' } })],
+    messages: opening,
+    stream: true,
+  },
+};
+
+const litellm = {
+  agent: 'LiteLLM',
+  dialect: 'ollama',
+  called: ({ function: called }) => ({ function: called }),
+  told: () => ({ role: 'tool', content: result }),
+  headers: { authorization: 'Bearer litellm', 'user-agent': 'litellm/1.106.4' },
+  body: {
+    messages: opening,
+    options: { temperature: 0, num_predict: 200, stop: 'Goodbye.' }, // as its own client wrote it: one text
+    stream: true,
+    tools: [chat_tool(weather)],
+    think: false,
+  },
+};
+
 export const agents = [
   codex,
   codex_with_its_own_model,
@@ -466,6 +495,8 @@ export const agents = [
   continue_cli,
   home_assistant,
   open_webui,
+  n8n,
+  litellm,
 ];
 
 // ---- how a conversation goes on: the next request's body, after an answer as the client keeps it

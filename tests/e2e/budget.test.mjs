@@ -70,7 +70,7 @@ describe('a client that has closed its own direction', () => {
   const server = server_for_suite();
 
   test('is answered, whole or as a stream', async () => {
-    const head = /^(HTTP\/1\.1 100 Continue\r\n\r\n)?HTTP\/1\.1 200 OK\r\n/;
+    const head = /^(HTTP\/1\.1 100 Continue\r\n\r\n){0,3}HTTP\/1\.1 200 OK\r\n/;
     const whole = await half_closed(server, '1.1', false);
     assert.match(whole, head);
     assert.equal(JSON.parse(whole.slice(whole.lastIndexOf('\r\n\r\n'))).response, '1, 2, 3');

@@ -9,7 +9,7 @@ import { describe, test } from 'node:test';
 
 import { capital_question, json_question, json_schema, tools as cria_tools, weather_question } from './faces.mjs';
 import { renamed } from './gguf.mjs';
-import { instant, root, server_for_suite, sha256, Stream } from './harness.mjs';
+import { drover, instant, root, run_program, server_for_suite, sha256, Stream } from './harness.mjs';
 import { docker_registry } from './registry.mjs';
 
 // ---- types: a check each; an object of them is a type too
@@ -357,12 +357,15 @@ describe('the documents', () => {
       .map((name) => fs.readFileSync(path.join(root, folder, name), 'utf8'));
   const documents = [fs.readFileSync(path.join(root, 'README.md'), 'utf8'), ...files('docs', '.md')].join('\n');
 
-  test('name every setting that the program reads', () => {
-    const read = files('src', '.cc').flatMap((text) => [...text.matchAll(/"((?:OLLAMA|DROVER)_[A-Z_]+)"/g)]);
-    const settings = [...new Set(read.map(([, name]) => name))];
-    assert.ok(settings.length > 25, `${settings}`);
-    const missing = settings.filter((name) => !new RegExp(`\\b${name}\\b`).test(documents));
-    assert.deepEqual(missing, []);
+  test('name every setting that `drover serve --help` lists, and no other', async () => {
+    const { stdout } = await run_program(drover, ['serve', '--help']);
+    const [, list] = stdout.split('\nEnvironment Variables:\n');
+    const listed = [...list.matchAll(/^ {6}([A-Z_]+) {3,}\S/gm)].map(([, name]) => name);
+    const page = fs.readFileSync(path.join(root, 'docs/settings.md'), 'utf8');
+    const [, server] = page.split(/^## /m);
+    const named = [...server.matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, name]) => name);
+    assert.ok(named.length > 25, `${named}`);
+    assert.deepEqual(listed, named);
   });
 
   test('end no process by its name', () => {

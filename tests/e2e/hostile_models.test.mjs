@@ -26,7 +26,7 @@ const refused = [
   [/^template: (brackets|lists)$/, /^tokenizer\.chat_template has brackets that are nested/],
   [/^template: elif$/, /^tokenizer\.chat_template has blocks that are nested/],
   [/^template: (2 MB|if|for|set)$/, /^tokenizer\.chat_template has more than 1048576 bytes$/],
-  [/^(token_embd|blk\.0\.attn_q)\.weight: I16$/, /\.weight has the type I16, which weights cannot have$/],
+  [/^(token_embd|blk\.0\.attn_q)\.weight: I16$/, /\.weight has the type I16, which is not valid for weights$/],
   [/^token_embd\.weight: has no rows$/, /^GGUF tensor token_embd\.weight has a dimension of 0$/],
 ];
 

@@ -214,6 +214,34 @@ describe('fields of other servers', () => {
     assert.match(wrong.json.error.message, /"dance", which is not among the tools/);
   });
 
+  test('functions, the form before tools', async () => {
+    const body = { model, temperature: 0, messages: say(weather_question), functions: functions.map((tool) => tool.function) };
+    for (const function_call of [undefined, 'auto', { name: 'get_time' }]) {
+      const { message, finish_reason } = (await client().chat.completions.create({ ...body, function_call })).choices[0];
+      const { name, arguments: text } = message.function_call;
+      assert.equal(name, function_call?.name ?? 'get_weather');
+      assert.deepEqual(Object.keys(JSON.parse(text)), ['city']);
+      assert.equal(message.tool_calls, undefined);
+      assert.equal(finish_reason, 'function_call');
+      const chunks = await all(await client().chat.completions.create({ ...body, function_call, stream: true }));
+      const calls = chunks.flatMap(({ choices }) => choices[0].delta.function_call ?? []);
+      assert.deepEqual(calls, [message.function_call]);
+      assert.equal(chunks.at(-1).choices[0].finish_reason, 'function_call');
+      const told = { ...body, messages: [...body.messages, message, { role: 'function', name, content: 'sunny' }] };
+      const rendered = await post({ ...told, _debug_render_only: true });
+      assert.equal(warning(rendered), undefined);
+      assert.match(rendered.json._debug_info.rendered_template, new RegExp(`"name": ?"${name}"[^]*sunny`));
+      assert.match((await client().chat.completions.create(told)).choices[0].message.content, /sunny/);
+    }
+    const none = await post({ ...body, function_call: 'none' });
+    assert.equal(none.json.choices[0].finish_reason, 'stop');
+    assert.match(warning(await post({ ...body, tools: functions })), /functions is ignored/);
+    for (const wrong of [{ function_call: 'sometimes' }, { function_call: { name: 'dance' } }, { functions: ['get_weather'] }]) {
+      const refused = await post({ ...body, ...wrong });
+      assert.equal(refused.status, 400, refused.text);
+    }
+  });
+
   test('cut by the token limit: length, whatever calls there were', async () => {
     for (const stream of [false, true]) {
       const answer = await post({ messages: say(weather_question), tools: functions, max_tokens: 6, stream });

@@ -8,7 +8,7 @@ namespace {
 
 using namespace drover;
 
-void rewrite(const api::Json& schema, bool strict) {
+void rewrite(const Json& schema, bool strict) {
   schema::SchemaRewriter rewriter;
   const auto rewritten = rewriter.rewrite(schema, "format", strict);
   if (!rewritten) {
@@ -37,8 +37,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   api::SchemaBudget budget;
   if (!api::check_schema(*schema, budget)) return 0;
   for (const bool strict : {false, true}) rewrite(*schema, strict);
-  const api::Json function = {{"name", "f"}, {"parameters", *schema}};
-  const api::Json tools = api::Json::array({{{"type", "function"}, {"function", function}}});
+  const Json function = {{"name", "f"}, {"parameters", *schema}};
+  const Json tools = Json::array({{{"type", "function"}, {"function", function}}});
   expect(schema::SchemaRewriter().rewrite_tools(tools).ok(), "a tool's schema is kept or left out");
   return 0;
 }

@@ -26,27 +26,30 @@ TEST(BatchSim, KeepsItsPromises) {
     const BatchWorld::Counts& counts = world.counts();
     steps += counts.busy_steps;
     all.requests += counts.requests;
-    all.cancelled += counts.cancelled;
+    all.canceled += counts.canceled;
     all.replaced += counts.replaced;
-    all.parked += counts.parked;
+    all.preempted += counts.preempted;
     all.cached_tokens += counts.cached_tokens;
     all.computed_tokens += counts.computed_tokens;
     all.failed_steps += counts.failed_steps;
+    all.aborted_steps += counts.aborted_steps;
     all.restored_tokens += counts.restored_tokens;
     all.lost_steps += counts.lost_steps;
     if (only_seed) break;
   }
   fmt::print(
-      "{} steps, {} requests, {} cancelled, {} replaced, {} parked, {} failed steps, {} tokens computed, {} cached, {} "
+      "{} steps, {} requests, {} canceled, {} replaced, {} preempted, {} failed steps, {} aborted, {} tokens computed, "
+      "{} cached, {} "
       "restored, {} not restored\n",
-      steps, all.requests, all.cancelled, all.replaced, all.parked, all.failed_steps, all.computed_tokens,
-      all.cached_tokens, all.restored_tokens, all.lost_steps);
+      steps, all.requests, all.canceled, all.replaced, all.preempted, all.failed_steps, all.aborted_steps,
+      all.computed_tokens, all.cached_tokens, all.restored_tokens, all.lost_steps);
   if (only_seed) return;
   EXPECT_GT(all.requests, steps / 100);
-  EXPECT_GT(all.parked, steps / 1000);
+  EXPECT_GT(all.preempted, steps / 1000);
   EXPECT_GT(all.cached_tokens, all.computed_tokens / 10);
   EXPECT_GT(all.restored_tokens, all.computed_tokens / 100);
   EXPECT_GT(all.lost_steps, 0);
+  EXPECT_GT(all.aborted_steps, steps / 100'000);
 }
 
 // Each mistake made on purpose must break a promise within the run it was made in.
@@ -68,7 +71,8 @@ INSTANTIATE_TEST_SUITE_P(All, BatchSimMutation,
                          testing::Values(Mutation::kDropCopy, Mutation::kShortCopy, Mutation::kOtherSource,
                                          Mutation::kDropRemoval, Mutation::kShortRemoval, Mutation::kDropRestore,
                                          Mutation::kShortRestore, Mutation::kOtherPiece, Mutation::kWrongPosition,
-                                         Mutation::kWrongToken, Mutation::kSwapSlots));
+                                         Mutation::kWrongToken, Mutation::kSwapSeqs, Mutation::kAbortsNever,
+                                         Mutation::kAbortsAlways));
 
 }  // namespace
 }  // namespace drover
