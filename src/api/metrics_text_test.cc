@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "policy/events.h"
-
 namespace drover::api {
 namespace {
 

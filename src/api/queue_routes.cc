@@ -4,8 +4,7 @@
 
 #include "api/service.h"
 #include "base/machine.h"
-#include "fleet/history.h"
-#include "policy/advice.h"
+#include "fleet/observer.h"
 
 namespace drover::api {
 namespace {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "base/clock.h"
 #include "base/thread_annotations.h"
 
 namespace drover {
@@ -28,6 +29,8 @@ class SCOPED_CAPABILITY MutexLock {
   // Waits for the condition variable, without the mutex; holds it again afterwards. It may wake up without a reason, so
   // call it in a loop: `while (!ready_) lock.wait(changed_);`.
   void wait(std::condition_variable& condition) { condition.wait(lock_); }
+  // The same, but not beyond that time.
+  void wait_until(std::condition_variable& condition, TimePoint time) { condition.wait_until(lock_, time); }
 
  private:
   std::unique_lock<std::mutex> lock_;

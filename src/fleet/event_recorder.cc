@@ -9,11 +9,11 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <utility>
 
+#include "base/mutex.h"
 #include "policy/event_record.h"
 
 namespace drover {
@@ -51,19 +51,20 @@ struct EventRecorder::State {
 
   const int descriptor;
   const std::function<void(std::string)> say;
-  std::mutex mutex;
+  Mutex mutex;
   std::condition_variable changed;
-  std::string waiting;
-  bool ending = false;
-  bool failed = false;  // nothing is written any more
-  bool done = false;
+  std::string waiting GUARDED_BY(mutex);
+  bool ending GUARDED_BY(mutex) = false;
+  bool failed GUARDED_BY(mutex) = false;  // nothing is written any more
+  bool done GUARDED_BY(mutex) = false;
 };
 
 void EventRecorder::State::write_until_end() {
   std::string text;
-  std::unique_lock lock(mutex);
+  MutexLock lock(mutex);
   while (!failed && !(ending && waiting.empty())) {
-    changed.wait_for(lock, kWriteInterval, [this] { return ending || failed || waiting.size() >= kWriteBytes; });
+    const TimePoint due = Clock::now() + kWriteInterval;
+    while (!ending && !failed && waiting.size() < kWriteBytes && Clock::now() < due) lock.wait_until(changed, due);
     text.clear();
     text.swap(waiting);
     if (failed || text.empty()) continue;
@@ -90,10 +91,12 @@ EventRecorder::EventRecorder(int descriptor, const DispatcherConfig& config, Bou
 }
 
 EventRecorder::~EventRecorder() {
-  std::unique_lock lock(state_->mutex);
-  state_->ending = true;
-  state_->changed.notify_all();
-  state_->changed.wait_for(lock, kEndWait, [this] { return state_->done; });
+  State& state = *state_;
+  const TimePoint latest = Clock::now() + kEndWait;
+  MutexLock lock(state.mutex);
+  state.ending = true;
+  state.changed.notify_all();
+  while (!state.done && Clock::now() < latest) lock.wait_until(state.changed, latest);
 }
 
 void EventRecorder::record(const Event& event, TimePoint now, const Names& names) {
@@ -122,26 +125,27 @@ std::string EventRecorder::client_of(const Arrival& arrival, const Names& names)
 }
 
 void EventRecorder::add(std::string line) {
+  State& state = *state_;
   std::string why;
   {
-    const std::lock_guard lock(state_->mutex);
-    if (state_->failed) {
+    const MutexLock lock(state.mutex);
+    if (state.failed) {
       stopped_ = true;  // its thread has said so
     } else if (bytes_ + line.size() > bounds_.file_bytes_max) {
       why = fmt::format("the file is as long as it may become, {} MiB", bounds_.file_bytes_max >> 20);
-      state_->ending = true;
-    } else if (state_->waiting.size() + line.size() > bounds_.waiting_bytes_max) {
+      state.ending = true;
+    } else if (state.waiting.size() + line.size() > bounds_.waiting_bytes_max) {
       why = "the file does not take what is written to it";
-      state_->failed = true;
+      state.failed = true;
     } else {
       bytes_ += line.size();
-      state_->waiting += line;
+      state.waiting += line;
     }
-    if (!why.empty() || state_->waiting.size() >= kWriteBytes) state_->changed.notify_all();
+    if (!why.empty() || state.waiting.size() >= kWriteBytes) state.changed.notify_all();
   }
   if (why.empty()) return;
   stopped_ = true;
-  state_->stop(why);
+  state.stop(why);
 }
 
 Result<int> open_record(const std::string& path) {

@@ -9,6 +9,7 @@
 
 #include "base/histogram.h"
 #include "fleet/request_record.h"
+#include "policy/events.h"
 
 namespace drover {
 
@@ -21,6 +22,7 @@ inline constexpr double kTotalBounds[] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
                                           10,   20,    30,   60,  120,  300, 600, 1800};
 inline constexpr double kTokenBounds[] = {1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072};
 
+// By StopReason.
 inline constexpr std::array kStopReasonNames = {"idle",         "evicted",   "asked", "hung",
                                                 "load_stalled", "abandoned", "grown", "shutdown"};
 
