@@ -54,9 +54,14 @@ changed_sources() {
   in_git diff --name-only --diff-filter=d "$base" -- '*.cc' '*.h'
 }
 
-command_clang() {
+# What clang reads beside the sources: compile_commands.json and generated headers.
+build_for_clang() {
   setup building checking
-  build release
+  build release drover_proto
+}
+
+command_clang() {
+  build_for_clang
   node tests/lint/clang.mjs syntax build/release "$@"
 }
 
@@ -73,8 +78,7 @@ tidy_changed() {
 }
 
 command_tidy() {
-  setup building checking
-  build release
+  build_for_clang
   case "${1:-}" in
     "") tidy_changed ;;
     all) node tests/lint/clang.mjs tidy build/release ;;
@@ -101,11 +105,24 @@ command_staged() { # what the hook runs
 
 # ---- CI
 
+ci_check() {
+  stage "lint"
+  verdict lint
+  stage "clang"
+  build_for_clang
+  verdict node tests/lint/clang.mjs syntax build/release
+  stage "clang-tidy"
+  verdict tidy_changed
+}
+
 command_ci() {
   local parts=("$@") part at files
-  [ $# -gt 0 ] || parts=(release asan tsan)
+  [ $# -gt 0 ] || parts=(check release asan tsan)
   for part in "${parts[@]}"; do
-    case "$part" in release | asan | tsan) ;; *) die "ci has the parts release, asan and tsan, and not '$part'" ;; esac
+    case "$part" in
+      check | release | asan | tsan) ;;
+      *) die "ci has the parts check, release, asan and tsan, and not '$part'" ;;
+    esac
   done
   mkdir -p build
   stage "setup"
@@ -113,22 +130,16 @@ command_ci() {
   trap build_beside_ends EXIT
   for at in "${!parts[@]}"; do
     part="${parts[at]}"
-    parse_options --preset "$part"
-    if [ "$part" = release ]; then
-      stage "lint"
-      verdict lint
-    else
-      short=yes
+    if [ "$part" = check ]; then
+      ci_check
+      continue
     fi
+    parse_options --preset "$part"
+    [ "$part" = release ] || short=yes
     mapfile -t files < <(e2e_files)
     build_beside_ends
     stage "build ($part)"
     build "$part"
-    if [ "$part" = release ]; then
-      stage "clang and clang-tidy"
-      verdict node tests/lint/clang.mjs syntax build/release
-      verdict tidy_changed
-    fi
     if [ $((at + 1)) -lt ${#parts[@]} ]; then build_beside "${parts[at + 1]}"; fi
     run_tests all "${files[@]}"
     say "So far: $passed passed, $failed failed, $skipped skipped"
@@ -139,8 +150,9 @@ command_ci() {
 # ---- nightly
 
 nightly_tidy() {
-  setup linting checking
+  setup linting
   verdict lint
+  build_for_clang
   verdict node tests/lint/clang.mjs syntax build/release
   verdict node tests/lint/clang.mjs tidy build/release
 }

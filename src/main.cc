@@ -25,16 +25,15 @@ std::string own_executable() {
   return "/proc/self/exe";
 }
 
-int run(int argc, char** argv) {
-  CLI::App app(
-      "LLM server with an Ollama-compatible API, built for concurrent requests.\n\n"
-      "  drover serve         start the server\n"
-      "  drover run cria      chat with the built-in model\n"
-      "  drover run llama3.2  pull a larger model and chat with it\n");
-  app.name("drover");
-  int exit_code = 0;
-  bool version = false;
-  app.add_flag("-v,--version", version, "Show version information");
+// The server's settings, listed as `ollama serve --help` lists them.
+std::string setting_list() {
+  std::string list = "Environment Variables:\n";
+  for (const drover::SettingHelp& help : drover::setting_help()) {
+    const std::string standard = help.standard.empty() ? "" : fmt::format(" (default {})", help.standard);
+    list += fmt::format("      {:<27}   {}{}\n", help.name, help.meaning, standard);
+  }
+  return list;
+}
 
 void add_serve(CLI::App& app, int& exit_code) {
   CLI::App* serve = app.add_subcommand("serve", "Start the server")->alias("start");
@@ -55,10 +54,10 @@ void add_serve(CLI::App& app, int& exit_code) {
 
 int run(int argc, char** argv) {
   CLI::App app(
-      "Serves large language models over Ollama's API, to many at once.\n\n"
-      "  drover serve         starts the server\n"
-      "  drover run cria      talks to the model that is built in\n"
-      "  drover run llama3.2  fetches a larger one, and talks to it\n");
+      "LLM server with an Ollama-compatible API, built for concurrent requests.\n\n"
+      "  drover serve         start the server\n"
+      "  drover run cria      chat with the built-in model\n"
+      "  drover run llama3.2  pull a larger model and chat with it\n");
   app.name("drover");
   int exit_code = 0;
   bool version = false;

@@ -256,7 +256,7 @@ export const cases = {
     measures: [schema_streams(16, 2)],
   },
   g: {
-    title: 'A prompt of 1,200 words, cancelled half-way, then the same again',
+    title: 'A prompt of 1,200 words, canceled half-way, then the same again',
     model: '1b',
     settings: settings({ places: 8, context: 4096 }),
     rows: {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 namespace drover {
 
@@ -12,6 +13,13 @@ using Json = nlohmann::ordered_json;
 // that this cannot fail.
 inline std::string to_text(const Json& json) {
   return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+// The member of that name, or nullptr: `object` may be anything.
+inline const Json* find_field(const Json& object, std::string_view name) {
+  if (!object.is_object()) return nullptr;
+  const auto found = object.find(name);
+  return found == object.end() ? nullptr : &*found;
 }
 
 }  // namespace drover

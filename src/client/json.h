@@ -2,18 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/json.h"
 
 namespace drover::cli {
-
-inline const Json* find_field(const Json& object, std::string_view name) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(name);
-  return found == object.end() ? nullptr : &*found;
-}
 
 inline std::string text_field(const Json& object, std::string_view name) {
   const Json* field = find_field(object, name);
@@ -37,6 +32,12 @@ inline std::uint64_t count_field(const Json& object, std::string_view name) {
   }
   const double value = field->is_number_float() ? field->get<double>() : 0;
   return value >= 0 && value < 1.8e19 ? static_cast<std::uint64_t>(value) : 0;
+}
+
+inline std::optional<std::uint64_t> optional_count(const Json& object, std::string_view name) {
+  const Json* field = find_field(object, name);
+  if (field == nullptr || !field->is_number()) return std::nullopt;
+  return count_field(object, name);
 }
 
 // An empty array if it is missing or something else.

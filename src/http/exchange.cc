@@ -34,7 +34,7 @@ constexpr std::size_t kHeadBytesFree = 8 << 10;
 constexpr std::size_t kBodyReserveMax = 1 << 20;
 
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
-constexpr std::string_view kNoMemory = "the bodies of requests under way take too much memory: try again later";
+constexpr std::string_view kNoMemory = "request bodies take too much memory at present: try again later";
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr std::string_view kLastChunk = "0\r\n\r\n";
 constexpr std::string_view kLineEnd = "\r\n";
@@ -308,9 +308,7 @@ asio::awaitable<ClientSocket::Fill> HttpExchange::fill_body() {
 }
 
 Result<void> HttpExchange::hold(std::size_t bytes) {
-  if (!budget_.take(remote_address_, bytes)) {
-    return Error{ErrorCode::kUnavailable, "request bodies take too much memory at present: try again later"};
-  }
+  if (!budget_.take(remote_address_, bytes)) return Error{ErrorCode::kUnavailable, std::string(kNoMemory)};
   held_bytes_ += bytes;
   return {};
 }

@@ -19,12 +19,6 @@ std::string error_in(const Json& object) {
   return text.empty() ? text_field(object_field(object, "error"), "message") : text;
 }
 
-std::optional<std::uint64_t> optional_count(const Json& object, std::string_view name) {
-  const Json* field = find_field(object, name);
-  if (field == nullptr || !field->is_number()) return std::nullopt;
-  return count_field(object, name);
-}
-
 }  // namespace
 
 std::string_view api_name(BenchApi api) {

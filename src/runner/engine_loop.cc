@@ -55,6 +55,7 @@ void EngineLoop::calibrate() {
   while (const int count = scheduler_.calibration_rows()) {
     if (count > std::min(limits.cells, limits.step_tokens_max)) return;
     std::vector<Row> rows;
+    rows.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) rows.push_back({.token = 0, .position = i, .seq = 0, .output = i + 1 == count});
     const TimePoint start = Clock::now();
     const DecodeStatus status = engine_.decode(rows);

@@ -163,9 +163,7 @@ bool is_true(const Json* value) {
 }
 
 const Json* find(const Json& schema, const char* name) {
-  if (!schema.is_object()) return nullptr;
-  const auto found = schema.find(name);
-  return found == schema.end() ? nullptr : &*found;
+  return find_field(schema, name);
 }
 
 std::string text_of(const Json& schema, const char* name) {

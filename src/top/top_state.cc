@@ -7,12 +7,6 @@
 namespace drover::cli {
 namespace {
 
-std::optional<std::uint64_t> optional_count(const Json& object, std::string_view name) {
-  const Json* field = find_field(object, name);
-  if (field == nullptr || !field->is_number()) return std::nullopt;
-  return count_field(object, name);
-}
-
 std::optional<double> optional_number(const Json& object, std::string_view name) {
   const Json* field = find_field(object, name);
   if (field == nullptr || !field->is_number()) return std::nullopt;

@@ -249,7 +249,7 @@ describe('the real server', () => {
     await terminal.shows(/No model is in memory/);
   });
 
-  test('a request is cancelled', async (t) => {
+  test('a request is canceled', async (t) => {
     const terminal = new Terminal(t, server.url);
     const stream = server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
     t.after(() => stream.close());
