@@ -1,3 +1,4 @@
+// Whether this program is built with a sanitizer.
 #pragma once
 
 namespace drover {
