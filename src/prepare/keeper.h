@@ -1,5 +1,6 @@
 // The keeper: a process that a runner forks first, and that forks worker processes for the runner. It has the model's
 // vocabulary and chat template but no weights, and one thread, so it starts a worker in milliseconds.
+//
 // Keeper is the runner's end. The two exchange whole messages over a socket. The runner makes the socket of each
 // worker.
 #pragma once

@@ -1,5 +1,6 @@
 // Decides which worker process prepares which request, and when a worker is stopped or killed, so that no request
 // delays the preparation of others. Pure: no processes, threads or clock; prepare_driver.h carries out the decisions.
+//
 // Requests are prepared one after the other, in order of arrival. A request that takes long becomes slow: it keeps its
 // worker, and the next request gets another worker. Only a few slow requests run at a time, those with the shortest run
 // time first; the workers of the others are stopped meanwhile. A request that runs too long is killed.
@@ -20,10 +21,9 @@ namespace drover {
 using WorkerId = Id<struct WorkerTag>;
 
 struct PrepareLimits {
-  Duration slow_after =
-      std::chrono::milliseconds(50);               // run time after which a request is slow and the next one starts
-  Duration yield_after = std::chrono::seconds(1);  // run time after which a worker gets a low priority
-  Duration time_max = std::chrono::seconds(30);  // run time after which a worker is killed; stopped time does not count
+  Duration slow_after = std::chrono::milliseconds(50);  // run time after which a request is slow
+  Duration yield_after = std::chrono::seconds(1);       // run time after which its worker gets a low priority
+  Duration time_max = std::chrono::seconds(30);    // run time after which it is killed; stopped time does not count
   Duration turn = std::chrono::milliseconds(100);  // run time of a slow request before another takes its turn
   int slow_max = 4;                                // most workers with slow requests; more requests wait
   int slow_running_max = 1;                        // most of them that run at a time
@@ -56,7 +56,7 @@ class PreparePool {
   std::optional<RequestId> answered(WorkerId worker, bool retire, TimePoint now);
   // A worker has ended. Returns its request, or none if it was canceled or there was none.
   std::optional<RequestId> ended(WorkerId worker, TimePoint now);
-  // The time is now `now`. Call it at wakes_at() or later.
+  // Time has passed. To be called at wakes_at(); calls before that do no harm.
   void advance(TimePoint now);
 
   // The actions to carry out now, in this order.

@@ -1,6 +1,7 @@
 // The cells of the KV cache and the engine's sequences (SeqId) that hold them: which are running, which are kept after
 // their request ended, and which are dropped first when room is needed. Turns each change into MemoryOperations that
 // bring the engine's memory to the same state. Pure; the scheduler's thread owns it.
+//
 // The cells of a sequence that ended are kept until its SeqId or cells are needed. Then the least recently used
 // sequence is dropped first, beginning with the tail that it alone holds; cells that several sequences share are
 // dropped with the last of them. Attention cost grows with every occupied cell. A kept prefix is therefore moved to
@@ -32,7 +33,7 @@ class CellPool {
   // When room is needed, cells are dropped in this order.
   enum class Keep {
     kBriefly,   // not likely to be used again
-    kNormally,  //
+    kNormally,  // left by a request that ended
     kForOwner,  // a preempted sequence will continue with it
   };
 

@@ -1,4 +1,5 @@
 // Records which prefixes are saved in plain memory, outside the KV cache. Pure; the scheduler's thread owns it.
+//
 // A piece is the saved cells of a run of positions; they are valid only after the same earlier tokens. Pieces are never
 // split, so a piece may continue another one from its middle, where their tokens begin to differ. The least recently
 // used piece is dropped first, and the end of a prefix before its beginning.

@@ -1,4 +1,5 @@
 // Records which tokens the KV cache holds, and in which engine sequences. Pure; the scheduler's thread owns it.
+//
 // A branch is the cells of one engine sequence: positions 0, 1, 2, … without a gap. Branches that share cells share the
 // nodes of a radix tree. Each node is a run of cells that the same branches hold, so cell counts are exact. Two
 // branches that computed the same tokens separately hold different cells and have different nodes: several children of
