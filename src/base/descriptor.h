@@ -1,11 +1,11 @@
-// A file descriptor that closes itself.
+// Owns a file descriptor.
 #pragma once
 
 #include <unistd.h>
 
 namespace drover {
 
-// Closes a file descriptor at the end of a scope; below 0: there is none.
+// Closes the descriptor at the end of its scope. A negative one is none.
 class Descriptor {
  public:
   explicit Descriptor(int value) : value_(value) {}

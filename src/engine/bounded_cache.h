@@ -1,4 +1,4 @@
-// A cache by text.
+// A cache of values by text, with a bound on entries and on the bytes of keys.
 #pragma once
 
 #include <cstddef>
@@ -9,12 +9,12 @@
 
 namespace drover {
 
-// What belongs to a longer key is made anew each time: a cache is not to hold more memory than the requests. A value
-// may take many times what its key does, so the bound on all keys together is low too.
+// A longer key is not cached, so that a cache never holds more memory than the requests. A value may be many times as
+// large as its key, so the bound on all keys together is low too.
 inline constexpr std::size_t kCachedKeyBytesMax = 1 << 20;
 inline constexpr std::size_t kCachedKeyBytesAllMax = 4 << 20;
 
-// Values by text, a limited number of them; the oldest leaves first.
+// Holds a limited number of values by text; the oldest is evicted first.
 template <typename Value>
 class BoundedCache {
  public:
@@ -40,7 +40,7 @@ class BoundedCache {
   const std::size_t size_max_;
   std::unordered_map<std::string, Value> values_;
   std::list<std::string> order_;
-  std::size_t key_bytes_ = 0;  // of all
+  std::size_t key_bytes_ = 0;  // of all keys
 };
 
 }  // namespace drover

@@ -43,24 +43,24 @@ common_chat_msg to_common(const pb::Message& message) {
   return result;
 }
 
-// What templates call the switch that most call enable_thinking, which llama.cpp sets by itself; values as JSON.
+// Other names of the switch enable_thinking, which llama.cpp sets itself; values as JSON.
 std::map<std::string, std::string> thinking_switches(bool think) {
   return {{"thinking", think ? "true" : "false"}, {"thinking_mode", think ? "\"enabled\"" : "\"disabled\""}};
 }
 
-// Whether `text`, less the blanks at its end, ends in these words, of which there are some.
+// Whether `text`, without white space at its end, ends in these words. `words` is not empty.
 bool ends_in(std::string_view text, std::string_view words) {
   return !words.empty() && trimmed(text).ends_with(words);
 }
 
-// What a template finds beside the messages; values are JSON.
+// Variables of a template in addition to the messages; values are JSON.
 void add_context(const std::map<std::string, std::string>& values, autoparser::generation_params& params) {
   params.extra_context = common_json::parse("{}");
   for (const auto& [name, value] : values) params.extra_context[name] = common_json::parse(value);
 }
 
-// Of a template that has an id between a call's name and its arguments, llama.cpp takes the mark that the arguments
-// begin with for a part of the name too, and would have it written twice.
+// If a template has an id between a call's name and its arguments, llama.cpp takes the mark before the arguments for a
+// part of the name too, and would expect it twice.
 void count_marks_once(autoparser::analyze_tools& tools) {
   std::string& after_name = tools.function.name_suffix;
   const bool id_between = tools.call_id.pos == autoparser::call_id_position::BETWEEN_FUNC_AND_ARGS;
@@ -78,8 +78,8 @@ std::string concatenated(const pb::Chat& chat) {
 
 }  // namespace
 
-// One variant of a model's template, with what llama.cpp finds out about it by rendering it in many ways. That is done
-// once; what follows from it for a request depends on its tools and on thinking alone.
+// One variant of a model's template, with llama.cpp's analysis, which renders it in many ways. The analysis is done
+// once. Its result for a request depends only on the request's tools and on thinking.
 struct TemplateVariant {
   TemplateVariant(const std::string& source, const std::string& bos, const std::string& eos) : jinja(source, bos, eos) {
     autoparser::generation_params probe;
@@ -103,13 +103,13 @@ struct TemplateVariant {
   std::string thinking_start() const { return std::string(trimmed(analysis.reasoning.start)); }
 
   common_chat_template jinja;
-  bool specialized = false;          // llama.cpp has a hand-written parser: its output is never plain
-  autoparser::autoparser analysis;   // if it has none
-  bool opens_thought = false;        // the prompt ends in a thought, also where no thinking is asked for
-  bool wraps_content = false;        // an answer is text between tags
-  bool takes_text_as_it_is = false;  // llama.cpp changes nothing in messages of text before it renders them
+  bool specialized = false;          // llama.cpp has a hand-written parser for it: the output is never plain
+  autoparser::autoparser analysis;   // if there is no hand-written parser
+  bool opens_thought = false;        // the prompt ends inside thinking, even if thinking is off
+  bool wraps_content = false;        // answers are text between tags
+  bool takes_text_as_it_is = false;  // llama.cpp does not change text messages before it renders them
   std::once_flag probed;
-  TemplateHabits habits;  // once it has been probed
+  TemplateHabits habits;  // valid once `probed`
 };
 
 struct ChatTemplate::Parts {
@@ -129,7 +129,7 @@ struct ChatTemplate::Parts {
   bool present = false;  // the model has a template of its own
   common_chat_templates_ptr templates;
   std::unique_ptr<TemplateVariant> plain;
-  std::unique_ptr<TemplateVariant> for_tools;  // null: the same
+  std::unique_ptr<TemplateVariant> for_tools;  // null: the same as `plain`
 
   Mutex mutex;
   BoundedCache<std::shared_ptr<const common_chat_params>> syntaxes GUARDED_BY(mutex){kSyntaxesCachedMax};
@@ -151,7 +151,7 @@ common_chat_templates_inputs ChatTemplate::Parts::inputs_of(const pb::Chat& chat
   return inputs;
 }
 
-// Probing takes some milliseconds: it is done once, for the first conversation that could need it.
+// Probing takes a few milliseconds, so it is done once, for the first conversation that may need it.
 const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
   TemplateVariant& used = variant(tools);
   std::call_once(used.probed, [&] {
@@ -170,8 +170,8 @@ const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
   return used.habits;
 }
 
-// What llama.cpp makes of the inputs, with the grammar of the tools as they are kept, and the prompt of the tools as
-// they were sent.
+// Applies llama.cpp's template to the inputs. The grammar is made from the tools in the form that a grammar can
+// enforce, the prompt from the tools as they were sent.
 common_chat_params ChatTemplate::Parts::apply(const common_chat_templates_inputs& inputs, const pb::Chat& chat) const {
   const auto kept = inputs.tools.empty() ? nullptr : kept_tools(chat.tools_json());
   if (kept == nullptr || kept->same) return common_chat_templates_apply(templates.get(), inputs);
@@ -179,7 +179,7 @@ common_chat_params ChatTemplate::Parts::apply(const common_chat_templates_inputs
   bound.tools = kept->tools;
   common_chat_params params = common_chat_templates_apply(templates.get(), bound);
   params.grammar = kept->rewriter.complete(params.grammar);
-  // Plain content needs no parser, and so no grammar that llama.cpp could refuse to make.
+  // Plain content needs no parser, and so no grammar, which llama.cpp could refuse to make.
   common_chat_templates_inputs as_sent = inputs;
   for (const bool plainly : {false, true}) {
     as_sent.force_pure_content = plainly;
@@ -193,14 +193,14 @@ common_chat_params ChatTemplate::Parts::apply(const common_chat_templates_inputs
   return params;
 }
 
-// What llama.cpp would make of the inputs, without analysing the template again.
+// The same result as apply(), without analyzing the template again.
 common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat) {
   if (variant(!inputs.tools.empty()).specialized) return apply(inputs, chat);
   common_chat_templates_inputs plainly = inputs;
   plainly.force_pure_content = true;
   common_chat_params rendered = common_chat_templates_apply(templates.get(), plainly);
   const auto known = syntax(inputs, chat, rendered.generation_prompt);
-  // The parser reads the generation prompt too; where that follows from the messages, it must be made for them.
+  // The parser also reads the generation prompt. If that depends on the messages, the parser must be made for them.
   if (known->generation_prompt != rendered.generation_prompt) {
     return apply(inputs, chat);
   }
@@ -242,8 +242,8 @@ std::shared_ptr<const common_chat_params> ChatTemplate::Parts::syntax(const comm
   return made;
 }
 
-// The prompt of a conversation that is nothing but text, or nothing if it is more. As common_chat_templates_apply()
-// makes it, which renders two times more to know what a parser would have to begin with.
+// The prompt of a conversation of plain text; nothing for other conversations. The result is that of
+// common_chat_templates_apply(), which renders twice more to prepare a parser.
 std::optional<std::string> ChatTemplate::Parts::text_only(const pb::Chat& chat) const {
   if (!plain->takes_text_as_it_is || !chat.think_level().empty()) return std::nullopt;
   autoparser::generation_params params;
@@ -306,7 +306,7 @@ int ChatTemplate::parsers_made() const {
 
 namespace {
 
-// Fills the parts of `prompt` that say how the output is to be read.
+// Fills the parts of `prompt` that say how to read the output.
 void read_syntax(const LlamaModel& model, const common_chat_params& params, const ThoughtTags& opened,
                  bool parser_needed, RenderedPrompt& prompt) {
   prompt.stops = params.additional_stops;
@@ -360,8 +360,8 @@ void read_syntax(const LlamaModel& model, const common_chat_params& params, cons
   }
 }
 
-// The template shows tools, but llama.cpp does not find out in which form it has calls: it is JSON, as nearly always.
-// `forced`: nothing but calls is to come.
+// For a template that shows tools but whose form of calls llama.cpp cannot detect: assumes JSON, which is nearly always
+// right. `forced`: the output must be a call.
 void read_json_calls(const std::string& source, const pb::Chat& chat, bool forced, RenderedPrompt& prompt) {
   OutputSyntax& syntax = prompt.syntax;
   syntax.kind = syntax.thinking_end.empty() ? OutputSyntax::Kind::kPlain : OutputSyntax::Kind::kThinking;
@@ -377,8 +377,8 @@ void read_json_calls(const std::string& source, const pb::Chat& chat, bool force
   prompt.grammar_start = after_thinking(syntax, chat.thinking() == pb::THINKING_ON);
 }
 
-// Where the analysis says that plain content comes before the calls, and what a call begins with, the output can be
-// taken apart without the parser up to there.
+// If the analysis says that plain content precedes the calls, and how a call begins, the output up to there can be read
+// without the parser.
 void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_params& params, OutputSyntax& syntax) {
   const bool plain_content = analysis.content.mode == autoparser::content_mode::PLAIN;
   const bool tags_known = !params.supports_thinking || !syntax.thinking_start.empty();
@@ -396,7 +396,7 @@ void read_tool_starts(const autoparser::autoparser& analysis, const common_chat_
 
 namespace {
 
-// `whole` up to the last place where it holds `text`, and without what follows it; nothing if it does not hold it.
+// `whole` up to the end of the last occurrence of `text`; nothing if it does not occur.
 std::optional<std::string> cut_after(const std::string& whole, const std::string& text) {
   const std::string_view core = trimmed(text);
   const auto at = core.empty() ? std::string::npos : whole.rfind(core);
@@ -423,8 +423,8 @@ void go_on_from(const pb::Chat& chat, RenderedPrompt& prompt) {
   prompt.grammar_start.text = begun.substr(std::min(begun.find_first_not_of(kBlanks), begun.size()));
 }
 
-// The prompt, and what follows from it for reading the output. `chat` is in the template's form. `schema`: the answer
-// is held to one, if it is no call.
+// The prompt, and how to read its output. `chat` is in a form that the template supports. `schema`: an answer that is
+// not a call must match a schema.
 void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPrompt& prompt) const {
   const bool think = chat.thinking() == pb::THINKING_ON;
   const bool tools = !chat.tools_json().empty();
@@ -439,7 +439,7 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
     prompt.text = common_chat_templates_apply(parts_->templates.get(), inputs).prompt;
   }
   if (plain) {
-    // A model may think although nobody asked it to.
+    // A model may think even if thinking was not requested.
     prompt.syntax.thinking_start = variant.thinking_start();
     prompt.syntax.thinking_end = trimmed(variant.analysis.reasoning.end);
     const bool tags = !prompt.syntax.thinking_start.empty() && !prompt.syntax.thinking_end.empty();
@@ -448,15 +448,15 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   }
   const common_chat_params params = parts_->parameters(inputs, chat);
   prompt.text = params.prompt;
-  // A thought that only the prompt's end shows is unknown to the parser.
+  // The parser does not know thinking that only the end of the prompt shows.
   const ThoughtTags opened = opened_thought(params.prompt);
   const bool unknown_thought = params.thinking_start_tag.empty() && !opened.start.empty();
   const bool parser_needed = tools || variant.specialized || (variant.wraps_content && !unknown_thought);
   read_syntax(parts_->model, params, opened, parser_needed, prompt);
   if (tools && !variant.specialized) read_tool_starts(variant.analysis, params, prompt.syntax);
   if (!tools || (!chat.tool_required() && !schema && !params.grammar.empty())) return;
-  // The grammar for a call that must come lets any text stand before it, and a model that wants to call nothing writes
-  // that text without an end. The one for a call that may come begins with the call, but need not hold one.
+  // The grammar for a required call allows any text before it, and a model that does not want to call anything writes
+  // that text forever. The grammar for an optional call begins with the call, but does not require one.
   inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
   const std::string required = parts_->parameters(inputs, chat).grammar;
   const std::string root = params.grammar_lazy ? gbnf::root_of(params.grammar) : std::string();
@@ -467,9 +467,8 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   prompt.grammar_start = after_thinking(prompt.syntax, think);
 }
 
-// The prompt of a conversation that ends in an answer, which the model is to continue. The template says how an answer
-// begins: what it makes of the answer is cut behind what there is of it. One that does not show it has the model begin,
-// and the answer is put there.
+// The prompt of a conversation that ends in an answer, which the model continues. The rendered answer is cut after the
+// text that the client wrote. If the template does not show it, the text is appended where the model would begin.
 void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, bool schema,
                                 RenderedPrompt& prompt) const {
   const bool thought = begun.content().empty();
@@ -484,11 +483,11 @@ void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, 
     inputs.force_pure_content = !parts_->variant(!chat.tools_json().empty()).specialized;
     continued = cut_after(common_chat_templates_apply(parts_->templates.get(), inputs).prompt, text);
   } catch (const std::exception&) {
-    // Refused: as if it were not shown.
+    // The template refuses the answer: treat it as not shown.
   }
   OutputSyntax& syntax = prompt.syntax;
   const ThoughtTags tags = {syntax.thinking_start, syntax.thinking_end};
-  // A template may take the text for a thought that goes on.
+  // A template may treat the text as open thinking.
   if (continued && !thought && is_thought_open(tags, continued->substr(0, continued->size() - text.size())))
     continued.reset();
   if (continued) {
@@ -550,7 +549,7 @@ Result<RenderedPrompt> ChatTemplate::render(const pb::Chat& chat, const pb::Form
     return invalid(template_error(error.what()));
   }
   if (grammar->empty() || chat.tool_required()) return prompt;
-  // Beside tools: a call, or JSON of the schema.
+  // With tools: a call, or JSON that matches the schema.
   prompt.grammar = prompt.grammar.empty() ? std::move(*grammar) : gbnf::either(*grammar, prompt.grammar);
   prompt.grammar_start = after_thinking(prompt.syntax, think);
   go_on_from(chat, prompt);

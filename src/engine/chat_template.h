@@ -1,5 +1,5 @@
-// From messages to a prompt, and what the prompt implies for the output: stop strings, grammar, how to take the answer
-// apart. Wraps llama.cpp's chat templates and parsers, whose API promises nothing, so that nobody else sees it.
+// Turns messages into a prompt, and derives how to read the output: stop strings, grammar, parser. Wraps llama.cpp's
+// chat templates and parsers, whose API is not stable; no other file uses them.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ namespace drover {
 
 class LlamaModel;
 
-// How the text that a model writes becomes content, thinking and tool calls.
+// How a model's text is split into content, thinking and tool calls.
 struct OutputSyntax {
   enum class Kind {
     kPlain,     // all of it is content
@@ -23,14 +23,14 @@ struct OutputSyntax {
   } kind = Kind::kPlain;
   std::string thinking_start;  // kThinking
   std::string thinking_end;
-  bool starts_in_thinking = false;  // the prompt ends inside of the thinking tag
-  // The prompt ends inside of an answer that the client has begun: what comes is its rest.
+  bool starts_in_thinking = false;  // the prompt ends inside the thinking tag
+  // The prompt ends inside an answer that the client began: the output continues it.
   enum class Begun { kNothing, kThinking, kContent } begun = Begun::kNothing;
   // kPlain, kThinking: if these are not empty, the content may hold calls of these tools, see json_calls.h.
   std::string tools_json;
   std::string tool_tag;
-  // kParser: what a tool call begins with. Not empty: all before it is thinking, by the tags above, and content, so
-  // that the parser is needed only from there on. Empty: only the parser knows.
+  // kParser: the text that a tool call begins with. If it is not empty, everything before it is content and thinking,
+  // by the tags above, and the parser is needed only from there on. Empty: only the parser knows.
   std::vector<std::string> tool_starts;
   int format = 0;                 // kParser: common_chat_format
   std::string parser;             // kParser: serialized
@@ -39,7 +39,7 @@ struct OutputSyntax {
 
 struct RenderedPrompt {
   std::string text;
-  std::vector<std::string> stops;  // of the template, beside those of the request
+  std::vector<std::string> stops;  // the template's, in addition to the request's
   std::string grammar;
   GrammarStart grammar_start;
   OutputSyntax syntax;
@@ -47,8 +47,8 @@ struct RenderedPrompt {
 
 class ChatTemplate {
  public:
-  // Reads and analyses the model's own template, or `override` (jinja) if it is not empty. A model without one gets
-  // plain concatenation (as Ollama's "{{ .Prompt }}"). Error: kInvalidArgument if the template does not parse.
+  // Reads and analyzes the model's own template, or `override` (jinja) if it is not empty. A model without a template
+  // gets plain concatenation (like Ollama's "{{ .Prompt }}"). Error: kInvalidArgument if the template does not parse.
   static Result<std::unique_ptr<ChatTemplate>> create(const LlamaModel& model, const std::string& override = {});
   ~ChatTemplate();
 
@@ -56,7 +56,7 @@ class ChatTemplate {
   Result<RenderedPrompt> render(const pb::Chat& chat, const pb::Format& format) const;
 
   bool present() const;
-  // How often a parser was made from the template's analysis, for tools or thinking that no request had before.
+  // How often a parser was made from the template's analysis, for tools or thinking options that were new.
   int parsers_made() const;
 
  private:
@@ -67,11 +67,12 @@ class ChatTemplate {
   std::unique_ptr<Parts> parts_;
 };
 
-// When a grammar for the answer binds: once its thought, if there is one, has ended. `think`: the model was asked to.
+// When a grammar for the answer starts to bind: after the end of the thinking, if there is any. `think`: thinking is
+// on.
 GrammarStart after_thinking(const OutputSyntax& syntax, bool think);
 
-// The grammar of a `format` holds for the whole answer: where the client has begun it, with the last message of `chat`,
-// it reads that first.
+// The grammar of a `format` holds for the whole answer. If the client began it in the last message of `chat`, the
+// grammar reads that first.
 void go_on_from(const pb::Chat& chat, RenderedPrompt& prompt);
 
 // GBNF for a `format`, empty for text. Error: kInvalidArgument for a schema that cannot be used.

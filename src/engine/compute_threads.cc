@@ -16,14 +16,14 @@
 namespace drover {
 namespace {
 
-// How long a thread spins after a step before it sleeps: in the engine's unit, some two milliseconds, as long as it
-// takes to sample the step's tokens; see docs/adr/0017-threads.md.
+// How long a thread spins after a step before it sleeps, in the engine's unit: about two milliseconds, the time to
+// sample the step's tokens. See docs/adr/0017-threads.md.
 constexpr std::uint32_t kPoll = 1;
 
 using NewPool = decltype(&ggml_threadpool_new);
 using FreePool = decltype(&ggml_threadpool_free);
 
-// The back end may be a library of its own, whose functions are asked for by name.
+// The back end may be a separate library, whose functions are looked up by name.
 template <typename Function>
 Function cpu_function(const char* name) {
   const ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
@@ -53,7 +53,7 @@ double processor_seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-// Seconds that the machine's processors have been idle, all together; negative if the system does not tell.
+// Idle seconds of all processors of the machine in total; negative if unknown.
 double idle_seconds() {
   const auto times = read_processor_times();
   if (!times) return -1;
@@ -62,10 +62,10 @@ double idle_seconds() {
 
 }  // namespace
 
-// A step on one thread uses a pool of its own: the other's threads would be woken for nothing.
+// A step on one thread uses a separate pool, so that the other pool's threads are not woken for nothing.
 struct ComputeThreads::Pools {
   PoolPointer one;
-  PoolPointer team;  // null: there is only one thread
+  PoolPointer team;  // null if there is only one thread
 };
 
 ComputeThreads::ComputeThreads(llama_context* context, int threads_max)
@@ -97,7 +97,7 @@ void ComputeThreads::look_for_idle_processors() {
   const Duration since = now - looked_;
   if (since < kLookInterval) return;
   const double idle = idle_seconds();
-  // What was idle while nothing was computed here says little.
+  // Idle time while this context computed nothing says little.
   if (since < 4 * kLookInterval && idle >= 0) choice_.observe_idle((idle - idle_at_look_) / to_seconds(since));
   looked_ = now;
   idle_at_look_ = idle;

@@ -1,5 +1,5 @@
-// The threads that one llama.cpp context computes on. llama.cpp makes and ends threads for each step where it is given
-// none. One of its own pools is attached instead, whose threads sleep while nothing is computed.
+// The threads that one llama.cpp context computes on. Without a pool, llama.cpp starts and ends threads in each step.
+// This attaches a pool, whose threads sleep while nothing is computed.
 #pragma once
 
 #include <atomic>
@@ -14,22 +14,22 @@ namespace drover {
 
 class ComputeThreads {
  public:
-  // Up to so many threads for the context, the caller's being one of them. The context must end first.
+  // Up to `threads_max` threads for the context, including the caller's. The context must be destroyed first.
   ComputeThreads(llama_context* context, int threads_max);
   ~ComputeThreads();
   ComputeThreads(const ComputeThreads&) = delete;
   ComputeThreads& operator=(const ComputeThreads&) = delete;
 
-  // So many runners compute at this moment, this one included: from the next step on it takes its part of the threads.
-  // Any thread.
+  // `runners` runners compute now, including this one. From the next step on it uses its share of the threads. Any
+  // thread.
   void share_processors(int runners) { sharers_.store(runners, std::memory_order_relaxed); }
 
-  // Before and after a step, by the thread that computes. The step takes as many threads as are worth it, up to `most`:
-  // fewer while other runners compute, and while other programs want the same processors.
+  // Called before and after a step by the thread that computes. The step uses as many threads as pay, up to `most`:
+  // fewer while other runners compute, and while other programs use the same processors.
   void begin(int most);
   void end();
 
-  int used() const { return used_; }  // in the latest step
+  int used() const { return used_; }  // in the last step
   int max() const { return max_; }
 
  private:
@@ -46,10 +46,10 @@ class ComputeThreads {
   TimePoint began_{};
   double processor_began_ = 0;  // seconds
   TimePoint looked_{};
-  double idle_at_look_ = 0;  // seconds that all processors had been idle by then
+  double idle_at_look_ = 0;  // seconds that all processors had been idle at that time
 };
 
-// Threads of a context that was asked to have `wanted`; 0: one for each physical core.
+// The number of threads for a context with the setting `wanted`; 0: one per physical core.
 int thread_count(int wanted);
 
 }  // namespace drover

@@ -1,4 +1,4 @@
-// What one llama.cpp context and its model's weights take.
+// The memory of one llama.cpp context and its model's weights.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace drover {
 struct ContextMemory {
   std::uint64_t total_bytes = 0;  // weights, KV and compute buffers
   std::uint64_t kv_bytes = 0;
-  std::uint64_t device_bytes = 0;  // the part of it that is not in host memory
+  std::uint64_t device_bytes = 0;  // the part that is not in host memory
 };
 
 ContextMemory context_memory(const llama_context* context);

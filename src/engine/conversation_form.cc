@@ -21,7 +21,7 @@ pb::Message& add(pb::Chat& chat, const char* role, std::string content) {
   return message;
 }
 
-// A conversation of texts: {"system", "user" …}, whose texts are "Probe 0 text", "Probe 1 text" …
+// A conversation with these roles ("system", "user" …), whose texts are "Probe 0 text", "Probe 1 text" …
 pb::Chat conversation(std::initializer_list<const char*> roles) {
   pb::Chat chat;
   for (const char* role : roles) add(chat, role, "Probe " + std::to_string(chat.messages_size()) + " text");
@@ -59,7 +59,7 @@ pb::Chat call_conversation(std::initializer_list<const char*> ids) {
   return chat;
 }
 
-// Whether the arguments of all calls are to be seen too.
+// Whether the arguments of all calls are shown too.
 bool shows_calls(const RenderConversation& render, std::initializer_list<const char*> ids) {
   const auto text = render(call_conversation(ids));
   return text && std::all_of(ids.begin(), ids.end(), [&](const char* id) {
@@ -77,7 +77,7 @@ void append_text(std::string& to, std::string_view text) {
   to += text;
 }
 
-// The messages that `take` leaves, each handed over once, with what came before it.
+// Rebuilds the messages: calls `take` once for each, with the messages built so far.
 template <typename Take>
 void rebuild(pb::Chat& chat, Take take) {
   google::protobuf::RepeatedPtrField<pb::Message> old;
@@ -85,7 +85,7 @@ void rebuild(pb::Chat& chat, Take take) {
   for (pb::Message& message : old) take(message, *chat.mutable_messages());
 }
 
-// How many system messages the conversation begins with.
+// The number of system messages at the start of the conversation.
 int leading_systems(const pb::Chat& chat) {
   int count = 0;
   while (count < chat.messages_size() && is_system(chat.messages(count))) ++count;
@@ -101,7 +101,7 @@ void merge_leading_systems(pb::Chat& chat) {
   chat.mutable_messages()->DeleteSubrange(1, count - 1);
 }
 
-// The system's text goes before the first question.
+// Moves the system's text before the first question.
 void move_system_into_question(pb::Chat& chat) {
   merge_leading_systems(chat);
   if (leading_systems(chat) == 0) return;
@@ -125,7 +125,7 @@ void turn_later_systems_into_questions(const TemplateHabits& habits, pb::Chat& c
   }
 }
 
-// Calls that a template does not show are told in words.
+// Calls that a template does not show are written as text.
 void tell_calls(pb::Chat& chat) {
   for (pb::Message& message : *chat.mutable_messages()) {
     for (const pb::ToolCall& call : message.tool_calls()) {
@@ -145,7 +145,7 @@ void tell_results(pb::Chat& chat) {
   }
 }
 
-// An answer with several calls becomes one for each, which the call's result follows.
+// An answer with several calls becomes one answer per call, each followed by its result.
 void split_calls(pb::Chat& chat) {
   google::protobuf::RepeatedPtrField<pb::Message> old;
   old.Swap(chat.mutable_messages());
@@ -207,7 +207,7 @@ bool is_short_id(std::string_view id) {
   return id.size() == 9 && std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
 }
 
-// The same for the same id, in a call and in its result, today and tomorrow (FNV-1a).
+// Deterministic, so that a call and its result get the same id in every request (FNV-1a).
 std::string short_id(std::string_view id) {
   if (is_short_id(id)) return std::string(id);
   constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
@@ -218,7 +218,7 @@ std::string short_id(std::string_view id) {
   return text;
 }
 
-// Results belong to the calls of the answer before them: by their id, else by their name, else in order.
+// Assigns results to the calls of the previous answer: by id, else by name, else in order.
 class CallIds {
  public:
   explicit CallIds(bool any) : any_(any) {}
@@ -269,7 +269,8 @@ bool has_calls(const pb::Chat& chat) {
 
 TemplateHabits find_habits(const RenderConversation& render) {
   TemplateHabits habits;
-  if (!shows_turns(render, {"user", "assistant", "user"})) return habits;  // it shows nothing: there is no telling
+  if (!shows_turns(render, {"user", "assistant", "user"}))
+    return habits;  // it shows nothing, so nothing can be learned
   habits.same_role =
       shows_turns(render, {"user", "user"}) && shows_turns(render, {"user", "assistant", "assistant", "user"});
   habits.answer_first = shows_turns(render, {"assistant", "user"});

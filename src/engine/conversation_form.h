@@ -1,6 +1,6 @@
-// Conversations in the form that a chat template takes. Templates refuse or leave out what their authors had not
-// thought of: a second system message, two questions in a row, an id of more than nine letters. The conversations of
-// clients have all of these. What a template takes is found out by rendering small conversations with it.
+// Brings conversations into a form that a chat template supports. Templates refuse or omit what their authors did not
+// expect: a second system message, two questions in a row, an id longer than nine letters. Clients send all of these.
+// Small test conversations show what a template supports.
 #pragma once
 
 #include <functional>
@@ -13,31 +13,31 @@ namespace drover {
 
 struct TemplateHabits {
   bool system = true;         // it shows a system message at the start
-  bool second_system = true;  // and another one right behind it
+  bool second_system = true;  // and another one right after it
   bool later_system = true;   // and one between turns
-  bool last_system = true;    // and one behind them
+  bool last_system = true;    // and one after them
   bool same_role = true;      // it takes two questions or two answers in a row
   bool answer_first = true;   // it takes a conversation that begins with an answer
-  bool thoughts = true;       // it shows an answer that came with a thought
+  bool thoughts = true;       // it shows an answer that has thinking
   bool calls = true;          // it shows a call
   bool several_calls = true;  // and several in one answer
   bool tool_results = true;   // it shows the result of a call
   bool any_id = true;         // it takes ids of calls in any form; if not, nine letters and digits
 };
 
-// What a template makes of a conversation; nothing where it refuses it.
+// A template's rendering of a conversation; nothing if it refuses it.
 using RenderConversation = std::function<std::optional<std::string>(const pb::Chat&)>;
 
 TemplateHabits find_habits(const RenderConversation& render);
 
-// Whether every template takes the conversation as it is: questions and answers in turn, and nothing but text.
+// Whether every template supports the conversation as it is: questions and answers in turn, only text.
 bool is_in_turn(const pb::Chat& chat);
 
-// An answer that the client has begun and the model is to continue; null if there is none.
+// The answer that the client began and the model continues; null if there is none.
 const pb::Message* begun_answer(const pb::Chat& chat);
 
-// Brings `chat` into the form that such a template takes, where it is not. No text is lost: it goes to the message
-// before or behind it, or becomes a question. Calls without an id get one, results the id and the name of their call.
+// Brings `chat` into a form that a template with these habits supports. No text is lost: it moves to the message before
+// or after it, or becomes a question. Calls without an id get one; results get the id and the name of their call.
 void reshape(const TemplateHabits& habits, pb::Chat& chat);
 
 }  // namespace drover

@@ -14,9 +14,9 @@
 namespace drover {
 namespace {
 
-// Inputs computed together. More of them would not be faster: a batch is full by its tokens long before.
+// Most inputs of a batch. More would not be faster: the limit on tokens is reached long before.
 constexpr int kBatchInputs = 64;
-// A model with a state per sequence keeps one for each input of a batch.
+// The same for a model with a state per sequence, which keeps one for each input of a batch.
 constexpr int kBatchInputsWithState = 8;
 
 std::optional<std::string> metadata(const LlamaModel& model, const std::string& key_below_architecture) {
@@ -35,7 +35,7 @@ struct Pooling {
   bool causal = true;
   PoolingType type = LLAMA_POOLING_TYPE_LAST;
 
-  // Only what the last token alone decides can be computed in several steps.
+  // An input can be computed in several steps only if the last token alone gives the vector.
   bool in_pieces() const { return causal && type == LLAMA_POOLING_TYPE_LAST; }
 };
 
@@ -95,7 +95,7 @@ Result<std::unique_ptr<Embedder>> Embedder::create(const LlamaModel& model, cons
   embedder->model_ = &model;
   embedder->batch_tokens_ = options.batch_tokens;
   embedder->batch_inputs_ = static_cast<int>(params.n_seq_max);
-  // What the context has may be less than what was asked for.
+  // The context may have less than requested.
   embedder->step_tokens_ = static_cast<int>(llama_n_ubatch(embedder->context_));
   embedder->context_length_ = options.context_length;
   if (llama_get_memory(embedder->context_) == nullptr || !pooling.in_pieces()) {

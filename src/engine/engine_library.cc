@@ -33,9 +33,9 @@ constexpr bool kPrebuilt = false;
 constexpr std::string_view kPrefix = "libggml-cpu-";
 constexpr std::string_view kSuffix = ".so";
 
-// ---- is it the release that this program was built for?
+// ---- the release that this program was built for
 
-// What differs from what this program was built for; empty: nothing.
+// The difference from the release that this program was built for; empty: none.
 std::string difference() {
   const std::string_view llama = llama_version();
   const std::string_view ggml = ggml_version();
@@ -43,7 +43,7 @@ std::string difference() {
     return fmt::format("it is llama.cpp {} and not " DROVER_LLAMA_VERSION, llama);
   }
   if (ggml != DROVER_GGML_VERSION) return fmt::format("its ggml is {} and not " DROVER_GGML_VERSION, ggml);
-  if (!kPrebuilt) return {};  // the sizes are the compiler's own
+  if (!kPrebuilt) return {};  // the compiler checks the sizes
   const auto differs = [](std::size_t theirs, std::size_t ours) { return theirs != (ours + 7) / 8 * 8; };
   if (differs(struct_size_in_library(llama_model_default_params), sizeof(llama_model_params))) {
     return "its llama_model_params has another size";
@@ -59,19 +59,19 @@ std::string difference() {
 
 // ---- variants
 
-// What the variant says of this processor: 0 if it cannot run there. Error: why it cannot be loaded.
+// The variant's score for this processor; 0 if it cannot run here. Error: why it cannot be loaded.
 Result<int> score_of(const std::filesystem::path& path) {
   const std::unique_ptr<void, int (*)(void*)> library(::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL),
                                                       [](void* handle) { return handle ? ::dlclose(handle) : 0; });
   if (library == nullptr) return internal(::dlerror());
   const auto score = reinterpret_cast<ggml_backend_score_t>(::dlsym(library.get(), "ggml_backend_score"));
-  // Builds for the least of all processors have no score.
+  // Builds for the oldest processors have no score.
   return score == nullptr ? 1 : score();
 }
 
 struct Found {
   std::vector<CpuVariant> usable;
-  std::vector<std::string> names;  // of all there are
+  std::vector<std::string> names;  // of all variants
   std::vector<std::string> unloadable;
 };
 
@@ -95,7 +95,7 @@ Found find_variants() {
       found.usable.push_back({std::move(name), entry.path().string(), *score});
     }
   }
-  // x64 and sse42 may have the same score as another: the name decides, so that every start takes the same one.
+  // Equal scores occur (x64, sse42). The name decides then, so every start selects the same variant.
   std::sort(found.usable.begin(), found.usable.end(), [](const CpuVariant& a, const CpuVariant& b) {
     return std::pair(-a.score, a.name) < std::pair(-b.score, b.name);
   });

@@ -26,7 +26,7 @@ void on_llama_log(ggml_log_level level, const char* text, void*) {
   switch (level) {
     case GGML_LOG_LEVEL_ERROR: {
       const MutexLock lock(last_error_mutex);
-      // The last line of a load that failed says no more than that.
+      // The last line of a failed load gives no reason.
       if (last_error.empty() || !line.ends_with("failed to load model")) last_error = line;
       spdlog::log(errors_expected ? spdlog::level::debug : spdlog::level::err, "llama.cpp: {}", line);
       break;
@@ -43,7 +43,7 @@ void on_llama_log(ggml_log_level level, const char* text, void*) {
 
 void set_up_engine_log() {
   llama_log_set(on_llama_log, nullptr);
-  common_log_set_verbosity_thold(-1);  // what llama-common itself logs is of no use to an operator
+  common_log_set_verbosity_thold(-1);  // llama-common's own log does not help an operator
 }
 
 void expect_engine_errors(bool expected) {

@@ -20,7 +20,7 @@ std::uint64_t cell_hash(Position position, Token token) {
              static_cast<std::uint32_t>(token));
 }
 
-// A sum does not depend on the order in which cells were added, and cells can be taken out of it again.
+// A sum does not depend on the order of cells, and cells can be subtracted again.
 Token token_of(std::uint64_t sum, int vocabulary) {
   return static_cast<Token>(mix(sum) % static_cast<std::uint64_t>(vocabulary));
 }
@@ -150,7 +150,7 @@ DecodeStatus FakeEngine::decode(std::span<const Row> rows) {
     free_.pop_back();
     cells_[cell] = {.token = row.token, .position = row.position, .holders = 0};
     hold(seqs_[row.seq], cell);
-    // Rows of a sequence come in the order of their positions, so what it holds by now is what this row sees.
+    // The rows of a sequence are in order of positions, so this row sees exactly the cells held so far.
     if (row.output) outputs_.push_back(token_of(seqs_[row.seq].sum, vocabulary_));
   }
   rows_computed_ += static_cast<std::int64_t>(rows.size());

@@ -1,6 +1,6 @@
-// An engine without a model, for tests. It keeps cells as the real one does and holds its callers to the real one's
-// rules. Its next token is a hash of exactly the (position, token) pairs that the row can see, so that any mistake in
-// what a sequence holds changes what comes out.
+// An engine without a model, for tests. It manages cells like the real one and enforces the real one's rules on its
+// callers. Its next token is a hash of exactly the (position, token) pairs that the row can see, so any wrong cell
+// changes the output.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace drover {
 
 class FakeEngine final : public Engine {
  public:
-  // Tokens come out below `vocabulary`.
+  // Output tokens are below `vocabulary`.
   FakeEngine(EngineLimits limits, int vocabulary);
 
   EngineLimits limits() const override { return limits_; }
@@ -26,12 +26,12 @@ class FakeEngine final : public Engine {
 
   // The next token for each row with output of the last decode(), in row order.
   std::span<const Token> outputs() const { return outputs_; }
-  // The next decode() answers this and computes nothing.
+  // The next decode() returns this and computes nothing.
   void fail_next(DecodeStatus why) { fail_next_ = why; }
   // The next kRestore fails.
   void fail_next_restore() { fail_next_restore_ = true; }
 
-  // Cells that some sequence holds, and all rows ever computed.
+  // Saved cells, cells that any sequence holds, and all rows ever computed.
   int cells_saved() const;
   int cells_used() const { return limits_.cells - static_cast<int>(free_.size()); }
   std::int64_t rows_computed() const { return rows_computed_; }
@@ -51,7 +51,7 @@ class FakeEngine final : public Engine {
     std::uint64_t sum = 0;   // of the cells' hashes
   };
 
-  // What was saved: good after those tokens only that it came after.
+  // A saved run of cells: valid only after the same earlier tokens.
   struct Saved {
     Position begin = 0;
     std::uint64_t before = 0;  // sum of the hashes of the cells before it
@@ -73,7 +73,7 @@ class FakeEngine final : public Engine {
   std::vector<int> free_;
   std::vector<Held> seqs_;
   std::map<Piece, Saved> saved_;
-  std::set<SeqId> incomplete_;  // in this apply(): sequences that lack what could not be restored
+  std::set<SeqId> incomplete_;  // in this apply(): sequences whose cells could not be restored
   std::vector<Token> outputs_;
   std::optional<DecodeStatus> fail_next_;
   bool fail_next_restore_ = false;
@@ -81,7 +81,7 @@ class FakeEngine final : public Engine {
   std::string violation_;
 };
 
-// What FakeEngine says after a sequence of tokens when nothing else goes on: the right answer.
+// The right answer: FakeEngine's next token after a sequence of tokens that runs alone.
 class AloneAnswer {
  public:
   explicit AloneAnswer(int vocabulary) : vocabulary_(vocabulary) {}

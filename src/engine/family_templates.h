@@ -1,5 +1,5 @@
-// The chat templates of llama.cpp's source that stand in for Ollama's renderers; cmake/embed.cmake puts them into the
-// program.
+// The chat templates from llama.cpp's source that replace Ollama's built-in renderers; cmake/embed.cmake embeds them in
+// the program.
 #pragma once
 
 #include <span>
@@ -8,7 +8,7 @@
 namespace drover {
 
 struct FamilyTemplate {
-  std::string_view name;   // the file's, as store/renderers.cc has it: "Qwen3.5-4B.jinja"
+  std::string_view name;   // file name, as in store/renderers.cc: "Qwen3.5-4B.jinja"
   std::string_view bytes;  // jinja
 };
 

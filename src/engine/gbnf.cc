@@ -9,8 +9,8 @@ bool in_name(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
 }
 
-// Where what begins at `at` and holds no names ends: a literal, a set of characters, a count, a token, a comment. `at`
-// itself if nothing of that kind begins there.
+// The end of an element without names that begins at `at`: a literal, a character set, a count, a token, a comment.
+// Returns `at` if no such element begins there.
 std::size_t end_of_opaque(std::string_view grammar, std::size_t at) {
   char close = '\0';
   switch (grammar[at]) {
@@ -48,7 +48,7 @@ struct Span {
   std::size_t end = std::string_view::npos;
 };
 
-// The rule "root": from its name to before the next rule's.
+// The rule "root": from its name to the name of the next rule.
 Span find_root(std::string_view grammar) {
   Span root;
   std::size_t at = 0;

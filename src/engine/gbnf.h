@@ -1,4 +1,4 @@
-// Grammars in GBNF, llama.cpp's form (its grammars/README.md), put together from others. Each has a rule "root".
+// Combines grammars in GBNF, llama.cpp's format (see its grammars/README.md). Each has a rule "root".
 #pragma once
 
 #include <string>
@@ -6,10 +6,10 @@
 
 namespace drover::gbnf {
 
-// A text in quotes, as a grammar has it.
+// A text as a quoted literal of a grammar.
 std::string literal(std::string_view text);
 
-// The grammar with `prefix` before the name of each of its rules: what was "root" is `prefix` + "root".
+// The grammar with `prefix` before the name of each rule: "root" becomes `prefix` + "root".
 std::string renamed(std::string_view grammar, std::string_view prefix);
 
 // The body of the rule "root"; empty if there is none.
@@ -18,7 +18,7 @@ std::string root_of(std::string_view grammar);
 // The grammar with another body for its rule "root".
 std::string with_root(std::string_view grammar, std::string_view body);
 
-// What either grammar takes.
+// A grammar that accepts what either grammar accepts.
 std::string either(std::string_view one, std::string_view other);
 
 }  // namespace drover::gbnf

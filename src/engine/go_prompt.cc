@@ -40,8 +40,8 @@ go_template::ChatInputs inputs_of(const pb::Chat& chat) {
   return inputs;
 }
 
-// A conversation that ends in an answer: the model is to continue it. Some templates leave such an answer open; the
-// others close it, and the answer is put where they would have the model begin.
+// Renders a conversation that ends in an answer, which the model continues. Some templates leave such an answer open.
+// For the others, the answer is appended where the model would begin.
 Result<std::string> render_begun(const go_template::Template& parsed, go_template::ChatInputs inputs) {
   auto whole = parsed.render_chat(inputs);
   if (!whole) return whole;
@@ -53,12 +53,12 @@ Result<std::string> render_begun(const go_template::Template& parsed, go_templat
   return *text + begun;
 }
 
-// By which name the template shows the arguments of a call.
+// The key under which the template shows the arguments of a call.
 const char* arguments_name(const std::string& source) {
   return source.find("\"parameters\": {{") != std::string::npos ? "parameters" : "arguments";
 }
 
-// The output of a template that shows calls: what must come, or may.
+// The grammar for the output of a template that shows calls: which text must come, or may come.
 Result<void> read_calls(const go_template::Template& parsed, const pb::Chat& chat, RenderedPrompt& prompt) {
   prompt.syntax.tools_json = chat.tools_json();
   prompt.syntax.tool_tag = parsed.tool_call_tag();
@@ -69,7 +69,7 @@ Result<void> read_calls(const go_template::Template& parsed, const pb::Chat& cha
   return {};
 }
 
-// A schema that becomes a part of another refers to its own root from there.
+// A schema that becomes part of another one refers to its own root with a new path.
 void move_references(Json& schema, const std::string& root) {
   if (!schema.is_structured()) return;
   if (const auto found = schema.is_object() ? schema.find("$ref") : schema.end();
@@ -90,7 +90,7 @@ Result<std::string> json_calls_grammar(std::string tag, const char* arguments, c
     if (!function.is_object() || !function.contains("name")) continue;
     Json parameters = function.value("parameters", Json());
     if (!parameters.is_object() || parameters.empty()) parameters = {{"type", "object"}};
-    // One tool whose schema is none must not spoil the others.
+    // A tool with an invalid schema must not affect the others.
     if (!schema::SchemaRewriter().rewrite(parameters, "", false)) parameters = {{"type", "object"}};
     move_references(parameters, fmt::format("#/anyOf/{}/properties/{}", calls.size(), arguments));
     calls.push_back({{"type", "object"},

@@ -1,4 +1,4 @@
-// Prompts by Ollama's Go templates, and what such a template says about the output.
+// Renders prompts with Ollama's Go templates, and derives from a template how to read the output.
 #pragma once
 
 #include "base/result.h"
@@ -7,12 +7,12 @@
 
 namespace drover {
 
-// By chat.go_template(). Error: kInvalidArgument if the template cannot be read or refuses the messages, or the schema
-// cannot be used.
+// Uses chat.go_template(). Error: kInvalidArgument if the template cannot be parsed or refuses the messages, or if the
+// schema cannot be used.
 Result<RenderedPrompt> render_go(const pb::Chat& chat, const pb::Format& format);
 
-// GBNF for calls of these tools as JSON after `tag`, in the form that JsonCalls reads. `arguments`: by which name a
-// call has its arguments. Error: as grammar_for().
+// GBNF for calls of these tools as JSON after `tag`, in the form that JsonCalls reads. `arguments`: the key of a call's
+// arguments. Error: as grammar_for().
 Result<std::string> json_calls_grammar(std::string tag, const char* arguments, const std::string& tools_json);
 
 }  // namespace drover

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kGrammarsMax = 64;
 
-// All that the compiled grammar depends on. When it starts to bind after a text is the sampler's business.
+// Everything that the compiled grammar depends on. Binding after a text is done by the sampler.
 std::string key_of(const std::string& grammar, const GrammarStart& start) {
   std::string key = grammar;
   if (start.kind != GrammarStart::Kind::kOnTrigger) return key;

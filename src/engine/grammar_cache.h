@@ -1,5 +1,5 @@
-// Grammars, compiled once: requests repeat their schema and their tools, and to parse a large grammar takes longer than
-// to compute a token. Used by one thread; the samplers it gives out are independent of it and of each other.
+// Caches compiled grammars: requests repeat their schema and their tools, and parsing a large grammar takes longer than
+// computing a token. Used by one thread. The samplers it returns are independent of it and of each other.
 #pragma once
 
 #include <cstddef>
@@ -25,14 +25,14 @@ using SamplerPointer = std::unique_ptr<llama_sampler, FreeSampler>;
 // When a grammar starts to bind.
 struct GrammarStart {
   enum class Kind { kAtOnce, kAfterText, kOnTrigger } kind = Kind::kAtOnce;
-  // kAfterText: once the output contains it ("</think>"). kAtOnce: what stands before the output and is a part of what
-  // the grammar holds for, an answer that the client has begun.
+  // kAfterText: the grammar binds once the output contains this ("</think>"). kAtOnce: the beginning of the answer,
+  // written by the client, which the grammar covers too.
   std::string text = {};
   std::vector<std::string> trigger_patterns = {};  // kOnTrigger: llama.cpp's lazy grammar, regular expressions
-  std::vector<std::string> trigger_words = {};     // the same as plain text, if all patterns are; otherwise empty
+  std::vector<std::string> trigger_words = {};     // the same as plain text, if all patterns are plain; otherwise empty
   std::vector<Token> trigger_tokens = {};
-  // kAfterText: what the output begins with if that text is to come ("<think>"); an output that begins with something
-  // else is bound from its start. Empty: the text comes in any case.
+  // kAfterText: the beginning of an output that will contain the text ("<think>"); any other output is bound from its
+  // start. Empty: the text always comes.
   std::string opening = {};
 };
 
@@ -43,7 +43,7 @@ class GrammarCache {
   // A sampler of this grammar (GBNF, rule "root") in its first state. Error: kInvalidArgument if it cannot be compiled.
   Result<SamplerPointer> sampler(const std::string& grammar, const GrammarStart& start);
 
-  int compiled() const { return compiled_; }  // grammars, so far
+  int compiled() const { return compiled_; }  // grammars compiled so far
 
  private:
   Result<SamplerPointer> compile(const std::string& grammar, const GrammarStart& start);

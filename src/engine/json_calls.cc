@@ -9,14 +9,14 @@
 namespace drover {
 namespace {
 
-// What stands between and after calls, beside tags: the list that they are in, and fences around it.
+// Text between and after calls, apart from tags: the list around them, and code fences.
 constexpr std::string_view kBetween = " \t\r\n,;[]`";
-// Braces within each other; deeper ones are no call.
+// Nested braces; a deeper object is not a call.
 constexpr std::size_t kDepthMax = 64;
-// By which names the arguments go, in the order of preference.
+// Keys of the arguments, in order of preference.
 constexpr const char* kArguments[] = {"arguments", "parameters", "args", "input"};
 
-// Discarded: no JSON, or nested deeper than what can be copied and printed.
+// Discarded: invalid JSON, or nested too deep to copy and print.
 Json parse_bounded(std::string_view text) {
   std::size_t depth = 0;
   const auto not_too_deep = [&](int, Json::parse_event_t event, Json&) {
@@ -27,7 +27,7 @@ Json parse_bounded(std::string_view text) {
   return Json::parse(text, not_too_deep, false);
 }
 
-// An object, or one that stands in a string; null: neither.
+// The object, also if it is in a string; null if it is neither.
 Json as_object(const Json& value) {
   if (value.is_object()) return value;
   if (value.is_string()) {
@@ -46,7 +46,7 @@ JsonCalls::JsonCalls(std::string_view tag, std::string_view tools_json) {
     const auto name = function.find("name");
     if (name != function.end() && name->is_string() && *name != "") names_.push_back(*name);
   }
-  // A list that the tag opens belongs to the JSON.
+  // A list that the tag opens is part of the JSON.
   while (!tag.empty() && (tag.back() == '[' || tag.back() == '{' || kBlanks.find(tag.back()) != std::string::npos)) {
     tag.remove_suffix(1);
   }
@@ -84,7 +84,7 @@ void JsonCalls::cut_off(std::string& content) {
   held_.clear();
 }
 
-// Models whose tag is a token of its own do not show it, so that an answer may begin with the JSON whatever the tag.
+// A tag that is a special token is not in the text, so an answer may begin with the JSON for any tag.
 bool JsonCalls::beginning(bool last, std::string& content) {
   const auto first = std::min(held_.find_first_not_of(kBlanks), held_.size());
   const std::string_view start = std::string_view(held_).substr(first);
@@ -115,7 +115,7 @@ bool JsonCalls::text(bool last, std::string& content) {
   return true;
 }
 
-// What is left of a text between calls once tags, commas and the like are taken off.
+// The rest of a text between calls without tags, commas and the like.
 std::string_view JsonCalls::without_marks(std::string_view text) const {
   while (true) {
     text = trimmed(text, kBetween);
@@ -143,7 +143,7 @@ bool JsonCalls::calls(bool last, std::string& content, std::vector<Call>& found)
       object_ = scanned_;
       depth_ = 1;
     } else if (!tagged_ && !found_ && kBetween.find(c) == std::string_view::npos) {
-      state_ = State::kText;  // it begins with a bracket, and that is all
+      state_ = State::kText;  // text that only begins with a bracket
       scanned_ = 0;
       return true;
     }
@@ -155,7 +155,7 @@ bool JsonCalls::calls(bool last, std::string& content, std::vector<Call>& found)
   return false;
 }
 
-// An object is complete: what is held up to its end is a call or text.
+// An object is complete: the held text up to its end is a call or content.
 bool JsonCalls::end_object(std::string& content, std::vector<Call>& found) {
   const std::size_t end = std::exchange(scanned_, 0) + 1;
   const std::string_view object = std::string_view(held_).substr(object_, end - object_);
@@ -196,7 +196,7 @@ bool JsonCalls::read(std::string_view object, Call& call) const {
   return true;
 }
 
-// The name stands before the object, which holds the arguments alone.
+// The name comes before the object, which has only the arguments.
 bool JsonCalls::read_named(std::string_view before, std::string_view object, Call& call) const {
   for (const std::string& name : names_) {
     if (name.size() > call.name.size() && before.find(name) != std::string_view::npos) call.name = name;

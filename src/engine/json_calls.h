@@ -1,5 +1,5 @@
-// Finds the tool calls in the answer of a model whose Go template shows calls as JSON: the template says no more of
-// their form than what they begin with, and models differ in the rest. Used by one thread at a time.
+// Finds tool calls in the answer of a model whose Go template shows calls as JSON. The template shows only how calls
+// begin; models differ in the rest. Used by one thread at a time.
 #pragma once
 
 #include <string>
@@ -15,20 +15,20 @@ class JsonCalls {
     std::string arguments_json;
   };
 
-  // `tag`: what a call begins with, as "<tool_call>", "[TOOL_CALLS] [" or "{". `tools_json`: the tools that there are,
-  // a JSON array in OpenAI's form; others are never called.
+  // `tag`: the beginning of a call, such as "<tool_call>", "[TOOL_CALLS] [" or "{". `tools_json`: the tools, a JSON
+  // array in OpenAI's form; a call of another name is text.
   JsonCalls(std::string_view tag, std::string_view tools_json);
 
-  // Adds text of the answer; `last`: it ends with it. Appends what has become certain: text that is no call to
-  // `content`, whole calls to `calls`. A call is a JSON object that names one of the tools, after the tag or at the
-  // answer's very beginning, or follows the tag and a name. Any other object is text.
+  // Adds text of the answer; `last`: its last text. Appends what is final now: text to `content`, whole calls to
+  // `calls`. A call is a JSON object that names one of the tools, after the tag or at the very beginning of the answer,
+  // or an object that follows the tag and a name. Any other object is text.
   void push(std::string_view text, bool last, std::string& content, std::vector<Call>& calls);
-  // The answer was cut off. What is held back is text, and is dropped if it is a call that had been begun.
+  // The answer was cut off. Held text is content, unless it is an unfinished call, which is dropped.
   void cut_off(std::string& content);
 
  private:
   enum class State {
-    kBeginning,  // nothing but white space yet
+    kBeginning,  // only white space so far
     kText,
     kCalls,
   };
@@ -43,15 +43,15 @@ class JsonCalls {
 
   std::vector<std::string> names_;
   std::string tag_;    // empty: calls are only at the beginning
-  std::string close_;  // what would close the tag; empty: nothing
+  std::string close_;  // the closing tag; empty: none
   State state_ = State::kBeginning;
-  std::string held_;         // not certain yet
-  std::size_t object_ = 0;   // kCalls: where in held_ an object begins
-  std::size_t scanned_ = 0;  // kCalls: up to where held_ was looked at
-  std::size_t depth_ = 0;    // kCalls: braces that are open
+  std::string held_;         // not final yet
+  std::size_t object_ = 0;   // kCalls: where an object begins in held_
+  std::size_t scanned_ = 0;  // kCalls: bytes of held_ that were scanned
+  std::size_t depth_ = 0;    // kCalls: open braces
   bool in_string_ = false;
   bool escaped_ = false;
-  bool tagged_ = false;  // kCalls: they began with the tag
+  bool tagged_ = false;  // kCalls: the calls began with the tag
   bool found_ = false;   // kCalls: there was one
 };
 

@@ -27,18 +27,19 @@
 namespace drover {
 namespace {
 
-// Rows of a weight that are multiplied: enough for the widest packed layout (AMX packs 32).
+// Multiplied rows of a weight: enough for the widest packed layout (AMX packs 32).
 constexpr std::int64_t kWeightRows = 32;
-// Of its columns at most so many, a multiple of every type's block.
+// Multiplied columns at most: a multiple of every type's block.
 constexpr std::int64_t kColumnsMax = 2048;
-// Vectors that are multiplied at once: one, a few, and more than the largest tile with one left over.
+// Vectors multiplied at once: one, a few, and one more than the largest tile.
 constexpr std::array<int, 3> kVectors = {1, 3, 17};
-// Of the mean square. Kernels round the vectors to 8 bits, which gives some 2e-5; a wrong kernel gives about 1.
+// Largest relative mean square error. Kernels round vectors to 8 bits, which gives about 2e-5; a wrong kernel gives
+// about 1.
 constexpr double kErrorMax = 1e-3;
-// A check takes milliseconds. One that takes so long hangs.
+// A check takes milliseconds; after this time it hangs.
 constexpr unsigned kSecondsMax = 30;
 
-// A part of a weight, as it lies in the file.
+// A part of a weight, in the file's format.
 struct Sample {
   ggml_type type = GGML_TYPE_F32;
   std::int64_t columns = 0;
@@ -55,12 +56,12 @@ using ContextPointer = std::unique_ptr<ggml_context, Freed<ggml_context, ggml_fr
 using BackendPointer = std::unique_ptr<ggml_backend, Freed<ggml_backend, ggml_backend_free>>;
 using BufferPointer = std::unique_ptr<ggml_backend_buffer, Freed<ggml_backend_buffer, ggml_backend_buffer_free>>;
 
-// Whether it may be a factor of a matrix product, in a type whose kernels differ from one variant to the next.
+// Whether the tensor may be a factor of a matrix product, in a type whose kernels differ between variants.
 bool is_weight(const ggml_tensor& tensor) {
   return ggml_n_dims(&tensor) >= 2 && ggml_get_type_traits(tensor.type)->to_float != nullptr;
 }
 
-// The first weight of each type that no earlier file had.
+// The first weight of each type that earlier files do not have.
 void read_samples(const std::string& path, std::map<ggml_type, Sample>& samples) {
   ggml_context* tensors = nullptr;
   const GgufPointer file(gguf_init_from_file(path.c_str(), {true, &tensors}));
@@ -100,7 +101,7 @@ std::vector<float> make_vectors(std::int64_t columns, int count) {
   return values;
 }
 
-// The products by plain code: for each vector, one for each row.
+// The products, computed by plain code: for each vector, one value per row.
 std::vector<double> multiply_plainly(const Sample& sample, const std::vector<float>& vectors, int count) {
   const auto columns = static_cast<std::size_t>(sample.columns);
   const auto rows = static_cast<std::size_t>(sample.rows);
@@ -118,7 +119,8 @@ std::vector<double> multiply_plainly(const Sample& sample, const std::vector<flo
   return products;
 }
 
-// The same by the engine, with the weight in a buffer of the given type. Nothing if that type does not take it.
+// The products, computed by the engine with the weight in a buffer of the given type. Nothing if that type does not
+// accept the weight.
 std::optional<std::vector<float>> multiply(ggml_backend_t backend, ggml_backend_buffer_type_t buffer_type,
                                            const Sample& sample, const std::vector<float>& vectors, int count) {
   const ggml_init_params params = {8 * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, true};
@@ -169,7 +171,7 @@ std::vector<ggml_backend_buffer_type_t> buffer_types(ggml_backend_dev_t device, 
   return types;
 }
 
-// Called with what will be computed next, so that its name is known if the process does not survive it.
+// Called with the name of the next product, so that it is known if the process crashes.
 using Announce = std::function<void(std::string_view what)>;
 
 std::string check(const std::vector<std::string>& paths, bool packed, const Announce& announce) {
@@ -199,7 +201,7 @@ std::string check(const std::vector<std::string>& paths, bool packed, const Anno
                              error);
         }
       }
-      if (taken) break;  // llama.cpp takes the first that it can
+      if (taken) break;  // llama.cpp uses the first type that accepts the weight
     }
   }
   return {};
@@ -219,7 +221,7 @@ void write_line(int descriptor, std::string_view text) {
 [[noreturn]] void run_child(int descriptor, const std::vector<std::string>& paths, bool packed) {
   for (const int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGALRM}) ::signal(signal, SIG_DFL);
   ::alarm(kSecondsMax);
-  expect_engine_errors(true);  // the loader will meet the same and say so
+  expect_engine_errors(true);  // the loader will report the same error
   const std::string wrong = check(paths, packed, [&](std::string_view what) { write_line(descriptor, what); });
   if (!wrong.empty()) write_line(descriptor, wrong);
   std::_Exit(wrong.empty() ? 0 : 1);
@@ -243,7 +245,7 @@ std::string last_line(std::string_view text) {
   return std::string(text.substr(text.rfind('\n') + 1));
 }
 
-// As wrong_kernel(), in a child. A check that cannot be made finds nothing.
+// Calls wrong_kernel() in a child process. A check that cannot run finds no fault.
 std::string wrong_kernel_in_child(const std::vector<std::string>& paths, bool packed) {
   int ends[2];
   if (::pipe(ends) != 0) return {};

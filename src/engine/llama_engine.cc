@@ -17,12 +17,12 @@ namespace {
 // llama.cpp's LLAMA_MAX_SEQ: sequence ids of a unified KV cache stay below it.
 constexpr int kSequencesMax = 256;
 constexpr int kCellsMultiple = 256;
-// Holds a part of another for as long as it takes to save or restore it. Sequences that llama.cpp saves are below its
+// A sequence that holds a part of another one while it is saved or restored. llama.cpp only saves sequences below
 // n_seq_max, so it is the first one.
 constexpr llama_seq_id kSpareSequence = 0;
 
-// A step with less work, in multiplications, is computed on one thread, in less than a millisecond: more would spend
-// what they save waiting for each other, on processors that the rest of the server could use meanwhile.
+// A step with fewer multiplications is computed on one thread, in less than a millisecond. More threads would lose the
+// gain by waiting for each other, and take processors from the rest of the server.
 constexpr std::uint64_t kWorkToShare = 8'000'000;
 
 ggml_type cache_type(const std::string& name) {
@@ -34,18 +34,17 @@ ggml_type cache_type(const std::string& name) {
 
 llama_context_params context_params(const LlamaModel& model, const ContextOptions& options) {
   llama_context_params params = llama_context_default_params();
-  // llama.cpp rounds up to this itself, but only after it has limited the step to what is asked for here.
+  // llama.cpp rounds up to this itself, but only after it has limited the step to the number given here.
   params.n_ctx = static_cast<std::uint32_t>((options.cells + kCellsMultiple - 1) / kCellsMultiple * kCellsMultiple);
-  // One step is one ubatch: a canceled prompt frees its slot within a step, and an aborted step leaves nothing
-  // behind.
+  // One step is one ubatch: a canceled prompt frees its slot within a step, and an aborted step leaves no cells behind.
   params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.step_tokens_max);
   params.n_seq_max = static_cast<std::uint32_t>(options.seqs);
   params.n_outputs_max = static_cast<std::uint32_t>(options.seqs);
   params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attention);
   params.type_k = params.type_v = cache_type(options.kv_cache_type);
   params.kv_unified = true;
-  // The part for the sliding window is as large as the rest, so that what is behind the window can be shared and gone
-  // back to like plain attention. See probe_memory() for what else that takes.
+  // The cache of the sliding window is as large as the rest, so that cells behind the window can be shared and reused
+  // like those of plain attention. See also probe_memory().
   params.swa_full = llama_model_n_swa(model.get()) > 0;
   params.no_perf = true;
   return params;
@@ -95,22 +94,22 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
 Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOptions& options) {
   if (llama_get_memory(context_) == nullptr)
     return internal("the model has no memory of a sequence and cannot generate");
-  // Decodes two tokens, which also warms the model up, and clears the memory.
+  // Decodes two tokens, which also warms up the model, and clears the memory.
   const common_context_seq_rm_type removal = common_context_can_seq_rm(context_);
   if (removal == COMMON_CONTEXT_SEQ_RM_TYPE_NO) return internal("the model cannot compute a first step");
   const bool whole = removal != COMMON_CONTEXT_SEQ_RM_TYPE_PART || model.is_recurrent();
   limits_.memory = whole ? MemoryKind::kWhole : MemoryKind::kShared;
   limits_.cells = static_cast<int>(llama_n_ctx(context_));
   limits_.seqs = whole ? options.seqs : kSequencesMax;
-  // llama.cpp gives a cell that is behind the window of the one sequence that holds it to whoever needs one, even while
-  // others are free. A prefix that ends there could then neither be shared nor gone back to. A cell that two sequences
-  // hold is left alone: so each sequence gets a second one, which holds the same.
+  // llama.cpp reuses a cell behind the window of the only sequence that holds it, even while other cells are free. A
+  // prefix that ends there could then be neither shared nor continued. It does not reuse a cell that two sequences
+  // hold, so each sequence gets a shadow sequence that holds the same cells.
   if (!whole && llama_model_n_swa(model.get()) > 0) {
     shadow_ = kSequencesMax / 2;
     limits_.seqs = kSequencesMax / 2;
   }
   limits_.step_tokens_max = std::min(options.step_tokens_max, static_cast<int>(llama_n_batch(context_)));
-  // llama.cpp does not save the cells of a sequence that are behind the window of its end.
+  // llama.cpp does not save cells behind the window of a sequence's end.
   if (whole || shadow_ > 0) return {};
   limits_.saved_cells = limits_.cells;
   first_ = kSpareSequence + 1;
@@ -122,7 +121,7 @@ bool LlamaEngine::on_node_computed(void* engine) {
   auto& self = *static_cast<LlamaEngine*>(engine);
   self.progress_.fetch_add(1, std::memory_order_relaxed);
   const bool abort = self.abort_.load(std::memory_order_relaxed);
-  if (abort) expect_engine_errors(true);  // it is not worth a line in the log that llama.cpp does as it is told
+  if (abort) expect_engine_errors(true);  // llama.cpp logs the requested abort as an error; suppress that
   return abort;
 }
 
@@ -236,11 +235,11 @@ DecodeStatus LlamaEngine::decode(std::span<const Row> rows) {
   }
 }
 
-// llama.cpp takes the cells of a step that it aborted from the first sequence that held them only.
+// llama.cpp removes the cells of an aborted step only from the first sequence that holds them.
 void LlamaEngine::drop_shadow_of(std::span<const Row> rows) {
   SeqId last = -1;
   for (const Row& row : rows) {
-    if (row.seq == last) continue;  // a sequence's rows come one after the other, the first position first
+    if (row.seq == last) continue;  // the rows of a sequence are adjacent and in order of positions
     last = row.seq;
     llama_memory_seq_rm(llama_get_memory(context_), row.seq + shadow_, row.position > 0 ? row.position : -1, -1);
   }

@@ -16,17 +16,17 @@ namespace drover {
 
 struct ContextOptions {
   int cells = 4096;  // KV cells, shared by all sequences
-  int seqs = 1;    // sequences that may be live at a time
+  int seqs = 1;      // sequences that may be live at a time
   int step_tokens_max = 512;
   int threads = 0;            // 0: the physical cores
-  std::string kv_cache_type;  // "" (f16), f16, q8_0, q4_0; f32 where each bit counts
+  std::string kv_cache_type;  // "" (f16), f16, q8_0, q4_0; f32 for exact comparisons
   int flash_attention = -1;   // -1: the engine decides, 0: off, 1: on
 };
 
 class LlamaEngine final : public Engine {
  public:
-  // Creates the context, finds out what its memory can do, and computes one token so that the first request meets a
-  // warm model. Error: kNoSpace if the memory does not suffice, kInternal otherwise.
+  // Creates the context, determines what its memory supports, and computes one token, so that the first request finds a
+  // warm model. Error: kNoSpace if memory is short, kInternal otherwise.
   static Result<std::unique_ptr<LlamaEngine>> create(const LlamaModel& model, const ContextOptions& options);
   ~LlamaEngine() override;
 
@@ -34,11 +34,11 @@ class LlamaEngine final : public Engine {
   bool apply(std::span<const MemoryOperation> operations) override;
   DecodeStatus decode(std::span<const Row> rows) override;
 
-  // Logits (vocabulary_size floats) of row `index` of the last decode, which had output set. Valid until the next one.
-  // Engine thread only; the memory behind it may be read by other threads while no decode runs.
+  // Logits (vocabulary_size floats) of row `index` of the last decode, which had `output` set. Valid until the next
+  // decode. Engine thread only; other threads may read the memory while no decode runs.
   const float* logits(int index);
 
-  // Makes the running decode end with kAborted as soon as the back end honours it (the CPU does). Any thread.
+  // Makes the running decode end with kAborted as soon as the back end supports it (the CPU does). Any thread.
   void request_abort() { abort_.store(true, std::memory_order_relaxed); }
   void clear_abort() { abort_.store(false, std::memory_order_relaxed); }
 
@@ -47,11 +47,11 @@ class LlamaEngine final : public Engine {
   std::uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
   void share_processors(int runners) { threads_->share_processors(runners); }  // see ComputeThreads; any thread
-  int threads() const { return threads_->used(); }  // that a step is computed on; engine thread
+  int threads() const { return threads_->used(); }  // threads of the last step; engine thread
 
-  // Weights, KV and compute buffers, and what may be saved.
+  // Bytes of weights, KV and compute buffers, and of all that may be saved.
   std::uint64_t memory_bytes() const;
-  std::uint64_t device_bytes() const;  // the part of it that is not in host memory
+  std::uint64_t device_bytes() const;  // the part that is not in host memory
 
  private:
   struct Batch;
@@ -68,7 +68,7 @@ class LlamaEngine final : public Engine {
   EngineLimits limits_;
   struct Saved {
     std::unique_ptr<std::uint8_t[]> state;
-    std::size_t size = 0;  // bytes; 0: it could not be saved
+    std::size_t size = 0;  // bytes; 0: saving failed
   };
   std::unordered_map<Piece, Saved> saved_;
   int first_ = 0;  // llama.cpp's sequence for sequence s is first_ + s

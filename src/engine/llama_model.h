@@ -21,17 +21,17 @@ namespace drover {
 
 struct ModelOptions {
   std::string path;                             // a GGUF file
-  std::vector<std::string> shard_paths = {};    // the other files, in order, of a model that is split
+  std::vector<std::string> shard_paths = {};    // the other files of a split model, in order
   std::vector<std::string> adapter_paths = {};  // GGUF LoRA files
   int gpu_layers = -1;                          // -1: as many as fit
   int main_gpu = 0;
   bool use_mmap = true;
-  bool vocabulary_only = false;                 // no weights: nothing can be computed. Needs no variant of the engine
-  bool packed_weights = true;                   // weights may be stored in layouts for the fastest kernels
+  bool vocabulary_only = false;  // without weights: it cannot compute, and needs no variant of the engine
+  bool packed_weights = true;    // weights may be stored in layouts for the fastest kernels
   std::function<bool(float)> on_progress = {};  // 0 to 1; false stops the load
 };
 
-// The tokens a model was taught for filling in the middle; -1 where it has none.
+// The tokens of a model for filling in the middle; -1 if it has none.
 struct InfillTokens {
   Token prefix = -1;
   Token suffix = -1;
@@ -41,16 +41,15 @@ struct InfillTokens {
 
 class LlamaModel {
  public:
-  // A variant of the engine is in use (engine/engine_library.h), unless `vocabulary_only`. Error: kInternal with the
-  // reason that llama.cpp logged.
+  // A variant of the engine must be selected (engine/engine_library.h), unless `vocabulary_only`. Error: kInternal with
+  // the reason that llama.cpp logged.
   static Result<std::unique_ptr<LlamaModel>> load(const ModelOptions& options);
   ~LlamaModel();
 
-  // Token ids of `text`. `special`: adds the tokens that the vocabulary wants at the start and end (BOS…).
-  // Special tokens that are spelled out in the text are recognised.
+  // Token ids of `text`. `special`: adds the vocabulary's start and end tokens (BOS…). Special tokens that are spelled
+  // out in the text are recognized.
   std::vector<Token> tokenize(std::string_view text, bool special) const;
-  // Appends a token's bytes, which need not be whole characters, to `out`. Control tokens give nothing unless
-  // `control`.
+  // Appends a token's bytes to `out`; they need not be whole characters. Control tokens give nothing unless `control`.
   void append_piece(Token token, bool control, std::string& out) const;
   bool ends_generation(Token token) const;
 
@@ -58,7 +57,7 @@ class LlamaModel {
   int trained_context() const;  // tokens
   std::uint64_t weight_bytes() const;
   const InfillTokens& infill() const { return infill_; }
-  bool is_recurrent() const;  // in part at least: a state for each sequence beside, or instead of, cells
+  bool is_recurrent() const;  // at least in part: each sequence has a state, instead of cells or in addition
   bool can_generate() const;  // false for encoders such as BERT
   llama_model* get() const { return model_; }
   const llama_vocab* vocabulary() const { return vocabulary_; }

@@ -16,10 +16,10 @@
 namespace drover {
 namespace {
 
-// A byte of output is read by llama.cpp's parser so many times at most. Up to 8 of these in bytes it is asked with each
-// token; at 64 KiB, with every 64th token or so.
+// llama.cpp's parser reads a byte of output at most this many times. Up to 8 times this many bytes it runs for each
+// token; at 64 KiB, for about every 64th token.
 constexpr std::size_t kParsedPerByteMax = 256;
-// Within calls nothing is sent before the next call begins.
+// Within calls, output is sent only when the next call begins.
 constexpr std::size_t kParsedPerByteOfCallsMax = 16;
 
 std::string new_call_id() {
@@ -124,7 +124,7 @@ class OutputParser::ThinkingSplitter {
   bool trim_start_ = true;
 };
 
-// Takes the plain part of an output through until a tool call begins.
+// Passes the plain part of an output on until a tool call begins.
 class OutputParser::ContentGate {
  public:
   explicit ContentGate(const OutputSyntax& syntax) : starts_(syntax.tool_starts) {
@@ -132,7 +132,7 @@ class OutputParser::ContentGate {
     thinking_ = std::make_unique<ThinkingSplitter>(syntax);
   }
 
-  // The bytes at the end of `text` that belong to calls, once they have begun; until then, and otherwise, 0.
+  // The number of bytes at the end of `text` that belong to calls; 0 if no call has begun.
   std::size_t push(std::string_view text, bool last, OutputPiece& out) {
     OutputPiece piece;
     if (thinking_) {
@@ -167,9 +167,9 @@ class OutputParser::ContentGate {
   std::string held_;
 };
 
-// llama.cpp's parser reads the whole text each time. Where the syntax says what a tool call begins with, it is asked
-// only from there on; and never so often that it reads more than kParsedPerByteMax times what there is, so that a token
-// costs the same however long the output is.
+// llama.cpp's parser reads the whole text in each call. If the syntax says how tool calls begin, it runs only from
+// there on. It never reads more than kParsedPerByteMax times the output in all, so the cost per token does not depend
+// on the length.
 class OutputParser::TemplateParser {
  public:
   explicit TemplateParser(const OutputSyntax& syntax) {
@@ -208,8 +208,8 @@ class OutputParser::TemplateParser {
   std::size_t parsed_bytes() const { return parsed_; }
 
  private:
-  // The parser reads the prompt's end too, which holds what the client has of the answer already. One that does not
-  // find it there cannot tell what is new: the output is text.
+  // The parser also reads the end of the prompt, which holds the part of the answer that the client has already. If it
+  // does not find that part, it cannot tell what is new, so the output is treated as text.
   void skip_begun() {
     try {
       const common_chat_msg begun = common_chat_parse("", true, params_);
@@ -235,7 +235,7 @@ class OutputParser::TemplateParser {
     }
     append_new(message.content, sent_content_, out.content);
     if (!gated_) append_new(message.reasoning_content, sent_thinking_, out.thinking);
-    // A call is certain once the next one has begun or the output has ended, if it was not cut off.
+    // A call is final once the next call begins, or the output ends without being cut off.
     std::size_t certain = last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
     if (last && certain > calls_sent_ && !is_complete(message.tool_calls.back())) {
       --certain;
@@ -248,13 +248,12 @@ class OutputParser::TemplateParser {
     calls_sent_ = std::max(calls_sent_, certain);
   }
 
-  // llama.cpp closes the braces of a call whose end it has seen.
+  // llama.cpp closes the braces of a call once it has seen its end.
   static bool is_complete(const common_chat_tool_call& call) {
     return call.arguments.empty() || nlohmann::json::accept(call.arguments);
   }
 
-  // Sends what `now` has more than was sent. What was sent already cannot be taken back: if `now` is no continuation of
-  // it, nothing is added.
+  // Sends the part of `now` that was not sent yet. If `now` does not continue the sent text, nothing is sent.
   static void append_new(const std::string& now, std::string& sent, std::string& out) {
     if (now.size() <= sent.size() || now.compare(0, sent.size(), sent) != 0) return;
     out += now.substr(sent.size());
@@ -262,11 +261,11 @@ class OutputParser::TemplateParser {
   }
 
   common_chat_parser_params params_;
-  std::unique_ptr<ContentGate> gate_;  // null: there is none, or a call has begun
-  bool gated_ = false;                 // there is or was one
+  std::unique_ptr<ContentGate> gate_;  // null if there is none, or if a call has begun
+  bool gated_ = false;                 // there is or was a gate
   bool text_only_ = false;
   std::string text_;
-  std::size_t sent_bytes_ = 0;  // of the text: up to where the gate let it through
+  std::size_t sent_bytes_ = 0;  // bytes of the text that the gate let through
   std::size_t parsed_ = 0;
   std::string sent_content_;
   std::string sent_thinking_;
@@ -317,7 +316,7 @@ void OutputParser::finish(bool cut_off, OutputPiece& out) {
 void OutputParser::pass(std::string_view text, End end, OutputPiece& out) {
   const bool last = end != End::kNotYet;
   if (text.empty() && !last) return;
-  const std::string valid = valid_utf8(text);  // a model can put any bytes together
+  const std::string valid = valid_utf8(text);  // a model can output any bytes
   if (parser_) return parser_->push(valid, end, out);
   OutputPiece piece;
   if (thinking_) {
@@ -331,7 +330,7 @@ void OutputParser::pass(std::string_view text, End end, OutputPiece& out) {
   std::move(piece.tool_calls.begin(), piece.tool_calls.end(), std::back_inserter(out.tool_calls));
 }
 
-// Takes the calls out of a piece's content.
+// Moves the calls out of a piece's content.
 void OutputParser::take_calls(End end, OutputPiece& piece) {
   std::vector<JsonCalls::Call> calls;
   const std::string content = std::exchange(piece.content, {});

@@ -1,5 +1,5 @@
-// Takes a model's output apart as it comes: whole UTF-8 characters, stop strings, thinking, tool calls. Used by one
-// thread at a time; knows nothing of the engine, so that it can be tested alone.
+// Parses a model's output as it comes: whole UTF-8 characters, stop strings, thinking, tool calls. Used by one thread
+// at a time. Independent of the engine, so it can be tested alone.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ struct ParsedToolCall {
   std::string arguments_json;
 };
 
-// What has become certain since the last call.
+// Output that became final in the last call.
 struct OutputPiece {
   std::string content;
   std::string thinking;
@@ -32,14 +32,14 @@ class OutputParser {
   OutputParser(OutputParser&&) noexcept;
   ~OutputParser();
 
-  // Adds the bytes of a token. Text is held back while it could still be the start of a stop string or of a tag, or is
-  // half a character. Returns true once a stop string was found: it and what follows it are dropped.
+  // Adds the bytes of a token. Text is held back while it may be the start of a stop string or of a tag, or is an
+  // incomplete character. Returns true once a stop string was found; it and the text after it are dropped.
   bool push(std::string_view bytes, OutputPiece& out);
-  // The output has ended: what was held back is certain now. Half a character is dropped: its rest never comes.
-  // `cut_off`: not by the model's own will; a call that had been begun is dropped then. Else it is text.
+  // The output has ended: held text is final now. An incomplete character is dropped. `cut_off`: the model did not end
+  // the output itself. Then an unfinished call is dropped; otherwise it is text.
   void finish(bool cut_off, OutputPiece& out);
 
-  // What llama.cpp's parser has read so far, each time that it was asked: the cost of the output.
+  // Bytes that llama.cpp's parser has read in all its calls: the cost of the output.
   std::size_t parsed_bytes() const;
 
  private:
@@ -52,7 +52,7 @@ class OutputParser {
 
   OutputSyntax syntax_;
   std::vector<std::string> stops_;
-  std::string held_;  // bytes that are not certain yet
+  std::string held_;  // bytes that are not final yet
   bool stopped_ = false;
   std::unique_ptr<ThinkingSplitter> thinking_;
   std::unique_ptr<TemplateParser> parser_;

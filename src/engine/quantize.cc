@@ -24,14 +24,14 @@
 namespace drover {
 namespace {
 
-constexpr int kNiceness = 10;  // those who wait for tokens come first
+constexpr int kNiceness = 10;  // requests that wait for tokens come first
 constexpr std::size_t kProbeBytes = 1 << 20;
 
 struct Progress {
-  std::map<std::string, double, std::less<>> bytes;  // of each tensor
+  std::map<std::string, double, std::less<>> bytes;  // bytes of each tensor
   double total = 0;
   double done = 0;
-  double current = 0;  // bytes of the tensor that is being worked on
+  double current = 0;  // bytes of the current tensor
   std::string last_error;
 };
 
@@ -47,7 +47,7 @@ void read_sizes(const std::string& path, Progress& progress) {
   }
 }
 
-// llama.cpp has no other way to tell how far it is than its log: "[   3/  45] blk.0.attn_q.weight    - [ 512, …".
+// llama.cpp reports its progress only in its log: "[   3/  45] blk.0.attn_q.weight    - [ 512, …".
 void on_log(ggml_log_level level, const char* text, void* data) {
   Progress& progress = *static_cast<Progress*>(data);
   std::string_view line = text;
@@ -65,8 +65,7 @@ void on_log(ggml_log_level level, const char* text, void* data) {
   std::fflush(stdout);
 }
 
-// What stops more from being written there; 0: nothing does. llama.cpp's streams do not keep the reason. What has been
-// written is lost.
+// The reason why the file cannot grow; 0: none. llama.cpp's streams do not keep it. Empties the file.
 int write_error_at(const std::string& path) {
   const int file = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (file < 0) return errno;
@@ -78,8 +77,7 @@ int write_error_at(const std::string& path) {
     if (count > 0) written += static_cast<std::size_t>(count);
     if (count < 0 && errno != EINTR) failure = errno;
   }
-  // The kernel keeps a file that the sandbox's rules name a little longer than the process lives, and with it its
-  // space.
+  // The kernel keeps a file of the sandbox's rules, and its space, slightly longer than the process lives.
   (void)!::ftruncate(file, 0);
   ::close(file);
   return failure;

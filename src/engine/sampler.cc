@@ -16,17 +16,17 @@
 namespace drover {
 namespace {
 
-// Up to this top_k the candidates are picked from the logits directly; the vocabulary is never copied or sorted.
+// Up to this top_k, candidates are picked from the logits directly, without copying or sorting the vocabulary.
 constexpr int kDirectTopKMax = 256;
-// From this size on a pass over the logits takes longer than handing it to another thread.
+// From this size on, a pass over the logits takes longer than starting another thread on it.
 constexpr int kCostlyVocabulary = 16'384;
-// A grammar reads what a client has begun while the request is prepared.
+// Limit on the beginning of an answer that a grammar reads while the request is prepared.
 constexpr std::size_t kBegunBytesMax = 64 << 10;
 constexpr Token kNoToken = -1;
 constexpr Token kUnknownToken = -2;
 
-// Processor time that a grammar may usually take for a token, and more for each token of the vocabulary, for it may
-// have to look at all of them; how many tokens in a row may take longer; and how many times as long one may take.
+// Limits of a grammar: usual processor time per token, plus time per token of the vocabulary, all of which it may have
+// to check; the number of slow tokens in a row; and the factor that a slow token may take.
 constexpr Duration kGrammarTime = std::chrono::milliseconds(10);
 constexpr Duration kGrammarTimePerToken = std::chrono::nanoseconds(200);
 constexpr int kSlowTokensMax = 2;
@@ -59,13 +59,13 @@ struct Sampler::Parts {
   SamplerPointer chain;
   SamplerPointer grammar;
   bool grammar_binds = true;
-  std::string text_before_grammar;      // output so far while waiting for grammar_start.text
-  bool opened = false;                  // it has begun with grammar_start.opening
-  std::deque<Token> owed;               // what has to come next: the text that the grammar waits for
+  std::string text_before_grammar;      // output so far, while waiting for grammar_start.text
+  bool opened = false;                  // the output began with grammar_start.opening
+  std::deque<Token> owed;               // the next tokens: the text that the grammar waits for
   std::optional<TriggerWatch> trigger;  // while the grammar waits for one of its words
   const Duration usual_time = kGrammarTime + kGrammarTimePerToken * model.vocabulary_size();
-  Duration grammar_time{};  // for the token that is being chosen
-  int slow_tokens = 0;      // in a row
+  Duration grammar_time{};  // for the current token
+  int slow_tokens = 0;      // slow tokens in a row
   bool greedy = false;
   bool penalties = false;
   bool direct = false;  // candidates are the top_k logits, and `chain` leaves top_k out
@@ -75,8 +75,7 @@ struct Sampler::Parts {
 
   bool waits_for_text() const { return grammar != nullptr && !grammar_binds && !trigger; }
 
-  // Whether the output, with this token, does not begin as it would if the text that the grammar waits for were to
-  // come.
+  // Whether the output, with this token, begins in a way that rules out the text that the grammar waits for.
   bool begins_otherwise(Token token) const {
     const std::string& opening = options.grammar_start.opening;
     if (grammar == nullptr || grammar_binds || trigger || opened || opening.empty()) return false;
@@ -111,7 +110,7 @@ struct Sampler::Parts {
     return {candidates.data(), candidates.size(), -1, true};
   }
 
-  // What the grammar does is counted, and ends when it takes too long.
+  // Runs the grammar, counts its time, and ends it when it takes too long.
   template <typename Work>
   void in_grammar(Work work) {
     const WorkLimit limit(usual_time * kGrammarTimesMax - grammar_time);
@@ -119,8 +118,8 @@ struct Sampler::Parts {
     grammar_time += limit.used();
   }
 
-  // Has the grammar read an answer's beginning, which is no part of the output, in the time of one slow token. Error:
-  // kInvalidArgument if it does not take it. Throws OverWorkLimit.
+  // Lets the grammar read the beginning of an answer, which is not part of the output, within the time of one slow
+  // token. Error: kInvalidArgument if the grammar does not accept it. Throws OverWorkLimit.
   Result<void> begin_with(const std::string& text) {
     if (text.size() > kBegunBytesMax) {
       return invalid("an answer that the last message begins is held to a `format` up to 64 KiB only");
@@ -128,13 +127,13 @@ struct Sampler::Parts {
     std::vector<Token> tokens = model.tokenize(text, false);
     std::string read;
     for (const Token token : tokens) model.append_piece(token, true, read);
-    // Some vocabularies begin a text with a blank of their own.
+    // Some vocabularies add a space at the start of a text.
     if (read.size() == text.size() + 1 && read.ends_with(text)) {
       std::string first;
       model.append_piece(tokens.front(), true, first);
       tokens.front() = token_of(first.substr(1));
     }
-    grammar_time = {};  // for all of them
+    grammar_time = {};  // for all tokens of the beginning
     const auto fits = [&](Token token) {
       if (token < 0 || !grammar_allows(token)) return token == kNoToken;
       in_grammar([&] { llama_sampler_accept(grammar.get(), token); });
@@ -145,7 +144,7 @@ struct Sampler::Parts {
     return invalid("the answer that the last message begins does not begin as `format` wants it");
   }
 
-  // The token that is this text; kNoToken for none, kUnknownToken if the vocabulary has no such one.
+  // The token of this text; kNoToken for an empty text, kUnknownToken if the vocabulary has no such token.
   Token token_of(const std::string& text) const {
     if (text.empty()) return kNoToken;
     std::string piece;
@@ -167,7 +166,7 @@ struct Sampler::Parts {
 
 namespace {
 
-// The order is that of llama.cpp's common sampler. `top_k`: false leaves it out, for candidates that are cut already.
+// Same order as llama.cpp's common sampler. `top_k`: false omits it, for candidates that are cut already.
 SamplerPointer make_chain(const SamplerOptions& options, int vocabulary_size, bool penalties, bool top_k) {
   llama_sampler_chain_params params = llama_sampler_chain_default_params();
   params.no_perf = true;
@@ -199,7 +198,7 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const LlamaModel& model, const 
   parts->penalties =
       options.repeat_last_n != 0 &&
       (options.repeat_penalty != 1.0f || options.presence_penalty != 0.0f || options.frequency_penalty != 0.0f);
-  // Every other sampler keeps the likeliest token; typical may drop it.
+  // Every other sampler keeps the likeliest token; `typical` may drop it.
   parts->greedy = options.temperature <= 0.0f && !parts->penalties && options.typical_p >= 1.0f;
   parts->direct = !parts->penalties && options.top_k > 0 && options.top_k <= kDirectTopKMax;
   parts->chain = make_chain(options, model.vocabulary_size(), parts->penalties, !parts->direct && options.top_k > 0);
@@ -269,17 +268,17 @@ Token Sampler::choose(const float* logits) {
   }
   if (parts.begins_otherwise(token)) parts.grammar_binds = true;
   if (parts.waits_for_text() && parts.model.ends_generation(token)) {
-    // A thought that ends with the answer would leave the grammar without effect: it ends before it.
+    // If the answer ended within the thinking, the grammar would never bind, so the thinking is ended first.
     const std::vector<Token> text = parts.model.tokenize(parts.options.grammar_start.text, true);
     parts.owed.assign(text.begin(), text.end());
     if (!parts.owed.empty()) return choose(logits);
     parts.grammar_binds = true;
   }
   if (!parts.grammar_active() || parts.grammar_allows(token)) return token;
-  // The likely token does not fit: let the grammar cut the whole vocabulary first, then choose again.
+  // The chosen token does not fit the grammar: apply the grammar to the whole vocabulary, then choose again.
   llama_token_data_array array = parts.all_candidates(logits);
   parts.in_grammar([&] { llama_sampler_apply(parts.grammar.get(), &array); });
-  // llama.cpp would choose one all the same, and end the process if that is the end of the text.
+  // llama.cpp would still choose a token, and abort the process if that is an end token.
   const auto is_allowed = [](const llama_token_data& each) { return each.logit != -INFINITY; };
   if (std::none_of(array.data, array.data + array.size, is_allowed))
     throw std::runtime_error("none of the model's tokens fits the grammar");
@@ -313,7 +312,8 @@ void Sampler::accept(Token token) {
   }
 }
 
-// llama.cpp's lazy grammar searches the whole output with each token. It is told only the tokens that hold the trigger.
+// llama.cpp's lazy grammar searches the whole output for each token, so it is given only the tokens that hold the
+// trigger.
 void Sampler::watch_for_trigger(Token token) {
   Parts& parts = *parts_;
   std::string piece;

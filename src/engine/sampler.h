@@ -1,4 +1,4 @@
-// Turns logits into a token: llama.cpp's samplers in llama.cpp's order, with short cuts where they give the same token.
+// Turns logits into a token: llama.cpp's samplers in llama.cpp's order, with shortcuts that give the same token.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct TokenProbability {
   float logprob = 0;
 };
 
-// The request's own fault: its grammar is so ambiguous, or so large, that it would hold up everybody's step.
+// The request's grammar is so ambiguous or so large that it would delay every step.
 class GrammarTooSlow : public std::runtime_error {
  public:
   GrammarTooSlow();
@@ -45,17 +45,17 @@ class GrammarTooSlow : public std::runtime_error {
 // One per sequence; used by one thread at a time.
 class Sampler {
  public:
-  // Error: kInvalidArgument if the grammar cannot be compiled, or does not take the answer that was begun.
+  // Error: kInvalidArgument if the grammar cannot be compiled, or does not accept the beginning of the answer.
   static Result<std::unique_ptr<Sampler>> create(const LlamaModel& model, const SamplerOptions& options,
                                                  GrammarCache& grammars);
   ~Sampler();
 
-  // Tells the penalties what stood before the output.
+  // Gives the penalties the tokens before the output.
   void accept_prompt(std::span<const Token> tokens);
-  // Whether choosing a token takes long enough to be worth another thread.
+  // Whether choosing a token takes long enough that another thread pays.
   bool is_costly() const;
-  // Chooses the next token from `logits` (vocabulary size) and remembers it. Throws GrammarTooSlow, or what llama.cpp
-  // throws at a grammar's dead end: then the sequence is over.
+  // Chooses the next token from `logits` (vocabulary size) and remembers it. Throws GrammarTooSlow, or llama.cpp's
+  // exception at a dead end of the grammar; the sequence is over then.
   Token sample(const float* logits);
   // The log-probabilities of `token` and of the `count` likeliest tokens, under the model's own distribution.
   static std::vector<TokenProbability> likeliest(const float* logits, int vocabulary_size, Token token, int count);

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kToolsCachedMax = 32;
 constexpr std::size_t kGrammarsCachedMax = 64;
 
-// The grammar of a schema, as text. Schemas repeat from request to request; turning one into a grammar can take
+// The grammar of a schema, as text. It is cached: schemas repeat from request to request, and a conversion can take
 // milliseconds.
 Result<std::string> grammar_of(const std::string& schema) {
   static Mutex mutex;
@@ -38,7 +38,7 @@ Result<std::string> grammar_of(const std::string& schema) {
   return grammar;
 }
 
-// The grammar of a tool's arguments, or nothing where the converter refuses them.
+// The grammar of a tool's arguments; empty if the converter refuses them.
 std::string grammar_or_nothing(const common_chat_tool& tool) {
   try {
     return json_schema_to_grammar(common_json::parse(tool.parameters));

@@ -1,4 +1,4 @@
-// From the schemas of tools to grammars; see grammar_for() for those of a format.
+// Turns the schemas of tools into grammars; see grammar_for() for the schema of a format.
 #pragma once
 
 #include <memory>
@@ -10,15 +10,16 @@
 
 namespace drover {
 
-// The tools of a request. The model reads their schemas as they were sent; its calls are bound by these.
+// The tools of a request, with schemas that a grammar can enforce. The model reads the schemas as they were sent; the
+// grammar of its calls is made from these.
 struct KeptTools {
   std::vector<common_chat_tool> tools;
-  schema::SchemaRewriter rewriter;  // completes the grammar that the tools become
-  bool same = false;                // the tools as they were sent become the same grammar
+  schema::SchemaRewriter rewriter;  // completes the grammar of the tools
+  bool same = false;                // the tools as they were sent give the same grammar
 };
 
-// Of the last requests' tools they are remembered. Any thread. Throws what llama.cpp throws for tools that are none,
-// and std::invalid_argument for a schema that cannot be used.
+// The results of recent calls are cached. Any thread. Throws llama.cpp's exceptions for invalid tools, and
+// std::invalid_argument for a schema that cannot be used.
 std::shared_ptr<const KeptTools> kept_tools(const std::string& tools_json);
 
 }  // namespace drover

@@ -1,5 +1,5 @@
-// How large a library believes a struct to be that one of its functions returns, so that a program can tell before it
-// passes one that was laid out otherwise.
+// Measures the size of a struct that a library's function returns, so that a program detects a different layout before
+// it passes such a struct.
 #pragma once
 
 #include <array>
@@ -10,15 +10,15 @@ namespace drover {
 
 inline constexpr std::size_t kStructRoom = 1024;
 
-// As large as the struct, and with room behind it that a larger one would be written to.
+// As large as the struct, with room after it for a larger one.
 template <typename T>
 struct alignas(16) RoomyStruct {
   std::array<unsigned char, sizeof(T) + kStructRoom> bytes;
 };
 
-// The size in bytes, rounded up to 8, found from what the function writes. Both kinds of structs are returned through a
-// pointer to the caller's memory (System V x86-64, AAPCS64). The function fills all of its struct but for padding, with
-// the same values each time.
+// The size in bytes, rounded up to 8, found from the bytes that the function writes. Such structs are returned through
+// a pointer to the caller's memory (System V x86-64, AAPCS64). The function fills its whole struct, except padding,
+// with the same values each time.
 template <typename T>
 std::size_t struct_size_in_library(T (*function)()) {
   static_assert(sizeof(T) > 16, "a smaller struct is returned in registers");

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kReasonBytesMax = 1000;
 constexpr std::string_view kSourceMark = "\nError: ";
-constexpr std::string_view kRaised = "Jinja Exception: ";  // the template's own word
+constexpr std::string_view kRaised = "Jinja Exception: ";  // raised by the template itself
 
 // What stands behind the piece of source; all of it where there is none.
 std::string_view without_source(std::string_view what) {

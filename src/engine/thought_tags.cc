@@ -23,7 +23,7 @@ bool is_thought_open(const ThoughtTags& tags, std::string_view text) {
   return end == std::string_view::npos || end < start;
 }
 
-// As most templates write it: the tags on lines of their own, or beside each other.
+// As most templates write it: the tags on separate lines, or next to each other.
 std::string closing(const ThoughtTags& tags, std::string_view prompt) {
   const std::string end(trimmed(tags.end));
   return prompt.ends_with('\n') ? "\n" + end + "\n\n" : end;

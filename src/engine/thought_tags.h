@@ -1,4 +1,4 @@
-// The tags between which a model thinks, where nothing but a prompt shows them.
+// Finds the tags around a model's thinking from a prompt alone.
 #pragma once
 
 #include <string>
@@ -11,13 +11,13 @@ struct ThoughtTags {
   std::string end;
 };
 
-// The tags of the thought that the end of `prompt` opens: "<think>", "[THINK]" and their like. Empty: it opens none.
+// The tags of the thinking that the end of `prompt` opens, such as "<think>" or "[THINK]". Empty: it opens none.
 ThoughtTags opened_thought(std::string_view prompt);
 
-// Whether a thought is open at the end of `text`.
+// Whether thinking is open at the end of `text`.
 bool is_thought_open(const ThoughtTags& tags, std::string_view text);
 
-// What ends an empty thought that `prompt` has opened.
+// The text that closes empty thinking after `prompt`.
 std::string closing(const ThoughtTags& tags, std::string_view prompt);
 
 }  // namespace drover

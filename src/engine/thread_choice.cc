@@ -6,9 +6,9 @@
 namespace drover {
 namespace {
 
-// A decision rests on at least so much computing: a step that the system held up once means nothing.
+// A decision needs at least this much computing: a single delayed step means nothing.
 constexpr double kSecondsToLearnFrom = 0.05;
-// With so much less than a processor for each, the threads wait for each other more than they gain.
+// If each thread gets less than this part of a processor, the threads lose more by waiting than they gain.
 constexpr double kMissingMax = 0.5;
 
 }  // namespace

@@ -61,7 +61,7 @@ std::unique_ptr<gguf_context, FreeGguf> metadata_of(TinyKind kind) {
   number("block_count", layers);
   number("feed_forward_length", 128);
   if (kind == TinyKind::kHybrid || kind == TinyKind::kConvolution) {
-    const std::vector<std::uint32_t> heads = {kHeads, 0};  // a layer without is recurrent
+    const std::vector<std::uint32_t> heads = {kHeads, 0};  // a layer without heads is recurrent
     const std::vector<std::uint32_t> all = {kHeads, kHeads};
     const auto& count = kind == TinyKind::kHybrid ? heads : all;
     gguf_set_arr_data(gguf.get(), (name + ".attention.head_count").c_str(), GGUF_TYPE_UINT32, count.data(), 2);
@@ -92,7 +92,7 @@ std::unique_ptr<gguf_context, FreeGguf> metadata_of(TinyKind kind) {
   return gguf;
 }
 
-// A tensor's name and shape: a vector, or a matrix of so many columns (a row's values) and rows.
+// A tensor's name and shape: a vector, or a matrix with `columns` values per row.
 struct Shape {
   std::string name;
   std::int64_t columns = 0;
@@ -149,7 +149,7 @@ const std::vector<Shape> kShortConvolution = {
     {"shortconv.out_proj.weight", kWidth, kWidth},
 };
 
-// The parts of a layer, beside the norm that each begins with.
+// The parts of a layer, in addition to the norm at its start.
 std::vector<std::vector<Shape>> parts_of(TinyKind kind, std::uint32_t layer) {
   switch (kind) {
     case TinyKind::kSlidingWindow:
@@ -186,7 +186,7 @@ std::vector<Shape> shapes_of(TinyKind kind) {
   return shapes;
 }
 
-// The weights follow from the tensor's name. Large enough that what came before decides what comes next.
+// The tensor's name decides the weights. They are large enough that earlier tokens decide the next one.
 void set_weights(ggml_tensor* tensor) {
   const std::string_view name = tensor->name;
   std::mt19937 random(static_cast<std::uint32_t>(std::hash<std::string_view>()(name)));
@@ -194,7 +194,7 @@ void set_weights(ggml_tensor* tensor) {
   const bool decay = name.find("ssm_a") != std::string_view::npos;
   std::normal_distribution<float> normal(norm ? 1.0f : 0.0f, norm ? 0.2f : 0.25f);
   const std::span values(ggml_get_data_f32(tensor), static_cast<std::size_t>(ggml_nelements(tensor)));
-  // A state decays, or it would grow without bound.
+  // A state decays; otherwise it would grow without bound.
   for (float& value : values) value = decay ? -0.05f - std::abs(normal(random)) : normal(random);
 }
 

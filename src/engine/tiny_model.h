@@ -1,5 +1,5 @@
-// Models of a few thousand random weights, one for each kind of memory that llama.cpp has beside plain attention (which
-// cria has), for tests: what they say means nothing, but it depends on all that a sequence holds.
+// Models of a few thousand random weights, for tests: one for each kind of memory that llama.cpp has besides plain
+// attention (which cria has). Their output has no meaning, but it depends on every cell of a sequence.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ enum class TinyKind {
   kConvolution,    // lfm2: a short convolution and an attention layer
 };
 
-// Writes the model as a GGUF file and loads that. Its vocabulary has 256 tokens and no text.
+// Writes the model as a GGUF file and loads it. Its vocabulary has 256 tokens and no text.
 Result<std::unique_ptr<LlamaModel>> make_tiny_model(TinyKind kind);
 
 }  // namespace drover

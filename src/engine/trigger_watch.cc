@@ -20,7 +20,7 @@ std::span<const Token> TriggerWatch::push(Token token, std::string_view piece) {
   }
   std::size_t begin = std::string::npos;
   for (const std::string& word : words_) begin = std::min(begin, text_.find(word));
-  // Tokens that end before a word, or that no word could begin in any more.
+  // Drops tokens in which no trigger can begin any more.
   std::size_t useless = begin;
   if (begin == std::string::npos) useless = text_.size() - std::min(text_.size(), longest_ > 0 ? longest_ - 1 : 0);
   std::size_t dropped = 0;

@@ -7,16 +7,16 @@
 namespace drover {
 namespace {
 
-// A look at the clock takes as long as an allocation, and so many small ones take no time worth a look.
+// Reading the clock takes as long as an allocation, so it is read once per this many small ones.
 constexpr unsigned kAllocationsPerLook = 64;
-// What asks for so many bytes is about to fill them.
+// An allocation of this size will be filled, which takes time, so the clock is read at once.
 constexpr std::size_t kLargeBytes = 16 << 10;
 
 struct Limit {
   bool on = false;
   unsigned allocations = 0;
   Duration end{};          // on the thread's clock
-  TimePoint look_again{};  // before this the end cannot have come: a thread uses no more time than passes
+  TimePoint look_again{};  // the limit cannot be reached before this: a thread uses no more processor time than passes
 };
 constinit thread_local Limit limit;
 
@@ -55,7 +55,7 @@ Duration WorkLimit::used() const {
 
 }  // namespace drover
 
-// The program's own, in place of the library's, for all that is linked into it or with it.
+// Replaces the library's operator new in the whole program and its libraries.
 void* operator new(std::size_t size) {
   using drover::limit;
   if (limit.on && (++limit.allocations % drover::kAllocationsPerLook == 0 || size >= drover::kLargeBytes))
@@ -68,7 +68,7 @@ void* operator new(std::size_t size) {
   }
 }
 
-// The library's passes on to the one above; a sanitizer's does not, and would find its memory given back to malloc.
+// The library's version calls the one above. A sanitizer's does not, and would see its memory freed by free().
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   return std::malloc(size > 0 ? size : 1);
 }

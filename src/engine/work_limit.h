@@ -1,6 +1,6 @@
-// Ends a call into a library that takes too much processor time. The library needs no door for it: each piece of memory
-// that it asks C++ for is a moment at which it can be refused, by an exception, which code that frees what it holds
-// passes on. So this ends what allocates on and on, and nothing else.
+// Ends a call into a library that takes too much processor time. The library needs no support for it: each allocation
+// through `new` can throw an exception, which exception-safe code passes on. So this ends only code that keeps
+// allocating.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ class OverWorkLimit : public std::bad_alloc {
   const char* what() const noexcept override { return "it takes too much processor time"; }
 };
 
-// For as long as it lives, `new` throws OverWorkLimit, once, on this thread, when the thread has used so much processor
-// time since. Not nested. The work has to be good for exceptions; what it has changed half has to be dropped.
+// While it lives, `new` throws OverWorkLimit once on this thread, when the thread has used this much processor time
+// since the constructor. Not nested. The work must be exception-safe, and its half-finished results must be dropped.
 class WorkLimit {
  public:
   explicit WorkLimit(Duration processor_time);

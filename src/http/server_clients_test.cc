@@ -229,6 +229,36 @@ TEST(Disconnect, TheCallbackCanBeReplacedAndTakenBack) {
   EXPECT_EQ(third, 2);
 }
 
+// The handler asks before the server's own wait on the socket has noticed anything.
+TEST(Disconnect, TheCallbackComesAlsoIfTheHandlerNoticesFirst) {
+  Exchange* waiting = nullptr;
+  std::atomic<int> begun = 0, disconnects = 0;
+  Router router;
+  router.add("GET", "/", [&](Exchange& exchange) -> asio::awaitable<void> {
+    asio::steady_timer timer(co_await asio::this_coro::executor, kNever);
+    exchange.on_disconnect([&disconnects, &timer] {
+      ++disconnects;
+      timer.cancel();
+    });
+    waiting = &exchange;
+    ++begun;
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  });
+  TestServer server(std::move(router));
+  TestClient client(server);
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(becomes(begun, 1));
+  bool gone = false;
+  server.on_io([&] {
+    client.reset();
+    const TimePoint give_up = Clock::now() + kPatience;
+    while (!(gone = waiting->disconnected()) && Clock::now() < give_up) std::this_thread::sleep_for(1ms);
+  });
+  EXPECT_TRUE(gone);
+  EXPECT_TRUE(becomes(disconnects, 1));
+}
+
 // Streams small pieces without end.
 struct Ticking {
   std::atomic<int> disconnects = 0;

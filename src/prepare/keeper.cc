@@ -58,8 +58,7 @@ class KeeperProcess {
 
   [[noreturn]] void run() {
     ::prctl(PR_SET_NAME, "drover-keeper");
-    // Where memory is short in the whole machine, the kernel is to take it from here, and first from who has most of
-    // it.
+    // If the whole machine is short of memory, the kernel should kill these processes, the largest first.
     std::ofstream("/proc/self/oom_score_adj") << 1000;
     set_up_engine_log();
     if (options_.confine) {
@@ -85,7 +84,7 @@ class KeeperProcess {
   }
 
  private:
-  // The model's own chat template is a stranger's text too, and its analysis runs it.
+  // The model's own chat template is untrusted too, and its analysis runs it.
   void prepare() {
     ModelOptions options;
     options.path = options_.model_path;
@@ -124,7 +123,7 @@ class KeeperProcess {
     return {reinterpret_cast<const char*>(&message), size};
   }
 
-  // Before there are orders.
+  // Reports that precede the first order.
   static void report(const KeeperReport& from) {
     const std::string message = message_of(from);
     while (::send(kSocket, message.data(), message.size(), MSG_NOSIGNAL) < 0) {
@@ -136,7 +135,7 @@ class KeeperProcess {
     unsent_.push_back(message_of({.kind = KeeperReport::Kind::kEnded, .worker = worker, .end = end}));
   }
 
-  // As many as the runner takes. It may be waiting itself, until its next order is taken.
+  // Sends as many reports as the runner accepts. The runner may itself wait until its next order is read.
   void send_reports() {
     while (!unsent_.empty()) {
       const std::string& message = unsent_.front();
@@ -174,7 +173,7 @@ class KeeperProcess {
     header.msg_controllen = sizeof extra;
     const ssize_t size = ::recvmsg(kSocket, &header, MSG_CMSG_CLOEXEC);
     if (size < 0 && errno == EINTR) return;
-    if (size != sizeof message) ::_exit(0);  // the runner has gone, and the workers go with this process
+    if (size != sizeof message) ::_exit(0);  // the runner is gone; the workers end with this process
     const WorkerId worker{message.worker};
     if (message.order == Keeper::Order::kStart) {
       const cmsghdr* control = CMSG_FIRSTHDR(&header);
@@ -185,7 +184,7 @@ class KeeperProcess {
       ::close(socket);
       return;
     }
-    // Who has ended and is not reaped yet keeps its number, so it cannot be another process's.
+    // A process that has ended and is not reaped yet keeps its number, so no other process has it.
     if (const auto found = workers_.find(worker); found != workers_.end()) signal(message.order, found->second);
   }
 
@@ -217,7 +216,7 @@ class KeeperProcess {
     const pid_t process = ::fork();
     if (process != 0) {
       ::close(detached[1]);
-      // Until detach() has closed the other end: a worker that is stopped before that would outlive this process.
+      // Waits until detach() has closed the other end: a worker that is stopped before that would outlive this process.
       char none = 0;
       while (process > 0 && ::read(detached[0], &none, 1) < 0 && errno == EINTR) continue;
       ::close(detached[0]);
@@ -229,10 +228,10 @@ class KeeperProcess {
     ::signal(SIGCHLD, SIG_DFL);
     ::sigprocmask(SIG_SETMASK, &unblocked_, nullptr);
     ::prctl(PR_SET_NAME, "drover-prepare");
-    // Templates ask for the date. With a name for it the C library reads the time zone once, and opens no file later.
+    // Templates ask for the date. If TZ is set, the C library reads the time zone once and opens no file later.
     ::setenv("TZ", ":/etc/localtime", 0);
     ::tzset();
-    expect_engine_errors(true);  // they are the requests', and go to their clients
+    expect_engine_errors(true);  // errors belong to requests and are sent to their clients
     if (!enter_prepare_sandbox(wanted_sandbox())) ::_exit(1);
     run_worker(*model_, chat_.get(), options_.request_seconds);
   }
@@ -240,7 +239,7 @@ class KeeperProcess {
   const KeeperOptions& options_;
   std::unique_ptr<LlamaModel> model_;
   std::unique_ptr<ChatTemplate> chat_;
-  std::unordered_map<WorkerId, pid_t> workers_;  // that are not reaped
+  std::unordered_map<WorkerId, pid_t> workers_;  // not reaped yet
   std::deque<std::string> unsent_;               // reports
   sigset_t unblocked_{};
 };
@@ -271,7 +270,7 @@ Result<std::unique_ptr<Keeper>> Keeper::start(const KeeperOptions& options) {
 Keeper::~Keeper() {
   ::close(socket_);
   if (reaped_) return;
-  // From inside of a sandbox it may be out of reach. It ends with this process at the latest.
+  // From inside a sandbox the kill may fail. The keeper ends with this process at the latest.
   if (::kill(process_, SIGKILL) == 0) ::waitpid(process_, nullptr, 0);
 }
 
@@ -304,7 +303,7 @@ Result<std::optional<KeeperReport>> Keeper::next_report(bool wait) {
   return std::optional(std::move(report));
 }
 
-// What a model's load fails with if its keeper ends meanwhile.
+// The error of a model's load whose keeper ends meanwhile.
 Error Keeper::how_it_ended() {
   int status = 0;
   if (!reaped_) ::waitpid(process_, &status, 0);
@@ -352,7 +351,7 @@ Result<int> Keeper::start_worker(WorkerId worker) {
 
 void Keeper::order(Order order, WorkerId worker) {
   const OrderMessage message{.order = order, .worker = worker.value};
-  // If the keeper has gone, its reports tell.
+  // If the keeper is gone, next_report() returns the error.
   (void)::send(socket_, &message, sizeof message, MSG_NOSIGNAL);
 }
 

@@ -1,8 +1,8 @@
-// The keeper: a process that a runner forks before anything else, and that forks worker processes for it. It has the
-// model's vocabulary and chat template and no weights, and one thread: so a worker is there in milliseconds.
+// The keeper: a process that a runner forks first, and that forks worker processes for the runner. It has the model's
+// vocabulary and chat template but no weights, and one thread, so it starts a worker in milliseconds.
 //
-// Keeper is the runner's end. The two talk over a socket of whole messages; a worker's own socket is made by the
-// runner.
+// Keeper is the runner's end. The two exchange whole messages over a socket. The runner makes the socket of each
+// worker.
 #pragma once
 
 #include <sys/types.h>
@@ -25,15 +25,15 @@ struct KeeperOptions {
   std::vector<std::string> shard_paths = {};
   bool with_template = true;                   // false: for embeddings
   std::string template_override = {};          // jinja, for a model whose file has none
-  std::function<Result<void>()> confine = {};  // by which the keeper gives up what it does not need, if not empty
-  // Of one request, and of the analysis of the chat template: memory beside what the keeper has, and seconds of the
-  // processor.
+  std::function<Result<void>()> confine = {};  // called by the keeper to enter its sandbox, if not empty
+  // Limits of one request, and of the analysis of the chat template: memory in addition to the keeper's own, and
+  // processor seconds.
   std::uint64_t memory_max = 1u << 30;
   unsigned request_seconds = 10;
   unsigned template_seconds = 5;
 };
 
-// From the keeper.
+// A message from the keeper.
 struct KeeperReport {
   enum class Kind { kVocabulary, kReady, kFailed, kEnded } kind;
   std::string message = {};  // kFailed
@@ -46,22 +46,22 @@ class Keeper {
  public:
   enum class Order { kStart, kStop, kContinue, kYield, kKill };
 
-  // Before the process has a second thread.
+  // Call it before the process has a second thread.
   static Result<std::unique_ptr<Keeper>> start(const KeeperOptions& options);
-  // Ends it and its workers.
+  // Ends the keeper and its workers.
   ~Keeper();
 
-  // Whether it has all that it needs; `wait`: until it has. Error: it never will, and why.
+  // Whether the keeper is ready; `wait`: waits until it is. Error: it will never be ready, and why.
   Result<bool> ready(bool wait);
 
   // ---- once it is ready
 
-  // Begins a worker. Returns this end of its socket, which does not block.
+  // Starts a worker. Returns this end of its socket, which does not block.
   Result<int> start_worker(WorkerId worker);
   void order(Order order, WorkerId worker);
-  // What it has to say next; none: nothing now. Error: it has ended.
+  // The keeper's next report; none: there is none now. Error: the keeper has ended.
   Result<std::optional<KeeperReport>> next_report(bool wait = false);
-  int descriptor() const { return socket_; }  // to wait for its reports
+  int descriptor() const { return socket_; }  // readable when there is a report
   pid_t process() const { return process_; }
   const KeeperOptions& options() const { return options_; }
 

@@ -5,7 +5,7 @@
 namespace drover {
 namespace {
 
-// The first number of dropped messages whose sizes make up for `size_over`.
+// The smallest number of dropped messages whose sizes add up to `size_over`.
 std::size_t estimate(const std::vector<double>& sizes, double size_over) {
   std::size_t dropped = 0;
   while (dropped < sizes.size() && size_over > 0) size_over -= sizes[dropped++];
@@ -15,10 +15,10 @@ std::size_t estimate(const std::vector<double>& sizes, double size_over) {
 }  // namespace
 
 std::size_t messages_to_drop(const std::vector<double>& sizes, double size_over, const FitsWithout& fits) {
-  std::size_t too_few = 0;            // does not fit
-  std::size_t enough = sizes.size();  // fits, or is all there is
+  std::size_t too_few = 0;            // this number does not fit
+  std::size_t enough = sizes.size();  // this number fits, or is all messages
   std::size_t step = 1;
-  // From the estimate on in growing steps, until the answer lies between two that are known.
+  // Searches from the estimate in growing steps, until the answer lies between two tested numbers.
   std::size_t next = std::max<std::size_t>(estimate(sizes, size_over), 1);
   const bool upwards = next < enough && !fits(next);
   if (next < enough) (upwards ? too_few : enough) = next;

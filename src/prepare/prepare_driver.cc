@@ -17,7 +17,7 @@
 namespace drover {
 namespace {
 
-// For so long after the last request the thread looks so often whether there is one whose time it has to watch.
+// For kWatchful after the last request, the thread wakes up every kWatch to see whether a new request needs watching.
 constexpr Duration kWatchful = std::chrono::seconds(1);
 constexpr Duration kWatch = std::chrono::milliseconds(25);
 
@@ -25,7 +25,7 @@ RequestId request_of(const pb::PrepareWork& work) {
   return {work.has_embed() ? work.embed().request() : work.generate().request()};
 }
 
-// What the worker alone needs, and much of it.
+// Drops the large fields that only the worker needs.
 void drop_input(pb::Generate& work) {
   work.clear_context();
   work.clear_format();
@@ -67,7 +67,7 @@ PrepareDriver::PrepareDriver(Keeper& keeper, const PrepareLimits& limits, Events
       limits_(limits),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       pool_(limits) {
-  act();  // the first worker
+  act();  // starts the first worker
 }
 
 PrepareDriver::~PrepareDriver() {
@@ -150,7 +150,7 @@ void PrepareDriver::take_cancels() {
   }
 }
 
-// For a worker, the keeper, a cancel, or the time that the pool names.
+// Waits for a worker, the keeper, a cancel, or the pool's next time.
 void PrepareDriver::wait() {
   std::vector<pollfd> polled = {{wake_, POLLIN, 0}, {keeper_.descriptor(), POLLIN, 0}};
   std::vector<WorkerId> workers;
@@ -164,14 +164,14 @@ void PrepareDriver::wait() {
     }
     const TimePoint now = Clock::now();
     if (!jobs_.empty()) last_work_ = now;
-    // A request that comes soon need not wake this thread to have its time watched.
+    // The next request then need not wake this thread.
     if (now - last_work_ < kWatchful) pause = kWatch;
     if (const TimePoint next = pool_.wakes_at(); next != kNever) {
       pause = std::min(pause, std::max(next - now, Duration::zero()));
     }
     must_wake_ = pause == Duration::max();
   }
-  // Rounded up: what is due is due then.
+  // Rounded up, so that the event is due after the wait.
   const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(pause, kWatch)).count();
   const int timeout = pause == Duration::max() ? -1 : static_cast<int>(milliseconds);
   if (::poll(polled.data(), polled.size(), timeout) <= 0) return;
@@ -193,7 +193,8 @@ void PrepareDriver::take_reports() {
     auto report = keeper_.next_report();
     if (!report) {
       spdlog::error("{}", report.error().message);
-      // It works on no request, so its end is none's fault. The front repeats what a runner had that was killed.
+      // The keeper works on no request, so no request is the cause. After a SIGKILL the front repeats the runner's
+      // requests.
       ::raise(SIGKILL);
     }
     if (!*report) return;
@@ -202,7 +203,7 @@ void PrepareDriver::take_reports() {
 }
 
 void PrepareDriver::on_ended(const KeeperReport& report) {
-  on_readable(report.worker);  // it may have answered before
+  on_readable(report.worker);  // it may have answered before it ended
   const MutexLock lock(mutex_);
   const auto request = pool_.ended(report.worker, Clock::now());
   drop(report.worker);
@@ -218,7 +219,7 @@ void PrepareDriver::on_readable(WorkerId worker) {
   std::string bytes;
   {
     const MutexLock lock(mutex_);
-    const auto found = lines_.find(worker);  // what was done for another may have ended this one
+    const auto found = lines_.find(worker);  // an action for another worker may have ended this one
     if (found == lines_.end() || !receive(found->second)) return;
     found->second.got = 0;
     found->second.out = nullptr;
@@ -234,7 +235,7 @@ void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
   {
     const MutexLock lock(mutex_);
     const auto request = pool_.answered(worker, !good || answer.retire(), Clock::now());
-    act();  // it may begin with the next one while this one is handed on
+    act();  // the worker starts the next request while this one is delivered
     if (!request) return;
     if (!good) return fail(*request, internal("the process that prepared the request answered with nonsense"));
     if (answer.has_failed()) {
@@ -320,13 +321,13 @@ void PrepareDriver::send(Line& line) {
     const ssize_t put =
         ::send(line.socket, line.out->data() + line.sent, line.out->size() - line.sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) break;  // full for now; or the worker has ended, which the keeper reports
+    if (put <= 0) break;  // the socket is full, or the worker has ended, which the keeper reports
     line.sent += static_cast<std::size_t>(put);
   }
   must_wake_ |= line.out != nullptr && line.sent < line.out->size();
 }
 
-// Whether a whole answer has come.
+// Reads what has arrived. True: the answer is complete.
 bool PrepareDriver::receive(Line& line) {
   while (line.socket >= 0) {
     std::size_t wanted = kFrameHeaderBytes;

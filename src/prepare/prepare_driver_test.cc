@@ -1,4 +1,4 @@
-// Requests that do not end, take all memory or end their process, prepared by real processes: each costs itself.
+// Requests that never end, take all memory or crash their process, prepared by real processes: each fails alone.
 #include "prepare/prepare_driver.h"
 
 #include <fmt/format.h>
@@ -176,7 +176,7 @@ TEST_F(PrepareDriverTest, ManyThatDoNotEndDelayNobody) {
   std::vector<RequestId> endless;
   for (int i = 0; i < 8; ++i) endless.push_back(ask("endless"));
   for (int i = 0; i < 5; ++i) expect_answered(fmt::format("hello {}", i));
-  while (workers().size() > 4 + 3) std::this_thread::yield();  // those that were killed are there for a moment
+  while (workers().size() > 4 + 3) std::this_thread::yield();  // killed workers exist for a moment
   for (const RequestId request : endless) driver_->cancel(request);
   for (const RequestId request : endless) EXPECT_EQ(outcome(request).kind, Outcome::Kind::kCanceled);
   expect_answered("hello");
@@ -188,11 +188,11 @@ TEST_F(PrepareDriverTest, ACanceledOneIsGoneAtOnce) {
   expect_answered("hello");
   driver_->cancel(endless);
   EXPECT_EQ(outcome(endless).kind, Outcome::Kind::kCanceled);
-  driver_->cancel(endless);  // nothing comes of it
+  driver_->cancel(endless);  // it is never answered
   expect_answered("hello");
 }
 
-// Each ends a worker and begins another, and the keeper says so: more than a socket takes unread.
+// Each request ends a worker and starts another, and the keeper reports it: more reports than a socket holds unread.
 TEST_F(PrepareDriverTest, ManyCancelsAtOnceHoldUpNobody) {
   start();
   std::vector<RequestId> endless;

@@ -5,7 +5,7 @@
 namespace drover {
 namespace {
 
-// One to be used next and one for when that one becomes slow.
+// One worker for the next request, and one for when that request becomes slow.
 constexpr std::size_t kIdleMax = 2;
 
 }  // namespace
@@ -40,7 +40,7 @@ std::optional<RequestId> PreparePool::answered(WorkerId id, bool retire, TimePoi
   workers_live_ = true;
   worker->served = true;
   worker->slow = false;
-  // It has answered and was stopped right then.
+  // The worker answered and was stopped at the same time.
   if (worker->stopped) resume(*worker, now);
   if (retire || worker->yields) kill(id);
   settle(now);
@@ -62,7 +62,7 @@ void PreparePool::advance(TimePoint now) {
 }
 
 TimePoint PreparePool::wakes_at() const {
-  std::optional<Duration> shortest;  // that one has run which is stopped
+  std::optional<Duration> shortest;  // run time of a stopped worker
   for (const Worker& worker : workers_) {
     if (worker.stopped) shortest = std::min(worker.before, shortest.value_or(worker.before));
   }
@@ -112,11 +112,11 @@ void PreparePool::find_slow(TimePoint now) {
   for (const WorkerId id : gone) kill(id);
 }
 
-// Those that have run for the shortest time run; others stand still.
+// The slow requests with the shortest run time run; the others are stopped.
 void PreparePool::take_turns(TimePoint now) {
   while (true) {
-    Worker* longest = nullptr;   // of those that run
-    Worker* shortest = nullptr;  // of those that are stopped
+    Worker* longest = nullptr;   // among the running workers
+    Worker* shortest = nullptr;  // among the stopped workers
     int running = 0;
     for (Worker& worker : workers_) {
       if (!worker.slow) continue;
@@ -153,7 +153,7 @@ void PreparePool::give_out(TimePoint now) {
   waiting_.pop_front();
 }
 
-// One more for the next request is there before it is needed; those that are not needed go.
+// Keeps a spare worker for the next request, and ends workers that are not needed.
 void PreparePool::keep_warm() {
   std::size_t idle_count = 0;
   std::vector<WorkerId> spare;
@@ -203,7 +203,7 @@ PreparePool::Worker* PreparePool::find(WorkerId id) {
   return found == workers_.end() ? nullptr : &*found;
 }
 
-// The oldest: it remembers the most.
+// The oldest idle worker: its caches hold the most.
 PreparePool::Worker* PreparePool::idle() {
   const auto found = std::find_if(workers_.begin(), workers_.end(), [](const Worker& each) { return !each.busy(); });
   return found == workers_.end() ? nullptr : &*found;

@@ -1,9 +1,9 @@
-// Decides which worker process prepares which request, and when one is stopped or killed, so that no request holds up
-// the others' preparation. Pure: no processes, threads or clock; prepare_driver.h does what this decides.
+// Decides which worker process prepares which request, and when a worker is stopped or killed, so that no request
+// delays the preparation of others. Pure: no processes, threads or clock; prepare_driver.h carries out the decisions.
 //
-// Requests are prepared one after the other, in the order they came. One that takes long becomes slow: it keeps its
-// worker, and the next one gets another. Of the slow ones only a few run at a time, those that have run for the
-// shortest time first; the others are stopped meanwhile. One that runs for too long is killed.
+// Requests are prepared one after the other, in order of arrival. A request that takes long becomes slow: it keeps its
+// worker, and the next request gets another worker. Only a few slow requests run at a time, those with the shortest run
+// time first; the workers of the others are stopped meanwhile. A request that runs too long is killed.
 #pragma once
 
 #include <cstdint>
@@ -17,27 +17,27 @@
 
 namespace drover {
 
-// A worker process for as long as its runner lives; never reused.
+// Names a worker process. Never reused while the runner lives.
 using WorkerId = Id<struct WorkerTag>;
 
 struct PrepareLimits {
-  Duration slow_after = std::chrono::milliseconds(50);  // a request that runs for so long lets the next one begin
-  Duration yield_after = std::chrono::seconds(1);       // it then runs with a low priority
-  Duration time_max = std::chrono::seconds(30);         // it is killed; the time that it is stopped does not count
-  Duration turn = std::chrono::milliseconds(100);       // of slow ones that take turns
-  int slow_max = 4;                                     // workers with slow requests; more requests wait
-  int slow_running_max = 1;                             // of them
+  Duration slow_after = std::chrono::milliseconds(50);  // run time after which a request is slow
+  Duration yield_after = std::chrono::seconds(1);       // run time after which its worker gets a low priority
+  Duration time_max = std::chrono::seconds(30);    // run time after which it is killed; stopped time does not count
+  Duration turn = std::chrono::milliseconds(100);  // run time of a slow request before another takes its turn
+  int slow_max = 4;                                // most workers with slow requests; more requests wait
+  int slow_running_max = 1;                        // most of them that run at a time
 };
 
 struct PoolAction {
   enum class Kind {
-    kStart,     // a worker
-    kGive,      // `request` to a worker that has none
-    kStop,      // a worker for a while
-    kContinue,  // it
-    kYield,     // give it a low priority
-    kKill,      // it: whatever comes of it after this is of no interest
-    kTimeOut,   // `request` has run for too long: it fails
+    kStart,     // start `worker`
+    kGive,      // give `request` to `worker`, which is idle
+    kStop,      // stop `worker` for a while
+    kContinue,  // continue `worker`
+    kYield,     // give `worker` a low priority
+    kKill,      // kill `worker`; its later output is ignored
+    kTimeOut,   // `request` has run too long and fails
   } kind;
   WorkerId worker;
   RequestId request;
@@ -47,32 +47,32 @@ class PreparePool {
  public:
   explicit PreparePool(const PrepareLimits& limits);
 
-  // ---- events. Actions follow from each.
+  // ---- events; each may add actions
   void add(RequestId request, TimePoint now);
-  // False: it is not here, or not any more.
+  // False: the request is not here, or not any more.
   bool cancel(RequestId request, TimePoint now);
-  // A worker has answered. Gives the request that this was about, or none if nobody waits for it. `retire`: the worker
-  // is not to be used again.
+  // A worker has answered. Returns its request, or none if it was canceled. `retire`: the worker must not be used
+  // again.
   std::optional<RequestId> answered(WorkerId worker, bool retire, TimePoint now);
-  // A worker has ended. Gives the request that it had, if it was wanted.
+  // A worker has ended. Returns its request, or none if it was canceled or there was none.
   std::optional<RequestId> ended(WorkerId worker, TimePoint now);
-  // Time has passed, at least up to wakes_at().
+  // Time has passed. To be called at wakes_at(); calls before that do no harm.
   void advance(TimePoint now);
 
-  // What is to be done now, in this order.
+  // The actions to carry out now, in this order.
   std::vector<PoolAction> take_actions() { return std::exchange(actions_, {}); }
-  TimePoint wakes_at() const;  // kNever: only an event changes anything
+  TimePoint wakes_at() const;  // the next advance(); kNever: only after an event
 
  private:
   struct Worker {
     WorkerId id;
     RequestId request{};  // 0: idle
-    TimePoint since{};    // it was given, or continued
-    Duration before{};    // that it had run until it was stopped
+    TimePoint since{};    // when it was given or last continued
+    Duration before{};    // run time before it was last stopped
     bool slow = false;
     bool stopped = false;
     bool yields = false;
-    bool served = false;  // something, once
+    bool served = false;  // it has answered at least once
     bool busy() const { return request.value != 0; }
     Duration ran(TimePoint now) const { return stopped ? before : before + (now - since); }
   };
@@ -89,19 +89,19 @@ class PreparePool {
   Worker& start();
   Worker* find(WorkerId id);
   Worker* idle();
-  bool one_runs() const;  // a request that is not slow
+  bool one_runs() const;  // a request that is not slow is running
   int count_slow() const;
   void act(PoolAction::Kind kind, WorkerId worker, RequestId request = {}) {
     actions_.push_back({kind, worker, request});
   }
 
   const PrepareLimits limits_;
-  std::vector<Worker> workers_;         // in the order they were started; those that were killed are gone
-  std::deque<RequestId> waiting_;       // in the order they came
-  std::deque<RequestId> slow_waiting_;  // known to be slow, and begun anew when a slow one has ended
+  std::vector<Worker> workers_;         // in order of start, without killed ones
+  std::deque<RequestId> waiting_;       // in order of arrival
+  std::deque<RequestId> slow_waiting_;  // known to be slow; started again when a slow one has ended
   std::vector<PoolAction> actions_;
   std::uint64_t last_worker_ = 0;
-  bool workers_live_ = true;  // false: one ended before it was given anything
+  bool workers_live_ = true;  // false: a worker ended before it was given a request
 };
 
 }  // namespace drover

@@ -23,7 +23,7 @@ namespace {
 constexpr int kSocket = 3;
 constexpr int kExitMemory = 76;
 constexpr int kExitStack = 77;
-// A function may use a page beyond the end that the guard below the stack does not cover.
+// A large frame may reach past the guard page, so this much below the stack counts as an overflow too.
 constexpr std::uintptr_t kStackSlack = 1u << 20;
 
 std::uintptr_t stack_top = 0;
@@ -33,7 +33,7 @@ alignas(16) char fault_stack[64 << 10];
 void on_fault(int signal, siginfo_t* info, void*) {
   const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
   if (info->si_code > 0 && at < stack_top && stack_top - at < stack_bytes + kStackSlack) ::_exit(kExitStack);
-  ::signal(signal, SIG_DFL);  // it happens again, and ends the process; what was sent has to be sent again
+  ::signal(signal, SIG_DFL);  // a fault happens again and ends the process; a sent signal must be sent again
   if (info->si_code <= 0) ::raise(signal);
 }
 
@@ -87,7 +87,7 @@ void detach(int parent, int socket) {
 
 void end_at_limits() {
   std::set_new_handler(on_no_memory);
-  // Less than a thread of the runner has, so that what fits here fits there.
+  // Less than the stack of a runner's thread, so that code that runs here also runs there.
   pthread_attr_t thread;
   ::pthread_attr_init(&thread);
   ::pthread_attr_getstacksize(&thread, &stack_bytes);

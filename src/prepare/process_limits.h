@@ -1,5 +1,5 @@
-// What the keeper and its workers do to themselves so that a stranger's text can hurt nobody else: limits of the
-// kernel, and ends that tell which limit it was.
+// Limits that the keeper and its workers set on themselves, so that an untrusted text cannot harm anything else. The
+// way a process ends shows which limit it exceeded.
 #pragma once
 
 #include <cstdint>
@@ -7,34 +7,34 @@
 
 namespace drover {
 
-// How a process ended that was held to limits.
+// How a limited process ended.
 struct LimitedEnd {
   enum class How {
-    kProcessor,  // more time of the processor than it was given
+    kProcessor,  // it used too much processor time
     kMemory,
     kStack,
-    kOther,  // a fault of its own, or somebody else's signal
+    kOther,  // a crash, or a signal from another process
   } how = How::kOther;
-  int status = 0;  // of waitpid()
+  int status = 0;  // from waitpid()
 };
 
 LimitedEnd end_of(int status);
 // "signal 11 (Segmentation fault)" or "exit code 1".
 std::string describe(const LimitedEnd& end);
 
-// The calling process ends when its parent, `parent`, does; it cannot gain rights; its input and output are /dev/null;
-// and of its other descriptors only the log and `socket` are left, which becomes descriptor 3.
+// Detaches the calling process: it ends with its parent `parent` and cannot gain rights. Its input and output are
+// /dev/null. Of its other descriptors only the log and `socket` stay open; `socket` becomes descriptor 3.
 void detach(int parent, int socket);
 
-// From now on: where memory cannot be had, or the stack is at its end, the process ends so that end_of() tells. Of a
-// process with one thread, with a stack that begins near the caller's frame.
+// From now on, if an allocation fails or the stack overflows, the process ends in a way that end_of() recognizes. For a
+// process with one thread, whose stack begins near the caller's frame.
 void end_at_limits();
-// So many bytes of memory more than it has now. Not under sanitizers, which reserve terabytes.
+// Limits the process to `bytes` more memory than it has now. No limit under sanitizers, which reserve terabytes.
 void limit_memory(std::uint64_t bytes);
-// Ends it once it has used between `seconds` and one second more of the processor from now on; 0: no limit.
+// Ends the process once it has used `seconds` to `seconds` + 1 more processor seconds; 0: no limit.
 void limit_processor(unsigned seconds);
 
-// Of memory that it holds for itself.
+// Bytes of the process's private memory.
 std::uint64_t heap_bytes();
 
 }  // namespace drover

@@ -12,7 +12,7 @@ namespace {
 // A context must hold a prompt token and an output token.
 constexpr int kContextMin = 4;
 
-// Of text: about as many as in most languages and vocabularies, and many more than on average in any text.
+// Bytes per token: typical for most languages and vocabularies, and a generous bound for any text.
 constexpr double kBytesPerTokenUsual = 4;
 constexpr std::size_t kBytesPerTokenFar = 16;
 
@@ -20,7 +20,7 @@ constexpr const char* kPromptTooLong =
     "the prompt is longer than the context length currently available to the model; shorten the prompt, start a new "
     "conversation, or increase the context length";
 
-// Whether it is no use to render the whole conversation first, which takes time in proportion to it.
+// True if the conversation is far too long, so that rendering all of it first would waste time.
 bool is_far_too_long(const pb::Generate& work, int context_max) {
   std::size_t bytes = 0;
   for (const pb::Message& message : work.chat().messages()) bytes += message.content().size();
@@ -36,7 +36,7 @@ std::vector<int> droppable(const pb::Chat& chat) {
   return indices;
 }
 
-// `frame`: the chat without any of its messages.
+// `frame`: the chat without its messages.
 pb::Chat without(const pb::Chat& chat, const pb::Chat& frame, const std::vector<int>& may_go, std::size_t dropped) {
   pb::Chat rest = frame;
   std::size_t next = 0;
@@ -92,7 +92,7 @@ Result<MadePrompt> PromptMaker::render(const pb::Generate& work, const pb::Chat&
   return prompt;
 }
 
-// Those of an earlier exchange, and behind them those of the text.
+// The tokens of the earlier exchange, followed by the tokens of the text.
 Result<void> PromptMaker::add_tokens(const pb::Generate& work, MadePrompt& prompt) const {
   prompt.tokens.assign(work.context().begin(), work.context().end());
   for (const Token token : prompt.tokens) {
@@ -115,8 +115,8 @@ Result<MadePrompt> PromptMaker::make_chat_prompt(const pb::Generate& work, int c
   return prompt;
 }
 
-// Ollama's rule: the oldest messages go first, as few as possible; those of the system and the last one stay.
-// `whole_tokens`: of the prompt with all of them; 0: it was not worth rendering.
+// Ollama's rule: drops the oldest messages, as few as possible, and keeps system messages and the last message.
+// `whole_tokens`: tokens of the prompt with all messages; 0: it was not rendered.
 Result<MadePrompt> PromptMaker::render_what_fits(const pb::Generate& work, int context_max,
                                                  std::size_t whole_tokens) const {
   const auto& messages = work.chat().messages();
@@ -124,7 +124,7 @@ Result<MadePrompt> PromptMaker::render_what_fits(const pb::Generate& work, int c
   if (may_go.empty()) return render(work, work.chat());
   pb::Chat frame = work.chat();
   frame.clear_messages();
-  // Tokens are in proportion to bytes, as an estimate.
+  // Estimate: the number of tokens is proportional to the number of bytes.
   std::vector<double> sizes;
   for (const int index : may_go) sizes.push_back(static_cast<double>(messages[index].ByteSizeLong()));
   const double bytes = static_cast<double>(work.chat().ByteSizeLong());
@@ -144,7 +144,7 @@ Result<MadePrompt> PromptMaker::render_what_fits(const pb::Generate& work, int c
     return good;
   };
   std::size_t dropped = messages_to_drop(sizes, over, fits);
-  // A template need not show all that it is given.
+  // A template may omit parts of its input.
   if (dropped == 1 && whole_tokens == 0 && fits(0)) dropped = 0;
   if (!last || last_dropped != dropped) last = render(work, without(work.chat(), frame, may_go, dropped));
   if (*last) (*last)->dropped_messages = dropped;
@@ -171,13 +171,13 @@ Result<MadePrompt> PromptMaker::make_infill_prompt(const pb::Infill& infill) con
 Result<void> PromptMaker::fit(const pb::Generate& work, int context_max, MadePrompt& prompt) const {
   std::vector<Token>& tokens = prompt.tokens;
   if (tokens.empty()) {
-    // Something has to be computed before a token can be chosen.
+    // At least one token must be computed before one can be sampled.
     tokens = model_.tokenize("\n", true);
     if (tokens.empty()) return invalid("the prompt is empty");
   }
   const int size = static_cast<int>(tokens.size());
   if (size < context_max) return {};
-  if (work.render_only() && !work.truncate()) return {};  // nothing is computed from it
+  if (work.render_only() && !work.truncate()) return {};  // the prompt is not computed
   if (!work.truncate()) return invalid(kPromptTooLong);
   const int room = context_max - 1;
   const int keep = std::min(static_cast<int>(work.keep()), room / 2);

@@ -1,5 +1,5 @@
-// From a request to the tokens of its prompt and what the prompt implies for the output: template, schema, tools,
-// tokens. All that costs what a stranger's text makes it cost, so it runs in a worker process (prepare/worker.h).
+// Turns a request into the tokens of its prompt and the rules for its output: template, schema, tools, tokenizer. The
+// cost depends on untrusted text, so it runs in a worker process (prepare/worker.h).
 #pragma once
 
 #include <vector>
@@ -11,23 +11,23 @@
 
 namespace drover {
 
-// Tokens of prompt and output that may stand in the context for this request: what it asks for, but no more than
-// `context_length` and enough for a token of each.
+// The most tokens of prompt and output in this request's context: the requested number, at most `context_length`, and
+// enough for one token of each.
 int context_max_of(const pb::Generate& work, int context_length);
 
 struct MadePrompt {
   RenderedPrompt rendered;
   std::vector<Token> tokens;
-  std::size_t dropped_messages = 0;  // since the prompt is too long
+  std::size_t dropped_messages = 0;  // dropped because the prompt was too long
   std::size_t dropped_tokens = 0;
 };
 
 class PromptMaker {
  public:
-  // `model` needs no more than its vocabulary.
+  // `model` needs only its vocabulary.
   PromptMaker(const LlamaModel& model, const ChatTemplate& chat) : model_(model), chat_(chat) {}
 
-  // Error: kInvalidArgument if the request is at fault.
+  // Error: kInvalidArgument if the request is wrong.
   Result<MadePrompt> make(const pb::Generate& work, int context_max) const;
 
  private:

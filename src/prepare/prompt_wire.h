@@ -1,4 +1,4 @@
-// A prompt between a worker process and its runner: proto/prepare.proto and the types of the program.
+// Converts a prompt between proto/prepare.proto, which workers and runners exchange, and the program's types.
 #pragma once
 
 #include <span>
@@ -13,10 +13,10 @@
 namespace drover {
 
 std::string token_bytes(std::span<const Token> tokens);
-// Error: kInternal for bytes that are no tokens of a vocabulary of this size.
+// Error: kInternal if the bytes are not tokens of a vocabulary of this size.
 Result<std::vector<Token>> read_tokens(std::string_view bytes, int vocabulary_size);
 
-// `with_text`: what was rendered too.
+// `with_text`: includes the rendered text.
 void write_prompt(MadePrompt& from, bool with_text, pb::Prompt& to);
 Result<MadePrompt> read_prompt(pb::Prompt& from, int vocabulary_size);
 

@@ -21,7 +21,7 @@ namespace drover {
 namespace {
 
 constexpr int kSocket = 3;
-// After a request that took so long, the worker looks at its memory; with more than this it is replaced.
+// After a request that took this long, the worker checks its memory. With more than this it is replaced.
 constexpr double kLookAfterMs = 20;
 constexpr std::uint64_t kHeapBytesMax = 256u << 20;
 
@@ -79,7 +79,7 @@ class Worker {
     write_prompt(*prompt, work.render_only(), *answer_.mutable_prompt());
   }
 
-  // Whether the runner can make the grammar and the parser, and does not need long for it.
+  // Checks that the runner can make the grammar and the parser in a short time.
   Result<void> check_set_up(const MadePrompt& prompt) {
     const RenderedPrompt& rendered = prompt.rendered;
     if (rendered.grammar.empty() && rendered.syntax.parser.empty()) return {};

@@ -1,5 +1,5 @@
-// A worker process: prepares one request after the other. A text that ends it, or for which it is killed, costs its own
-// request.
+// A worker process: prepares one request after the other. A text that crashes it, or for which it is killed, fails only
+// its own request.
 #pragma once
 
 #include "engine/chat_template.h"
@@ -7,12 +7,11 @@
 
 namespace drover {
 
-// Milliseconds of the processor that the runner may need for a request's grammar and the output's parser, which it
-// makes again.
+// Processor milliseconds that the runner may need to make a request's grammar and output parser again.
 inline constexpr int kSetUpMsMax = 100;
 
-// Answers what comes over the socket, which is descriptor 3, until it is closed. `chat`: null for embeddings.
-// `seconds`: of the processor, for one request. The process has been detached and limited (prepare/process_limits.h).
+// Answers requests from the socket, descriptor 3, until it is closed. `chat`: null for embeddings. `seconds`: processor
+// time for one request. The process must be detached and limited (prepare/process_limits.h).
 [[noreturn]] void run_worker(const LlamaModel& model, const ChatTemplate* chat, unsigned seconds);
 
 }  // namespace drover

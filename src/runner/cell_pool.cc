@@ -8,16 +8,17 @@
 namespace drover {
 namespace {
 
-// The engine looks at every cell to remove some, so a tail is not shortened by less than this.
+// A removal makes the engine scan all cells, so a tail is shortened by at least this many.
 constexpr int kShortenMin = 64;
-// Fewer tokens are computed anew as quickly as they are saved and restored.
+// Recomputing fewer tokens is as fast as saving and restoring them.
 constexpr int kPieceMin = 16;
-// To restore a part of a piece takes room for all of it; and nobody is to wait long for what is saved in a step.
+// Restoring a part of a piece takes room for all of it, and saving cells lengthens the step.
 constexpr int kPieceMax = 512;
-// To move a few cells takes as long as to move some more: what holds less may stay, while there are no more in all.
+// Moves have a fixed cost, so prefixes smaller than kMovedMin stay in the cache while the total kept is at most
+// kKeptMax.
 constexpr int kMovedMin = 64;
 constexpr int kKeptMax = 512;
-// Moving a cell out and back takes about as long as looking past it for so many rows.
+// Moving a cell out and back costs about as much as attending to it for this many rows.
 constexpr int kRowsBeforeSaved = 64;
 
 using Operations = std::vector<MemoryOperation>;
@@ -50,14 +51,14 @@ CellPool::Taken CellPool::take(const Prefix& prefix, std::span<const Token> toke
   return {.seq = seq, .length = length};
 }
 
-// Gives the sequence, which holds what comes before `begin`, the rest of the tokens, as far as there is room. Returns what
-// it holds then.
+// Restores tokens from `begin` on into a sequence that holds those before, as far as there is room. Returns the new
+// length.
 int CellPool::restore(SeqId seq, int begin, std::span<const Token> tokens, Operations& operations) {
   for (const PrefixArchive::Part& part : archive_.use(tokens)) {
     if (part.end <= begin) continue;
     if (cells() - used() < part.whole) break;
     make_room(part.whole, operations);
-    if (!archive_.has(part.piece)) break;  // it had to go for what was saved to make room
+    if (!archive_.has(part.piece)) break;  // it was dropped from the archive when make_room() saved other cells
     operations.push_back(
         {.kind = MemoryOperation::Kind::kRestore, .to = seq, .begin = begin, .end = part.end, .piece = part.piece});
     tree_.append(seq, tokens.subspan(begin, part.end - begin));
@@ -81,7 +82,7 @@ void CellPool::settle() {
   restored_.clear();
 }
 
-// A sequence that holds what matches.
+// A sequence that holds the matching cells.
 SeqId CellPool::open(const PrefixTree::Match& prefix, Operations& operations) {
   if (prefix.whole) {
     tree_.set_running(prefix.holder, true);
@@ -156,12 +157,12 @@ void CellPool::save_kept(int rows, Operations& operations) {
   }
 }
 
-// Saves what the sequence holds, but for the last few cells.
+// Saves the cells of a sequence, except the last few.
 void CellPool::save(SeqId seq, Operations& operations) {
   while (save_some(seq, kPieceMax, operations) > 0) continue;
 }
 
-// Returns how many cells it has saved, 0 if no more are worth it.
+// Returns the number of saved cells; 0 if saving more does not pay.
 int CellPool::save_some(SeqId seq, int most, Operations& operations) {
   if (limits_.saved_cells == 0 || kept_[seq].keep == Keep::kBriefly || was_taken(seq)) return 0;
   const std::vector<Token> tokens = tree_.tokens(seq);
@@ -191,7 +192,7 @@ SeqId CellPool::free_seq() const {
   return kNoSeq;
 }
 
-// The kept branch that goes first.
+// The kept sequence that is dropped first.
 SeqId CellPool::victim() const {
   SeqId first = kNoSeq;
   const auto rank = [this](SeqId seq) { return std::tuple(kept_[seq].keep, kept_[seq].since); };

@@ -1,11 +1,11 @@
-// The KV cache's cells and sequences: who holds them, what is kept of sequences that ended, and what goes first when room
-// is needed. Turns each change into the MemoryOperations that bring the engine's memory to the same state. Pure; the
-// scheduler's thread owns it.
+// The cells of the KV cache and the engine's sequences (SeqId) that hold them: which are running, which are kept after
+// their request ended, and which are dropped first when room is needed. Turns each change into MemoryOperations that
+// bring the engine's memory to the same state. Pure; the scheduler's thread owns it.
 //
-// Sequences that ended stay in their sequences until a sequence or cells are needed. Then the least recently used goes first,
-// and of each the tail that it alone holds: what several share goes last, with the last of them. Attention looks at
-// each cell that is held, for each row that is computed; so while others go on, what has been looked past for as many
-// rows as moving it would take is moved out of the cache, into plain memory, and back when somebody asks for it.
+// The cells of a sequence that ended are kept until its SeqId or cells are needed. Then the least recently used
+// sequence is dropped first, beginning with the tail that it alone holds; cells that several sequences share are
+// dropped with the last of them. Attention cost grows with every occupied cell. A kept prefix is therefore moved to
+// plain memory once keeping it has cost as much as moving it would, and restored when a prompt begins with it.
 #pragma once
 
 #include <algorithm>
@@ -23,58 +23,58 @@ class CellPool {
  public:
   struct Prefix {
     PrefixTree::Match in_cells;
-    int length = 0;  // with what is saved
+    int length = 0;  // including saved cells
   };
   struct Taken {
     SeqId seq = kNoSeq;
-    int length = 0;  // that the sequence holds
+    int length = 0;  // leading tokens that its cells hold
   };
 
-  // What goes first when room is needed.
+  // When room is needed, cells are dropped in this order.
   enum class Keep {
-    kBriefly,   // nobody is likely to ask for it again
-    kNormally,  //
-    kForOwner,  // a preempted sequence will continue it
+    kBriefly,   // not likely to be used again
+    kNormally,  // left by a request that ended
+    kForOwner,  // a preempted sequence will continue with it
   };
 
   explicit CellPool(const EngineLimits& limits);
 
-  // What a new sequence with these tokens can take from the cache. Never all of them: the last token has to be
-  // computed, for its logits.
+  // The leading tokens that the cache has for a new sequence. Never all of them: the last token has to be computed, for
+  // its logits.
   Prefix find(std::span<const Token> tokens) const;
-  // Gives a sequence with these tokens a sequence that holds the prefix, which find() has just returned; less of it if the
-  // cells do not suffice for what is saved. Fewer than all sequences may be running.
+  // Gives a new running sequence a SeqId that holds `prefix`, the result of find(). It holds less if there is no room
+  // to restore the saved cells. At least one SeqId must not be running.
   Taken take(const Prefix& prefix, std::span<const Token> tokens, std::vector<MemoryOperation>& operations);
-  // What was saved could not be restored: empties the sequences that were taken since the last settle(), and does not use
-  // again what was restored into them.
+  // Saved cells could not be restored: empties the sequences that were taken since the last settle(), and drops the
+  // pieces that were to be restored into them.
   void undo_taken(std::vector<MemoryOperation>& operations);
   // The operations were applied.
   void settle();
   bool was_taken(SeqId seq) const { return std::find(taken_.begin(), taken_.end(), seq) != taken_.end(); }
-  // A step computed these tokens after those that the sequence held.
+  // A step computed these tokens, which follow the tokens that the sequence held.
   void extend(SeqId seq, std::span<const Token> tokens);
-  // A running sequence leaves its sequence. `owner` (not 0) names it for disown().
+  // A running sequence stops; its cells are kept. `owner` (not 0) names them for disown().
   void release(SeqId seq, Keep keep, std::uint64_t owner);
-  // What is kept for this owner is from now on kept normally.
+  // Cells that are kept for this owner are from now on kept normally.
   void disown(std::uint64_t owner);
-  // Drops what is kept until `cells` cells are free; running sequences must leave so many.
+  // Drops kept cells until `cells` cells are free. Running sequences must leave that many.
   void make_room(int cells, std::vector<MemoryOperation>& operations);
-  // Moves some of what is kept out of the cache, in a step that computes so many rows.
+  // Moves some kept cells to plain memory, in a step that computes `rows` rows.
   void save_kept(int rows, std::vector<MemoryOperation>& operations);
 
   int cells() const { return limits_.cells; }
   int used() const { return tree_.used(); }                   // held by running sequences
   int shared() const { return tree_.shared(); }               // of those: held by more than one
-  int kept() const { return tree_.cells() - tree_.used(); }   // held by none that runs
-  int free() const { return limits_.cells - tree_.cells(); }  // held by nobody
-  int saved() const { return archive_.cells(); }              // outside of the cache
+  int kept() const { return tree_.cells() - tree_.used(); }   // held by no running sequence
+  int free() const { return limits_.cells - tree_.cells(); }  // held by no sequence
+  int saved() const { return archive_.cells(); }              // in plain memory
 
  private:
   struct Kept {
     Keep keep = Keep::kNormally;
     std::uint64_t owner = 0;
     std::uint64_t since = 0;  // counts releases
-    std::int64_t rows = 0;    // that had been computed by then
+    std::int64_t rows = 0;    // computed before the release
   };
 
   SeqId open(const PrefixTree::Match& match, std::vector<MemoryOperation>& operations);
@@ -89,12 +89,12 @@ class CellPool {
   EngineLimits limits_;
   PrefixTree tree_;
   PrefixArchive archive_;
-  std::vector<Kept> kept_;  // by sequence; for sequences that are neither empty nor running
+  std::vector<Kept> kept_;  // by SeqId; valid for sequences that are neither empty nor running
   std::uint64_t releases_ = 0;
   std::int64_t rows_ = 0;
-  std::vector<SeqId> taken_;      // since the last settle()
-  std::vector<Piece> restored_;  // into them
-  std::vector<Piece> gone_;      // from the archive
+  std::vector<SeqId> taken_;     // since the last settle()
+  std::vector<Piece> restored_;  // into the taken sequences
+  std::vector<Piece> gone_;      // dropped from the archive
 };
 
 }  // namespace drover

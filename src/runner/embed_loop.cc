@@ -10,8 +10,8 @@
 namespace drover {
 namespace {
 
-// Tokens of a lane's batch. Fewer would waste time reading weights; with more, each token costs more, because attention
-// is computed between all tokens of a batch, those of other inputs included.
+// Tokens of a lane's batch. With fewer, reading the weights dominates. With more, each token costs more, because
+// attention is computed between all tokens of a batch, also of different inputs.
 constexpr int kLaneTokens = 128;
 
 std::string to_bytes(const std::vector<float>& vector) {
@@ -91,7 +91,7 @@ void EmbedLoop::prepare(const pb::Embed& work, std::vector<std::vector<Token>> i
 }
 
 Result<void> EmbedLoop::check_input(const pb::Embed& work, std::vector<Token>& tokens) const {
-  // A vocabulary that adds nothing of its own makes no tokens of an empty text.
+  // A vocabulary without special tokens at the ends turns an empty text into no tokens.
   if (tokens.empty()) return invalid("input content cannot be empty");
   const auto asked = static_cast<int>(std::min<std::uint32_t>(work.context_length(), 1u << 30));
   const int most = asked > 0 ? std::min(asked, wide_.context_length()) : wide_.context_length();

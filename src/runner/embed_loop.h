@@ -1,6 +1,6 @@
-// What an embedding runner does instead of generating: turns texts into tokens, packs the inputs of all waiting
-// requests into shared batches, computes them and answers. Worker processes make tokens (prepare/prepare_driver.h); the
-// wide worker and each lane (runner/embed_packer.h) are a thread that computes.
+// Serves the requests of an embedding runner: turns texts into tokens, packs the inputs of all waiting requests into
+// shared batches, computes them and answers. Worker processes make the tokens (prepare/prepare_driver.h). The wide
+// worker and each lane (runner/embed_packer.h) are one thread each.
 #pragma once
 
 #include <atomic>
@@ -29,29 +29,29 @@ class EmbedLoop {
 
   // A request: answered with Embedded or Failed. The thread that reads frames.
   void accept(pb::Embed work);
-  // Drops what of a request has not been computed; answered with Finished. The same thread.
+  // Drops the inputs of a request that are not computed yet, and answers with Finished. The same thread.
   void cancel(RequestId request) { tokenizing_.cancel(request); }
 
-  // The bodies of the threads: one that has tokens made, one for the wide worker, one for each lane. They do not
+  // The bodies of the threads: one that has texts tokenized, one for the wide worker, one for each lane. They never
   // return.
   void tokenize() { tokenizing_.run(); }
   void compute_wide();
   void compute_in_lane(std::size_t lane);
   std::size_t lanes() const { return lanes_.size(); }
 
-  // How it goes; `running` is 0 while there is nothing to do. Any thread.
+  // Progress and load; `running` is 0 while there is no request. Any thread.
   pb::Health health() const;
 
  private:
   struct Job {
     RequestId request;
     std::vector<std::vector<Token>> inputs;
-    std::vector<std::string> vectors;  // as they are sent
+    std::vector<std::string> vectors;  // in the form in which they are sent
     std::size_t missing = 0;           // of the vectors
     std::size_t tokens = 0;
     TimePoint started{};
   };
-  // What a worker computes, and the tokens of each of its inputs: a request may be canceled meanwhile.
+  // The batch of a worker, with the tokens of its inputs: a request may be canceled while it is computed.
   struct Batch {
     std::vector<EmbedPacker::Picked> picked;
     std::vector<std::vector<Token>> inputs;
@@ -75,7 +75,7 @@ class EmbedLoop {
   Embedder& wide_;
   const std::vector<std::unique_ptr<Embedder>> lanes_;
   FrameChannel& channel_;
-  PrepareDriver tokenizing_;  // a cancel goes the way of its request through it, so it never overtakes it
+  PrepareDriver tokenizing_;  // a cancel takes the same way as its request, so it never overtakes it
 
   Mutex mutex_;  // no thread computes, writes or makes tokens while it holds this
   std::condition_variable changed_;

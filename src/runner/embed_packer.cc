@@ -52,7 +52,7 @@ void EmbedPacker::finished(EmbedWorker worker, std::size_t inputs) {
   }
 }
 
-// Something is waiting. Lanes are worth it once each could have an input.
+// Called while inputs wait. Lanes pay once each of them can have an input.
 bool EmbedPacker::may_begin(EmbedWorker worker) {
   if (wide_computes_) return false;
   const bool few = waiting_inputs_ + lane_inputs_ + recent_inputs_ < limits_.lanes;
@@ -60,14 +60,14 @@ bool EmbedPacker::may_begin(EmbedWorker worker) {
   return worker == EmbedWorker::kWide ? is_for_wide && lanes_computing_ == 0 : !is_for_wide;
 }
 
-// Of the input whose turn it is.
+// Tokens of the input whose turn it is.
 int EmbedPacker::first_tokens() {
   while (waiting_.count(turns_.front()) == 0) turns_.pop_front();
   const Waiting& waiting = waiting_.at(turns_.front());
   return waiting.input_tokens[waiting.next];
 }
 
-// A lane leaves the others their share.
+// A lane leaves the other lanes their share.
 int EmbedPacker::tokens_max(EmbedWorker worker) const {
   if (worker == EmbedWorker::kWide) return limits_.wide_tokens;
   const std::int64_t share = (waiting_tokens_ + limits_.lanes - 1) / limits_.lanes;
@@ -76,7 +76,7 @@ int EmbedPacker::tokens_max(EmbedWorker worker) const {
 
 std::vector<EmbedPacker::Picked> EmbedPacker::pick(int tokens_max) {
   std::vector<Picked> batch;
-  std::deque<RequestId> passed_over;  // whose next input does not fit any more: they are first in the next batch
+  std::deque<RequestId> passed_over;  // requests whose next input does not fit: they are first in the next batch
   int tokens = 0;
   while (!turns_.empty() && static_cast<int>(batch.size()) < limits_.inputs && tokens < tokens_max) {
     const RequestId request = turns_.front();

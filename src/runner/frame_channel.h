@@ -14,7 +14,7 @@ class FrameChannel {
 
   // Reads the next message from the front. False: the front is gone, or its bytes are not a frame. One thread reads.
   bool read(pb::ToRunner& message);
-  // Sends one message. Any thread. If the front is gone the process ends: a runner has no purpose without it.
+  // Sends one message. Any thread. If the front is gone, the process ends.
   void write(const pb::FromRunner& message);
 
  private:

@@ -1,4 +1,4 @@
-// A request inside the runner, split by the thread that owns each part.
+// The parts of a request inside the runner, one for each thread that owns it.
 #pragma once
 
 #include <chrono>
@@ -16,30 +16,30 @@
 
 namespace drover {
 
-// The engine thread's part: what decides the next token and the end.
+// The engine thread's part: it decides the next token and the end of the generation.
 struct EngineJob {
   RequestId request;
   std::vector<Token> prompt;
   std::unique_ptr<Sampler> sampler;
-  int output_max = 0;   // tokens; at this many the generation ends with LENGTH
-  int context_max = 0;  // tokens of prompt and output that may stand in the context
-  int keep = 0;         // tokens at the start that a shift keeps
+  int output_max = 0;   // tokens after which the generation ends with LENGTH
+  int context_max = 0;  // limit on tokens of prompt and output in the context
+  int keep = 0;         // tokens at the start that a context shift keeps
   bool shift = false;
-  int top_logprobs = -1;  // -1: none are wanted
+  int top_logprobs = -1;  // -1: not requested
   int output = 0;         // tokens generated
   Duration time_max{};    // from the first step; zero: no limit
   TimePoint added{};
   TimePoint first_token{};
 };
 
-// The output thread's part: what turns tokens into text.
+// The output thread's part: it turns tokens into text.
 struct OutputJob {
   RequestId request;
   OutputParser parser;
-  std::vector<Token> context;  // prompt and output, if the client wants them back
+  std::vector<Token> context;  // prompt and output, if the client requested them
   bool want_context = false;
   bool one_call = false;  // the output ends with the first call of a tool
-  bool called = false;    // with one_call: it has been handed out
+  bool called = false;    // with one_call: the call was sent
   bool stop_reported = false;
 };
 
@@ -54,13 +54,13 @@ struct Prepared {
 };
 struct Refused {
   RequestId request;
-};  // its Failed frame has been sent
+};  // its Failed frame was sent
 struct Canceled {
   RequestId request;
-};  // the front does not want it any more
+};  // the front canceled it
 struct StopFound {
   RequestId request;
-};  // the output thread has seen a stop string
+};  // the output thread found a stop string
 using EngineMail = std::variant<Announced, Prepared, Refused, Canceled, StopFound>;
 
 // ---- to the output thread
@@ -71,13 +71,13 @@ struct OutputBegin {
 struct OutputToken {
   RequestId request;
   Token token = 0;
-  std::vector<TokenProbability> probabilities;  // first the token itself; empty if not wanted
+  std::vector<TokenProbability> probabilities;  // the token itself first; empty if not requested
 };
 struct OutputEnd {
   pb::Finished finished;         // `last` and `context` are filled by the output thread
-  std::optional<Error> failure;  // the request fails with this instead
+  std::optional<Error> failure;  // if set, the request fails with this instead
 };
-// What one step gave: sent to the front as one frame where possible.
+// The tokens of one step, sent to the front as one frame where possible.
 struct OutputStep {
   std::vector<OutputToken> tokens;
 };

@@ -17,7 +17,8 @@ void OutputWorker::run(Mailbox<OutputMail>& mail) {
         on_end(std::get<OutputEnd>(item));
       }
     }
-    // All that came in together leaves together: when the engine is ahead, frames get larger and not more.
+    // Everything that was drained together is sent together: if the engine is ahead, frames get larger, not more
+    // numerous.
     send_chunks();
   }
 }
@@ -34,7 +35,7 @@ void OutputWorker::on_token(const OutputToken& token) {
   const bool stopped = job.parser.push(bytes_, piece);
   job.stop_reported = ends_with_call(job, piece) || stopped;
   if (!piece.empty() || !token.probabilities.empty()) {
-    // A chunk a token, also when several go into one frame: what a client sees does not depend on who was ahead.
+    // One chunk per token, also if several go into one frame: the client's stream does not depend on timing.
     pb::Chunk& chunk = *chunks_.mutable_chunks()->add_chunks();
     chunk.set_request(token.request.value);
     fill(chunk, piece);
@@ -73,7 +74,7 @@ void OutputWorker::on_end(OutputEnd& end) {
   if (found != jobs_.end()) jobs_.erase(found);
 }
 
-// Where one call is wanted, what follows the first is dropped: it is certain only once the next has begun.
+// If only one call is wanted, everything after the first is dropped. The first is final only when the next one begins.
 bool OutputWorker::ends_with_call(OutputJob& job, OutputPiece& piece) {
   if (!job.one_call || piece.tool_calls.empty()) return false;
   piece.tool_calls.resize(1);

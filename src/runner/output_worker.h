@@ -1,4 +1,4 @@
-// The worker thread behind the engine: detokenizes, looks for stop strings, parses, and sends what is certain. It works
+// The thread after the engine: it detokenizes, finds stop strings, parses, and sends the text that is final. It works
 // on one step while the engine computes the next.
 #pragma once
 
@@ -17,7 +17,7 @@ class OutputWorker {
   OutputWorker(const LlamaModel& model, FrameChannel& channel, Mailbox<EngineMail>& engine)
       : model_(model), channel_(channel), engine_(engine) {}
 
-  // Until the mailbox is closed.
+  // Returns when the mailbox is closed.
   void run(Mailbox<OutputMail>& mail);
 
  private:

@@ -10,8 +10,8 @@ PrefixArchive::PrefixArchive(int cells_max) : cells_max_(cells_max) {
   nodes_[0] = {};
 }
 
-// A child differs from its parent at the child's first token, and from the other children that begin there. So there is
-// one way down.
+// A child's first token differs from the parent's token there, and from the first tokens of other children that begin
+// there. So at most one path matches.
 std::vector<PrefixArchive::Part> PrefixArchive::find(std::span<const Token> tokens) const {
   std::vector<Part> parts;
   const Node* node = &nodes_.at(0);
@@ -80,7 +80,7 @@ void PrefixArchive::erase(Piece piece, std::vector<Piece>& gone) {
   gone.push_back(piece);
 }
 
-// The piece that goes first: nothing continues it, and it is not of the prefix that was used last. 0: there is none.
+// The piece to drop first: no piece continues it, and it is not part of the prefix that was used last. 0: none.
 Piece PrefixArchive::victim() const {
   Piece first = 0;
   std::uint64_t used = uses_;

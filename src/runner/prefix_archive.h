@@ -1,7 +1,8 @@
-// Which prefixes are saved outside the KV cache, in plain memory. Pure bookkeeping; the scheduler's thread owns it.
+// Records which prefixes are saved in plain memory, outside the KV cache. Pure; the scheduler's thread owns it.
 //
-// A piece is a run of positions, given all tokens before it. Pieces are never split, so one may continue another from
-// the middle; it begins where it differs. The least recently used goes first, and of a prefix its end.
+// A piece is the saved cells of a run of positions; they are valid only after the same earlier tokens. Pieces are never
+// split, so a piece may continue another one from its middle, where their tokens begin to differ. The least recently
+// used piece is dropped first, and the end of a prefix before its beginning.
 #pragma once
 
 #include <optional>
@@ -17,22 +18,22 @@ class PrefixArchive {
  public:
   struct Part {
     Piece piece = 0;
-    int whole = 0;  // positions that the piece has in all; a prefix may take the first ones only
+    int whole = 0;  // all positions of the piece; a prefix may use only the first ones
     Position begin = 0;
     Position end = 0;
   };
 
-  // 0: nothing is ever saved.
+  // cells_max 0: nothing is saved.
   explicit PrefixArchive(int cells_max);
 
-  // How many leading tokens are saved.
+  // The number of leading tokens that are saved.
   int length(std::span<const Token> tokens) const;
-  // The pieces that have them, in order of positions. They count as used now.
+  // The pieces that hold those tokens, in order of positions. They count as used now.
   std::vector<Part> use(std::span<const Token> tokens);
-  // A new piece for those tokens that are not saved; there must be some. Appends the pieces that had to go to `gone`.
-  // Nothing if there is no room at all.
+  // Adds a piece for the tokens that are not saved yet; there must be at least one. Appends the pieces that were
+  // dropped for it to `gone`. Returns nothing if there is no room at all.
   std::optional<Part> add(std::span<const Token> tokens, std::vector<Piece>& gone);
-  // Takes out a piece and all that continue it, if it is there; appends them to `gone`.
+  // Removes a piece and all pieces that continue it, if it is there, and appends them to `gone`.
   void erase(Piece piece, std::vector<Piece>& gone);
 
   bool has(Piece piece) const { return nodes_.count(piece) > 0; }

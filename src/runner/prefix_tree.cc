@@ -11,17 +11,17 @@ namespace drover {
 struct PrefixTree::Node {
   Node* parent = nullptr;
   int begin = 0;              // position of the first token
-  std::vector<Token> tokens;  // never empty, but for the root
+  std::vector<Token> tokens;  // empty only in the root
   std::vector<std::unique_ptr<Node>> children;
   std::vector<SeqId> ends;  // branches whose last cell is this node's last
-  int branches = 0;        // branches that hold these cells
-  int running = 0;         // of those: running
+  int branches = 0;         // branches that hold these cells
+  int running = 0;          // of those: running
 
   int length() const { return static_cast<int>(tokens.size()); }
   int end() const { return begin + length(); }
 };
 
-// A search's question and the best answer so far.
+// A search: its question, and the best answer so far.
 struct PrefixTree::Search {
   std::span<const Token> tokens;
   bool whole_only;
@@ -55,8 +55,8 @@ PrefixTree::Match PrefixTree::longest_whole(std::span<const Token> tokens) const
   return result(search);
 }
 
-// Visits the matching children of a node that matches to its end. `kept`: cells up to there that nobody running holds.
-// Among equally long matches a branch to continue is best, then the one that takes the fewest kept cells.
+// Visits the matching children of a node that matches to its end. `kept`: cells up to there that no running branch
+// holds. Among equally long matches, a branch that can be continued is best, then the one with the fewest kept cells.
 void PrefixTree::search(const Node& node, int kept, Search& search) const {
   const auto rest = search.tokens.subspan(node.end());
   if (rest.empty()) return;
@@ -67,7 +67,8 @@ void PrefixTree::search(const Node& node, int kept, Search& search) const {
     const int child_kept = kept + (child->running == 0 ? matched : 0);
     SeqId whole = kNoSeq;
     if (matched == child->length()) {
-      const auto idle = std::find_if(child->ends.begin(), child->ends.end(), [this](SeqId s) { return !is_running(s); });
+      const auto idle =
+          std::find_if(child->ends.begin(), child->ends.end(), [this](SeqId s) { return !is_running(s); });
       if (idle != child->ends.end()) whole = *idle;
     }
     const bool eligible = whole != kNoSeq || !search.whole_only;
@@ -207,7 +208,7 @@ void PrefixTree::count(Node& node, int branches, int running) {
   weigh(node, 1);
 }
 
-// Puts a new node before `node` that takes its cells up to position `at`. The branches' ends stay where they are.
+// Inserts a new node before `node`, which takes its cells up to position `at`. The ends of branches do not move.
 void PrefixTree::split(Node& node, int at) {
   auto upper = std::make_unique<Node>();
   const int length = at - node.begin;
@@ -232,7 +233,7 @@ void PrefixTree::erase(Node& node) {
   --nodes_;
 }
 
-// Joins a node to its only child if no branch ends between them. The child stays, so that no end moves.
+// Merges a node into its only child if no branch ends between them. The child stays, so no branch's end moves.
 void PrefixTree::fold(Node& node) {
   if (!node.ends.empty() || node.children.size() != 1) return;
   std::unique_ptr<Node> child = std::move(node.children.front());

@@ -1,9 +1,9 @@
-// Which tokens the KV cache holds, and in which sequences. Pure bookkeeping; the scheduler's thread owns it.
+// Records which tokens the KV cache holds, and in which engine sequences. Pure; the scheduler's thread owns it.
 //
-// A branch is what one engine sequence holds: cells for positions 0, 1, 2, … without a gap. Branches that share cells share
-// the nodes of a radix tree, so each node is a run of cells held by the same branches, and the counts of cells are
-// exact. Two branches that computed the same tokens separately hold different cells, and so have nodes of their own: a
-// node may have several children that begin with the same token.
+// A branch is the cells of one engine sequence: positions 0, 1, 2, … without a gap. Branches that share cells share the
+// nodes of a radix tree. Each node is a run of cells that the same branches hold, so cell counts are exact. Two
+// branches that computed the same tokens separately hold different cells and have different nodes: several children of
+// a node may begin with the same token.
 #pragma once
 
 #include <memory>
@@ -34,13 +34,13 @@ class PrefixTree {
   // The longest branch that is not running and is, as a whole, the beginning of `tokens`.
   Match longest_whole(std::span<const Token> tokens) const;
 
-  // Starts a running branch in an empty sequence with the first `length` cells of `from` (kNoSeq and 0: with nothing).
+  // Starts a running branch in an empty sequence with the first `length` cells of `from` (kNoSeq and 0: no cells).
   void open(SeqId seq, SeqId from, int length);
   // Adds computed tokens at the end of a running branch.
   void append(SeqId seq, std::span<const Token> tokens);
-  // Takes away what a branch holds from `length` on.
+  // Removes a branch's cells from `length` on.
   void truncate(SeqId seq, int length);
-  // Takes away all that a branch holds; its sequence is empty afterwards.
+  // Removes all cells of a branch; its sequence is empty afterwards.
   void close(SeqId seq);
   void set_running(SeqId seq, bool running);
 
@@ -61,7 +61,7 @@ class PrefixTree {
  private:
   struct Node;
   struct Branch {
-    Node* end = nullptr;  // the node whose last cell is the branch's last; the root while it holds nothing
+    Node* end = nullptr;  // the node whose last cell is the branch's last; the root while it holds no cell
     bool running = false;
   };
   struct Search;
@@ -77,8 +77,8 @@ class PrefixTree {
   void attach(SeqId seq, Node& node);
 
   std::unique_ptr<Node> root_;
-  std::vector<Branch> branches_;  // by sequence
-  int nodes_ = 0;                 // but for the root; at most two for each branch
+  std::vector<Branch> branches_;  // by SeqId
+  int nodes_ = 0;                 // without the root; at most two per branch
   int cells_ = 0;
   int used_ = 0;
   int shared_ = 0;

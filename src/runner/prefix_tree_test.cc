@@ -63,6 +63,24 @@ TEST(PrefixTree, PrefersABranchToContinueAmongEqualMatches) {
   EXPECT_EQ(match.kept, 8);
 }
 
+// Of two copies of the same tokens, the one that a running branch holds takes no kept cells.
+TEST(PrefixTree, PrefersCellsOfRunningBranchesAmongEqualMatches) {
+  for (const SeqId running : {0, 1}) {
+    PrefixTree tree(4);
+    for (const SeqId seq : {0, 1}) {
+      tree.open(seq, kNoSeq, 0);
+      tree.append(seq, range(0, 8));
+      tree.append(seq, range(100 * (seq + 1), 4));  // neither ends with the match, so neither can be continued
+    }
+    tree.set_running(1 - running, false);
+    const PrefixTree::Match match = tree.longest(range(0, 12));
+    EXPECT_EQ(match.length, 8);
+    EXPECT_EQ(match.holder, running);
+    EXPECT_FALSE(match.whole);
+    EXPECT_EQ(match.kept, 0);
+  }
+}
+
 TEST(PrefixTree, WholeMatchesEndWhereTheBranchEnds) {
   PrefixTree tree(4);
   for (const SeqId seq : {0, 1, 2}) {

@@ -10,7 +10,7 @@
 namespace drover {
 namespace {
 
-// Ollama ends a generation at so many times the context length, so that a model that never stops frees its slot.
+// Ollama ends a generation at this multiple of the context length, so that a model that never stops frees its slot.
 constexpr int kOutputPerContextMax = 10;
 
 SamplerOptions sampler_options(const pb::Generate& work, RenderedPrompt& rendered, int context_max) {

@@ -1,5 +1,5 @@
-// From a request to what the engine and the output thread need of it. What costs in proportion to what a stranger has
-// written is done by worker processes (prepare/prepare_driver.h); here their answers become a sampler and a parser.
+// Turns a request into the parts that the engine and the output thread need. Work whose cost depends on a client's text
+// is done by worker processes (prepare/prepare_driver.h); this turns their answers into a sampler and a parser.
 #pragma once
 
 #include "base/mailbox.h"
@@ -19,14 +19,14 @@ class Preparer {
 
   // Each request ends as Prepared or Refused in the engine's mailbox. Any thread.
   void accept(pb::Generate work);
-  // If it is not prepared yet it is answered with Finished. Any thread, after accept().
+  // A request that is not prepared yet is answered with Finished. Any thread, after accept().
   void cancel(RequestId request) { driver_.cancel(request); }
 
   // The thread's body, until close().
   void run() { driver_.run(); }
   void close() { driver_.close(); }
 
-  // Requests that are being prepared, and what grows while there are some. Any thread.
+  // The number of requests that are being prepared, and a counter that grows while there are some. Any thread.
   std::uint32_t requests() const { return driver_.requests(); }
   std::uint64_t progress() const { return driver_.progress(); }
 

@@ -33,19 +33,19 @@ namespace drover {
 namespace {
 
 constexpr int kContextMin = 16;
-// With auto: slots to begin with, and the most that are tried. A slot of a recurrent model takes memory of its own.
+// With auto: slots at first, and the most that are tried. Each slot of a recurrent model takes extra memory.
 constexpr int kSlotsAuto = 4;
 constexpr int kSlotsAutoMax = 16;
 constexpr int kSlotsAutoMaxRecurrent = 8;
 constexpr int kStepTokens = 512;
-// A step of a recurrent model runs to its end also when its request is canceled: what an abort does to a state cannot
-// be undone. So it is shorter.
+// A step of a recurrent model is not aborted for a cancel, because its state cannot be restored. So its steps are
+// shorter.
 constexpr int kStepTokensRecurrent = 128;
 constexpr auto kHealthInterval = std::chrono::milliseconds(500);
-// The pool holds this many full contexts, however many slots there are: slots share it and cost nothing themselves.
+// The pool holds this many full contexts for any number of slots. Slots share it and take no memory of their own.
 constexpr int kPoolContexts = 2;
-// Of an embedding runner's lanes: the longest input, requests in flight for each, memory that all may take however
-// small the model is, and what is added to their threads' niceness.
+// Lanes of an embedding runner: the longest input, requests in flight per lane, the memory that all lanes may take even
+// if the model is smaller, and the increase of their threads' niceness.
 constexpr int kLaneInputTokens = 256;
 constexpr int kLaneRequests = 32;
 constexpr std::uint64_t kLaneBytesSmall = 256u << 20;
@@ -55,12 +55,12 @@ struct LoadedModel {
   std::unique_ptr<LlamaModel> model;
   std::unique_ptr<LlamaEngine> engine;
   int context_length = 0;
-  int slots = 1;      // to begin with
-  int slots_max = 1;  // that there is room for
+  int slots = 1;      // at first
+  int slots_max = 1;  // for which there is room
   std::string notice;
 };
 
-// Makes the context, with fewer slots where memory does not suffice for all of them.
+// Makes the context, with fewer slots if memory is short.
 Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
   const int asked = loaded.slots_max;
   while (true) {
@@ -81,7 +81,7 @@ Result<void> make_engine(ContextOptions context, LoadedModel& loaded) {
   return {};
 }
 
-// Finds out what of the engine computes this model right here, and makes it the one in use.
+// Finds the engine variant whose kernels compute this model correctly on this machine, and selects it.
 Result<Kernels> prepare_engine(const pb::Load& load) {
   auto engine = inspect_engine(wanted_variant());
   if (!engine) return std::move(engine).error();
@@ -91,7 +91,7 @@ Result<Kernels> prepare_engine(const pb::Load& load) {
   return choose_kernels(engine->variants, paths);
 }
 
-// A model is a stranger's file, and from here on it is read.
+// A model is an untrusted file, and from here on it is read.
 Result<void> confine(const pb::Load& load, SandboxProfile profile) {
   SandboxRules rules;
   rules.profile = profile;
@@ -100,12 +100,12 @@ Result<void> confine(const pb::Load& load, SandboxProfile profile) {
   rules.readable.insert(rules.readable.end(), load.adapter_paths().begin(), load.adapter_paths().end());
   const auto missing = enter_sandbox(rules, wanted_sandbox());
   if (!missing) return missing.error();
-  // What the kernel does not have, the server has said at its start.
+  // The server has logged at its start which features the kernel lacks.
   for (const std::string& what : *missing) spdlog::debug("not wholly confined: {}", what);
   return {};
 }
 
-// Where requests are prepared (prepare/keeper.h).
+// Starts the keeper, whose workers prepare requests (prepare/keeper.h).
 Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
   KeeperOptions options;
   options.model_path = load.model_path();
@@ -116,7 +116,7 @@ Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
   if (!load.family_template().empty() && family != family_templates().end()) {
     options.template_override = family->bytes;
   }
-  options.confine = [&load] { return confine(load, SandboxProfile::kRunner); };  // it uses no device
+  options.confine = [&load] { return confine(load, SandboxProfile::kRunner); };  // the keeper uses no device
   return Keeper::start(options);
 }
 
@@ -171,7 +171,7 @@ Result<std::unique_ptr<LlamaModel>> load_model(const pb::Load& load, Keeper& kee
     return keeper.ready(false).ok();
   };
   auto model = LlamaModel::load(options);
-  // If the keeper failed, the load ended early and knows no reason.
+  // If the keeper failed, the load was stopped early and has no reason of its own.
   if (const auto ready = keeper.ready(model.ok()); !ready) return ready.error();
   return model;
 }
@@ -224,23 +224,23 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   channel.write(frame);
 }
 
-// Tells the front twice a second how it goes while there is work, and how it stands afterwards; a process that is
-// stopped tells nothing.
+// Reports progress to the front twice a second while there is work, and once afterwards. A stopped process reports
+// nothing.
 [[noreturn]] void report_health(FrameChannel& channel, const std::function<pb::Health()>& health) {
   pb::Health told;
   while (true) {
     std::this_thread::sleep_for(kHealthInterval);
     pb::FromRunner frame;
     *frame.mutable_health() = health();
-    // Between two reports a request may have come and gone: then the progress tells.
+    // A request may have come and gone between two reports. The progress shows that.
     if (frame.health().running() == 0 && told.running() == 0 && frame.health().progress() == told.progress()) continue;
     told = frame.health();
     channel.write(frame);
   }
 }
 
-// Reads frames until the front is gone or wants this runner to end. A step may take long, and nobody waits for its
-// result.
+// Reads frames until the front is gone or asks this runner to end. The process then ends at once: nobody waits for the
+// running step.
 [[noreturn]] void read_frames(FrameChannel& channel, const std::function<void(pb::ToRunner&)>& on_frame) {
   pb::ToRunner message;
   while (channel.read(message)) {
@@ -276,7 +276,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
         spdlog::warn("a message that a runner does not know");
     }
   };
-  // Preparing is work too.
+  // Preparing counts as work.
   const auto health = [&] {
     pb::Health all = loop.health();
     all.set_running(all.running() + preparer.requests());
@@ -296,11 +296,11 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
 struct LoadedEmbedder {
   std::unique_ptr<LlamaModel> model;
   std::unique_ptr<Embedder> wide;
-  std::vector<std::unique_ptr<Embedder>> lanes;  // for each of the wide one's threads one, or none
+  std::vector<std::unique_ptr<Embedder>> lanes;  // one for each thread of `wide`, or none
 };
 
-// Lanes, as long as all of them together take less memory than the weights do. What they save is waiting for each other
-// several times a layer: much where a layer is small. A device computes one batch at a time, with all it has.
+// Makes lanes, as long as all of them together take less memory than the weights. Lanes do not wait for each other
+// several times per layer, which pays if layers are small. A device computes one batch at a time, so it gets none.
 std::vector<std::unique_ptr<Embedder>> make_lanes(const LlamaModel& model, const Embedder& wide,
                                                   EmbedderOptions options) {
   std::vector<std::unique_ptr<Embedder>> lanes;
@@ -342,7 +342,7 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
   pb::FromRunner frame;
   pb::Loaded& message = *frame.mutable_loaded();
   message.set_context_length(static_cast<std::uint32_t>(loaded.wide->context_length()));
-  // Requests in flight are what batches are packed from, so as many as all batches that are computed at once can hold.
+  // Batches are packed from the requests in flight, so allow as many as all concurrent batches can hold.
   const auto lanes = static_cast<int>(loaded.lanes.size());
   const int in_flight = std::max(loaded.wide->batch_inputs_max(), lanes * kLaneRequests);
   message.set_parallel(static_cast<std::uint32_t>(in_flight));
@@ -364,7 +364,7 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
         loop.cancel(RequestId{message.cancel().request()});
         break;
       case pb::ToRunner::kShare:
-        loaded.wide->share_processors(static_cast<int>(message.share().runners()));  // a lane is one thread
+        loaded.wide->share_processors(static_cast<int>(message.share().runners()));  // lanes have one thread each
         break;
       default:
         spdlog::warn("a message that an embedding runner does not know");
@@ -376,7 +376,7 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
   std::vector<std::thread> lane_threads;
   for (std::size_t lane = 0; lane < loop.lanes(); ++lane) {
     lane_threads.emplace_back([&loop, lane] {
-      // What comes in large numbers yields to what somebody watches: another model's stream, the front.
+      // Bulk work yields to interactive work: streams of other models, the front.
       ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLaneNiceness);
       loop.compute_in_lane(lane);
     });
@@ -415,11 +415,11 @@ Error run_model(const pb::Load& load, FrameChannel& channel) {
 }  // namespace
 
 int run_runner(int descriptor) {
-  // The runner ends with the front, even if it is stopped or busy when that happens. End of file does the same in case
-  // the front had gone before this call.
+  // The runner ends with the front, even if it is stopped or busy at that time. If the front ended before this call,
+  // end of file ends the runner.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGINT, SIG_IGN);  // Ctrl-C is for the front, which ends its runners in order
+  ::signal(SIGINT, SIG_IGN);  // Ctrl-C is for the front, which ends its runners itself
   receive_work_page(descriptor);
   FrameChannel channel(descriptor);
   pb::ToRunner first;

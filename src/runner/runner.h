@@ -3,7 +3,7 @@
 
 namespace drover {
 
-// Serves the front at the other end of `descriptor` until it is gone. Returns the exit code.
+// Serves the front at the other end of `descriptor` until the front is gone. Returns the exit code.
 int run_runner(int descriptor);
 
 }  // namespace drover

@@ -7,14 +7,14 @@
 namespace drover {
 namespace {
 
-// Steps with all slots in use that a number of slots is judged by.
+// A number of slots is judged by this many steps with all slots in use.
 constexpr int kTrialSteps = 48;
-// Between two trials; doubled by each that fails, so that a load that has found its number is left alone.
+// Steps between trials; doubles after a failed one, so a settled workload is not disturbed.
 constexpr std::int64_t kRestSteps = 64;
 constexpr std::int64_t kRestStepsMax = 2048;
-// More slots must give so much more in all. Otherwise fewer are better: each stream is faster.
+// More slots must increase the total rate by this factor. Otherwise fewer are better: each stream is faster.
 constexpr double kGainMin = 1.04;
-// A single slow step is taken for at most so many times the usual.
+// A single slow step counts as at most this many times the usual time.
 constexpr double kOutlier = 1.5;
 
 }  // namespace
@@ -30,7 +30,7 @@ double SlotCount::rate(int streams) const {
 }
 
 void SlotCount::observe(int streams, Duration took) {
-  // More than all slots are in use for a while after their number has gone down.
+  // After the number of slots has gone down, more than that are in use for a while.
   if (mode_ == Mode::kFixed || streams < 1 || streams > most_) return;
   Known& known = known_[streams];
   const double measured = std::max(to_seconds(took), 1e-9);
@@ -58,14 +58,14 @@ void SlotCount::decide() {
     return;
   }
   if (full_ < rest_ + kTrialSteps) return;
-  // Memory may have come since it ran out.
+  // Memory may have become free since it ran out.
   if (memory_max_ < most_) ++memory_max_;
   const int next = up_next_ ? larger() : smaller();
   up_next_ = !up_next_;
   if (next != slots_) start_trial(next);
 }
 
-// Both numbers were measured one after the other, so what else the machine does weighs on both.
+// Both numbers were measured one after the other, so other load on the machine affects both.
 void SlotCount::judge_trial() {
   const int fewer = std::min(settled_, slots_);
   const int more = std::max(settled_, slots_);
@@ -80,13 +80,13 @@ void SlotCount::start_trial(int slots) {
   known_[slots_] = {};
 }
 
-// `success`: there is reason to go on in the same direction at once.
+// `success`: the next trial goes on in the same direction at once.
 void SlotCount::settle(int slots, bool success) {
   const bool up = slots > settled_;
   slots_ = slots;
   settled_ = 0;
   full_ = 0;
-  known_[slots_] = {};  // what is measured from now on is what the next trial is compared with
+  known_[slots_] = {};  // the next trial is compared with measurements from now on
   if (success) {
     up_next_ = up;
     rest_ = 0;
@@ -97,7 +97,7 @@ void SlotCount::settle(int slots, bool success) {
   }
 }
 
-// Steps of a half: a curve shows in them, where it would be lost in the noise between neighbours.
+// Trials change the number by half: the difference between neighboring numbers would be lost in noise.
 int SlotCount::larger() const {
   return std::max(slots_, std::min(slots_ + std::max(slots_ / 2, 1), memory_max_));
 }

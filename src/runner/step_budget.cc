@@ -6,58 +6,58 @@
 namespace drover {
 namespace {
 
-constexpr int kPromptTokensMin = 8;  // prompts go on however slow the steps are
+constexpr int kPromptTokensMin = 8;  // prompts advance even if steps are very slow
 constexpr int kRowsFirst = 32;       // before anything is measured
 constexpr int kAloneTokensMin = 16;  // the same while no stream has a pace
 constexpr int kAloneRowsFirst = 64;
-constexpr int kRowsMultiple = 4;       // the engine's matrix products work on so many rows at a time
-constexpr int kTokensToLearnFrom = 8;  // beside streams a step with fewer prompt tokens says little about their cost
+constexpr int kRowsMultiple = 4;       // rows that the engine's matrix products compute at a time
+constexpr int kTokensToLearnFrom = 8;  // with streams, fewer prompt tokens say little about their cost
 
-// The target that adapts. With costs that grow evenly a prompt takes 8/7 of what it takes alone if a step takes 8 times
-// what its streams take, and 4/3 if it takes 4 times that. The former is worth gaps that hardly anybody notices.
+// The target that adapts. If costs grow linearly and a step takes 8 times as long as its streams alone, a prompt takes
+// 8/7 of its time without streams; with 4 times, it takes 4/3. The former is worth gaps that users hardly notice.
 constexpr double kGapOverAloneMin = 4;
 constexpr double kGapOverAloneMax = 8;
 constexpr double kGapSeconds = 0.5;
 constexpr double kGapOverTargetMax = 2.5;
-// Beyond the target a percent of gap must save half a percent of the prompt's time. Only a stair's tread does.
+// Beyond the target, one percent more gap must save half a percent of the prompt's time. Only the flat part of a stair
+// does.
 constexpr double kPriceBeyond = 0.5;
 
-// Of a step while no stream has a pace. This is what a new request waits for, and what is lost of a prompt that is
-// canceled.
+// Longest step while no stream has a pace. A new request waits that long, and a canceled prompt wastes that much.
 constexpr double kAloneStepSeconds = 1.5;
 
-// A larger size than was measured takes at most so many times what a step may, even if a stair begins there ...
+// A size larger than all measured ones may take this many times the limit of a step, even if a stair begins there, ...
 constexpr double kGrowthOverTargetMax = 1.5;
-// ... and is at most this many times the largest that was.
+// ... and is at most this many times the largest measured one.
 constexpr int kGrowth = 2;
-// The engine's tiles have up to so many rows. Sizes up to here are tried soon, larger ones only if costs suggest it.
+// Rows of the engine's largest tiles. Sizes up to this are tried soon, larger ones only if costs suggest it.
 constexpr int kTileMax = 64;
-// A try must make a row so much cheaper, or the next one waits, each time twice as long.
+// A trial must make a row cheaper by this factor. Otherwise the wait before the next one doubles.
 constexpr double kGrowthPays = 0.9;
 constexpr std::int64_t kExploreEvery = 4;
 constexpr std::int64_t kExploreEveryMax = 256;
-constexpr std::int64_t kExploreKeeps = 64;  // what was measured so many steps ago counts as not tried
+constexpr std::int64_t kExploreKeeps = 64;  // a size last measured this many steps ago counts as not tried
 
-constexpr double kAsGood = 1.01;  // of two sizes that are so close the larger one is taken
+constexpr double kAsGood = 1.01;  // of two sizes whose costs are this close, the larger one is taken
 
 constexpr double kCalibrationSeconds = 0.5;
 constexpr int kCalibrationGrowth = 4;
 
-constexpr double kWeightOfNew = 0.25;      // of a new measurement of the streams alone, against all before
-constexpr double kAloneChangeMax = 2;      // of what was measured before the machine changed
-constexpr int kAloneSamples = 3;           // the quickest of the first
-constexpr double kSlowestMeasured = 1.25;  // it counts as at most so many times the usual
-// Steps without prompt tokens, made only to measure, are at least so far apart ...
+constexpr double kWeightOfNew = 0.25;      // weight of a new measurement of the streams alone
+constexpr double kAloneChangeMax = 2;      // limit on the change of an older measurement when the machine has changed
+constexpr int kAloneSamples = 3;           // the fastest of the first measurements counts
+constexpr double kSlowestMeasured = 1.25;  // a slow step counts as at most this many times the usual time
+// Steps without prompt tokens, made only to measure, are at least this many steps apart, ...
 constexpr std::int64_t kMeasureEvery = 16;
-// ... and made only if nothing was measured for so long.
+// ... and made only if there was no measurement for this many steps.
 constexpr std::int64_t kMeasurementKeeps = 512;
 
-// Prompt tokens that fill the rows up to a multiple.
+// The prompt tokens that fill the rows up to a multiple.
 int filled_up(int generating, int prompt) {
   return (generating + prompt + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple - generating;
 }
 
-// The most rows that may be tried where so many are known.
+// The most rows that may be tried if `known` rows were measured.
 int reach(int known, bool tiles_known) {
   return tiles_known ? kGrowth * known : std::min(kGrowth * known, kTileMax);
 }
@@ -107,7 +107,7 @@ StepBudget::Aim StepBudget::aim_of(int generating, int prompts) const {
   const double idle = alone_seconds(generating + prompts);
   const double target =
       std::max(gap_target_seconds_, std::clamp(kGapSeconds, kGapOverAloneMin * idle, kGapOverAloneMax * idle));
-  // With this price a machine whose costs grow evenly is best used at the target.
+  // With this price the target is the optimum for a machine with linear costs.
   const double alone = alone_seconds(generating);
   const double price = alone < target ? alone / (target - alone) : 1;
   return {.target = target,
@@ -122,7 +122,8 @@ double StepBudget::price_of(double time, const Aim& aim) {
   return price == 0 ? 1 : std::pow(time / aim.target, price);
 }
 
-// The prompt tokens, at least so many, of the step whose time per prompt token is least, with what its length costs.
+// The number of prompt tokens, at least `least`, with the lowest time per prompt token, including the price of the
+// step's length.
 int StepBudget::best(int generating, int least, const Aim& aim) const {
   const double extra = extra_seconds(generating);
   const double unnoticed = price_of(aim.unnoticed, aim);
@@ -134,7 +135,7 @@ int StepBudget::best(int generating, int least, const Aim& aim) const {
     double time = extra + curve_.at(rows);
     if (rows > largest) {
       const bool tiles_known = aim.nobody_waits || largest >= kTileMax;
-      // Even if a stair begins right behind the largest, and if what streams take beyond their rows is of the rows.
+      // Holds even if a stair begins right after the largest size, and if the streams' extra time grows with the rows.
       const double time_most = 2 * extra + curve_.at_most(rows);
       const double limit =
           tiles_known || !adapts_ ? kGrowthOverTargetMax * aim.target : std::max(aim.longest, kAloneStepSeconds);
@@ -150,14 +151,14 @@ int StepBudget::best(int generating, int least, const Aim& aim) const {
   return prompt;
 }
 
-// Prompt tokens for a step that is larger than all of late; 0 if it is not the time for one. Without it a step that is
-// too small for the machine's tiles would stay so for ever: nothing that it shows tells how much cheaper more rows are.
+// Prompt tokens for a step that is larger than all recent ones; 0 if it is not time for one. Without such trials, steps
+// that are too small for the machine's tiles would never grow: they do not show how much cheaper more rows are.
 int StepBudget::explore(int generating, int planned, const Aim& aim) const {
   if (!adapts_ || step_ < explore_at_) return 0;
   const int known = largest_of_late();
   if (known == 0 || generating + planned > known) return 0;
   const bool tiles_known = known >= kTileMax;
-  // Beyond the tiles a try is not likely to pay, so its gap must be one that is no harm.
+  // Beyond the tiles a trial is unlikely to pay, so its gap must be harmless.
   const double limit = tiles_known ? std::min(aim.target, kGapOverTargetMax * gap_target_seconds_) : aim.longest;
   const double extra = extra_seconds(generating);
   int prompt = 0;
@@ -189,7 +190,7 @@ void StepBudget::observe(int generating, int prompt, Duration took) {
     const double expected = curve_.at(rows);
     of_rows *= expected / (expected + extra_seconds(generating));
   } else if (generating > 0 && !alone_.empty()) {
-    // A step that took less than its streams alone is noise; its tokens cannot have cost nothing.
+    // A step that took less than its streams alone is noise: its tokens cannot have been free.
     of_rows = std::max(measured - alone_seconds(generating), 0.05 * measured) / prompt * rows;
   }
   const int before = largest_of_late();
@@ -205,7 +206,7 @@ void StepBudget::observe(int generating, int prompt, Duration took) {
 void StepBudget::learn_alone(int generating, double measured) {
   measured_alone_ = step_;
   Alone& alone = alone_[generating];
-  // A single slow step must not count for much.
+  // A single slow step must not count much.
   if (alone.samples > 0 && alone.step < changed_) {
     alone.seconds = std::min(measured, kAloneChangeMax * alone.seconds);
     alone.samples = 1;
@@ -217,7 +218,7 @@ void StepBudget::learn_alone(int generating, double measured) {
   alone.step = step_;
 }
 
-// A step was larger than all of late, and its rows took so long each: whether the next try may follow at once.
+// Decides whether another trial may follow at once after a trial: compares the time per row before it and in it.
 void StepBudget::learn_growth(double each_before, double each) {
   const bool pays = each < kGrowthPays * each_before;
   if (pays) explore_wait_ = kExploreEvery;
@@ -225,8 +226,8 @@ void StepBudget::learn_growth(double each_before, double each) {
   if (!pays) explore_wait_ = std::min(2 * explore_wait_, kExploreEveryMax);
 }
 
-// As measured for so many streams. Otherwise as rows, with what the nearest number of streams below, or else above,
-// takes beyond its rows.
+// The measured time for this number of streams. If there is none: the time of as many rows, plus the extra time that
+// was measured for the nearest smaller number of streams, or else for the nearest larger one.
 double StepBudget::alone_seconds(int generating) const {
   const auto above = alone_.lower_bound(generating);
   if (above != alone_.end() && above->first == generating) return above->second.seconds;

@@ -1,7 +1,7 @@
-// How many prompt tokens a step may hold: while streams have a pace, so that prompts are computed at a good price and
-// the time between two tokens of a stream stays near its target; while none has, so that a step ends soon enough for
-// those who come or leave meanwhile. Learned from measured steps: a step takes what its rows take, by the curve, and
-// what the streams among them take beyond that. Pure; the scheduler's thread owns it.
+// How many prompt tokens fit in a step. While streams have a pace: as many as are computed efficiently and keep the
+// streams' inter-token time near its target. While none has: a step of about 1.5 seconds, so that new and canceled
+// requests do not wait long. Learned from measured steps: the time of a step is the time of its rows, by the curve, and
+// the extra time of the streams among them. Pure; the scheduler's thread owns it.
 #pragma once
 
 #include <cstdint>
@@ -14,23 +14,23 @@ namespace drover {
 
 class StepBudget {
  public:
-  // The target is `gap_target` > 0. If it `adapts` that is a floor; where more, it is half a second, but at least 4
-  // times and at most 8 times the idle inter-token time: of the streams, and of those that will be streams once their
-  // prompts are computed. Then it is also exceeded, up to 2.5 times, where that makes prompts much quicker, and now and
-  // then to see whether it would.
+  // The target is `gap_target` > 0. If it `adapts`, gap_target is a floor. The target then is half a second, but at
+  // least 4 times and at most 8 times the inter-token time without prompts, for the present streams and those that will
+  // follow from the present prompts. It is also exceeded, up to 2.5 times, where that makes prompts much faster, and
+  // now and then to measure whether it would.
   StepBudget(Duration gap_target, bool adapts, int step_tokens_max);
 
-  // Before there are requests: how many rows a step should have that is computed only to measure it, by observe(0,
-  // rows, took). 0: none any more. All of them take about half a second, or one row's time if that is more.
+  // Before there are requests: the number of rows of a step that is computed only to measure it, with observe(0, rows,
+  // took). 0: no more such steps. All of them together take about half a second, or one row's time if that is more.
   int calibration_rows() const;
 
-  // Prompt tokens for a step with `generating` > 0 tokens of streams, and parts of so many prompts. 0 now and then, for
-  // one step: to measure what the streams take alone, where that is not known.
+  // Prompt tokens for a step with `generating` > 0 tokens of streams and parts of `prompts` prompts. Now and then 0 for
+  // one step, to measure the time of the streams alone if it is unknown.
   int prompt_tokens(int generating, int prompts) const;
-  // Prompt tokens for a step while no stream has a pace, beside so many tokens of streams: the best that
-  // takes no more than 1.5 seconds.
+  // Prompt tokens for a step with `generating` tokens of streams while none of them has a pace: the most efficient
+  // number that takes at most 1.5 seconds.
   int prompt_tokens_alone(int generating = 0) const;
-  // A step with so many tokens of streams and of prompts took so long.
+  // A step with `generating` tokens of streams and `prompt` tokens of prompts took `took`.
   void observe(int generating, int prompt, Duration took);
 
  private:
@@ -39,13 +39,14 @@ class StepBudget {
     int samples = 0;
     std::int64_t step = 0;  // when it was measured
   };
-  // What a step's time may be and costs.
+  // Limits and price of a step's time.
   struct Aim {
-    double target = 0;        // seconds
-    double longest = 0;       // seconds
-    double unnoticed = 0;     // seconds that are as good as none
-    double price_before = 0;  // what a percent of time more costs up to the target, in percent of time per prompt token
-    double price_beyond = 0;  // and from the target on
+    double target = 0;     // seconds
+    double longest = 0;    // seconds
+    double unnoticed = 0;  // seconds that do not count
+    double price_before =
+        0;  // up to the target: the time per prompt token, in percent, that one percent of step time must save
+    double price_beyond = 0;    // the same beyond the target
     bool nobody_waits = false;  // no stream has a pace
   };
 
@@ -53,7 +54,7 @@ class StepBudget {
   static double price_of(double time, const Aim& aim);
   int best(int generating, int least, const Aim& aim) const;
   int explore(int generating, int planned, const Aim& aim) const;
-  int largest_of_late() const;  // size that was measured; 0: none
+  int largest_of_late() const;  // the largest size measured recently; 0: none
   void learn_alone(int generating, double measured);
   void learn_growth(double each_before, double each);
   double alone_seconds(int generating) const;
@@ -69,8 +70,8 @@ class StepBudget {
   std::int64_t measured_alone_ = 0;  // the latest step without prompt tokens
   double spent_seconds_ = 0;         // in all steps
   std::int64_t changed_ = 0;         // the step in which the machine was last found to have changed
-  std::int64_t explore_at_ = 0;      // the next step that may be larger than all of late, to see what that takes
-  std::int64_t explore_wait_;        // so many steps after this one, if it does not pay
+  std::int64_t explore_at_ = 0;      // the next step that may be larger than all recent ones, to measure its time
+  std::int64_t explore_wait_;        // steps until the next trial, if this one does not pay
 };
 
 }  // namespace drover

@@ -6,19 +6,19 @@
 namespace drover {
 namespace {
 
-// A measurement that is so many steps old follows the machine altogether, a newer one in part.
+// A measurement this many steps old follows the machine's changes fully, a newer one in part.
 constexpr std::int64_t kOldSteps = 8;
-// Less than this is noise, and may not change what is known of other sizes.
+// A smaller change is noise and does not affect other sizes.
 constexpr double kChangeMin = 1.5;
-// And so much at a time: a few slow steps in a row may be chance.
+// The largest change at a time: a few slow steps in a row may be chance.
 constexpr double kChangeMax = 2;
-// Once in so many steps, sizes that were not measured meanwhile are taken for as quick as they ever were: if one was
-// slow by chance, nobody would find out otherwise.
+// Once in this many steps, sizes that were not measured since are assumed to be as fast as they ever were. Otherwise a
+// size that was slow by chance would never be tried again.
 constexpr std::int64_t kTryAgainSteps = 16;
-// The curve beyond the largest size costs for each row this part of the average at least: nothing is known of it.
+// Beyond the largest size, which is unknown, each row costs at least this part of the average.
 constexpr double kSlopeMin = 0.5;
 
-// Sizes are dense where a stair may be narrow. All but the least are multiples of 4: other numbers of rows cost the
+// Sizes are dense where a stair may be narrow. All but the smallest are multiples of 4: other numbers of rows cost the
 // engine's matrix products an extra pass.
 std::vector<int> make_sizes(int rows_max) {
   std::vector<int> sizes;
@@ -34,8 +34,8 @@ std::vector<int> make_sizes(int rows_max) {
 
 StepCurve::StepCurve(int rows_max) : sizes_(make_sizes(rows_max)), points_(sizes_.size()), expected_(sizes_.size()) {}
 
-// The median: one step that the machine held up changes nothing. Of two the lower one, for machines are never held up
-// to be quicker.
+// The median: a single delayed step changes nothing. Of two values the lower one: a step may be delayed, but never
+// finishes too early.
 double StepCurve::Point::usual() const {
   std::array<double, kSamples> sorted = seconds;
   const auto end = sorted.begin() + std::min(samples, kSamples);
@@ -58,7 +58,7 @@ double StepCurve::observe(int rows, double seconds, std::int64_t step) {
   const auto index = static_cast<std::size_t>(above - sizes_.begin() - 1);
   Point& point = points_[index];
   const bool known = point.samples > 0;
-  // What more rows took bounds what these would take, but does not replace what is known of them.
+  // The time of more rows limits the time of these, but does not replace their own measurements.
   if (sizes_[index] != rows && known) return 1;
   if (!empty() && rows > largest_) seconds = std::min(seconds, at_most(rows));
   point.add(std::max(seconds, 1e-9));
@@ -85,7 +85,7 @@ void StepCurve::share(std::size_t measured, double factor, std::int64_t step) {
 
 void StepCurve::rebuild(std::int64_t step) {
   const bool hopeful = step % kTryAgainSteps == 0;
-  // From the largest down: a step that took less although it had more rows proves that this one takes no longer.
+  // From the largest down: a size with more rows that took less time proves that this one takes no longer.
   double least = 0;
   for (std::size_t i = points_.size(); i-- > 0;) {
     if (points_[i].samples == 0) continue;
@@ -93,8 +93,8 @@ void StepCurve::rebuild(std::int64_t step) {
     least = sizes_[i] == largest_ ? usual : std::min(least, usual);
     expected_[i] = least;
   }
-  std::size_t next = 0;  // the nearest measured size above
-  int rows = 0;          // and the nearest below
+  std::size_t next = 0;  // nearest measured size above
+  int rows = 0;          // nearest measured size below
   double seconds = 0;
   for (std::size_t i = 0; i < points_.size() && sizes_[i] <= largest_; ++i) {
     if (points_[i].samples == 0) {

@@ -1,7 +1,6 @@
-// What a step of so many rows takes, learned from measured steps. The engine's kernels work in tiles, so the curve has
-// stairs, and where they are depends on the machine and the model. Nothing is assumed but that more rows take no less
-// time, and that a step takes no longer than two steps that hold its rows between them. Pure; the scheduler's thread
-// owns it.
+// The time of a step by its number of rows, learned from measured steps. The engine's kernels work in tiles, so the
+// curve has stairs, whose positions depend on the machine and the model. Two assumptions: more rows never take less
+// time, and a step never takes longer than two steps that share its rows. Pure; the scheduler's thread owns it.
 #pragma once
 
 #include <array>
@@ -16,17 +15,17 @@ class StepCurve {
   // Steps have 1 to `rows_max` rows.
   explicit StepCurve(int rows_max);
 
-  // A step with so many rows took so long. Steps have numbers that grow. Returns by what factor the machine has changed
-  // (1 if that is not known yet). Older measurements of other sizes are multiplied by it: they say what shape the curve
-  // has, and the new one says how fast the machine is.
+  // A step of `rows` rows took `seconds`. `step` is its number, which grows. Returns the factor by which the machine
+  // has changed (1 if that is unknown). Older measurements of other sizes are multiplied by it: they give the shape of
+  // the curve, the new one gives the speed of the machine.
   double observe(int rows, double seconds, std::int64_t step);
 
   bool empty() const { return largest_ == 0; }
-  int largest() const { return largest_; }                  // most rows that were measured; 0: none
+  int largest() const { return largest_; }                  // most rows measured; 0: none
   int largest_since(std::int64_t step) const;               // the same, from that step on
-  double at(int rows) const;                                // seconds, as expected; 0 if empty
-  double at_most(int rows) const;                           // seconds, even if a stair begins right behind the largest
-  const std::vector<int>& sizes() const { return sizes_; }  // to choose from, in growing order
+  double at(int rows) const;                                // expected seconds; 0 if empty
+  double at_most(int rows) const;                           // seconds, even if a stair begins right after the largest
+  const std::vector<int>& sizes() const { return sizes_; }  // the sizes to choose from, ascending
 
  private:
   static constexpr int kSamples = 5;
@@ -34,7 +33,7 @@ class StepCurve {
     std::array<double, kSamples> seconds{};  // the latest
     int samples = 0;                         // measured so far
     std::int64_t step = 0;                   // of the latest
-    double level = 1;                        // seconds: what older measurements of other sizes were adjusted to
+    double level = 1;  // seconds: the level that older measurements of other sizes were adjusted to
 
     double usual() const;
     double least() const;
@@ -48,7 +47,7 @@ class StepCurve {
   std::vector<Point> points_;     // for each size
   std::vector<double> expected_;  // for each size: seconds
   int largest_ = 0;
-  double slope_ = 0;  // seconds for each row beyond the largest
+  double slope_ = 0;  // seconds per row beyond the largest
 };
 
 }  // namespace drover

@@ -51,7 +51,8 @@ Result<pid_t> start_child(const std::string& executable, std::vector<std::string
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  // Copies above all that the actions overwrite: a server that was started without descriptors 0 to 2 has others there.
+  // Copies to numbers that the actions do not overwrite: a server that was started without descriptors 0 to 2 has
+  // others there.
   std::deque<Descriptor> copies;
   int next = STDIN_FILENO;
   for (const int descriptor : descriptors) {

@@ -1,4 +1,4 @@
-// Starts this program again, as a process that is to know nothing of the server but what it is told.
+// Starts this program again as a child process that inherits nothing from the server except what it is given.
 #pragma once
 
 #include <sys/types.h>
@@ -12,13 +12,13 @@
 
 namespace drover {
 
-// The entries of an environment, "NAME=value", that such a process may see: what the engine, drivers of GPUs, the C
-// library and sanitizers read, and of Drover's own settings those of children. Who knows a secret has it elsewhere.
+// Whether a child may see an environment entry "NAME=value". Allowed are the variables of the engine, GPU drivers, the
+// C library and sanitizers, and Drover's settings for children. Variables that may hold secrets are not.
 bool child_may_see(std::string_view entry);
 
-// Runs `arguments`, of which the first is a name for lists of processes. Its input is empty; of descriptors it has
-// those that are given, as its 1 (output), 2 (errors) and 3; one below 0 is /dev/null for the former and nothing for 3.
-// Any thread. Error: kInternal with the system's reason.
+// Runs `executable` with `arguments`; the first argument is its name in process lists. Its input is empty.
+// `descriptors` become its descriptors 1 (output), 2 (errors) and 3; a negative one becomes /dev/null (1, 2) or stays
+// closed (3). Any thread. Error: kInternal with the system's reason.
 Result<pid_t> start_child(const std::string& executable, std::vector<std::string> arguments,
                           const std::array<int, 3>& descriptors);
 

@@ -37,11 +37,11 @@ struct RulesetAttributes {
 };
 constexpr std::uint64_t kTruncate = 1 << 14;       // from version 3
 constexpr std::uint64_t kDeviceControl = 1 << 15;  // from version 5
-constexpr std::uint64_t kNetwork = 3;              // to bind and to connect TCP
-constexpr std::uint64_t kScoped = 3;               // abstract sockets of others, and signals to others
+constexpr std::uint64_t kNetwork = 3;              // bind and connect TCP
+constexpr std::uint64_t kScoped = 3;               // abstract sockets of other processes, and signals to them
 
 constexpr std::uint64_t kFileRights = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | kTruncate |
-                                      kDeviceControl;  // of a file that is no folder
+                                      kDeviceControl;  // rights of a file that is not a folder
 constexpr std::uint64_t kRead = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
 constexpr std::uint64_t kWrite = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | kTruncate;
 constexpr std::uint64_t kDevice = kRead | LANDLOCK_ACCESS_FS_WRITE_FILE | kDeviceControl;
@@ -49,7 +49,7 @@ constexpr std::uint64_t kChangeFolder = kRead | kWrite | LANDLOCK_ACCESS_FS_MAKE
                                         LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
                                         LANDLOCK_ACCESS_FS_REFER;
 
-// What glibc, llama.cpp and Drover read beside a model: processors, memory and its limits, the time zone.
+// Files that glibc, llama.cpp and Drover read in addition to a model: processors, memory and its limits, the time zone.
 constexpr const char* kSystemFiles[] = {
     "/proc/self",          "/proc/cpuinfo",       "/proc/meminfo",
     "/proc/stat",          "/proc/sys/vm",        "/proc/sys/kernel/numa_balancing",
@@ -57,14 +57,14 @@ constexpr const char* kSystemFiles[] = {
     "/etc/localtime",      "/usr/share/zoneinfo", "/dev/null",
     "/dev/zero",           "/dev/urandom"};
 constexpr const char* kLibraryFolders[] = {"/lib", "/lib64", "/usr/lib", "/usr/lib64"};
-// Of GPU drivers. Written from their documentation, and not tried on a machine that has a GPU.
+// Files of GPU drivers, from their documentation; not tested on a machine with a GPU.
 constexpr const char* kGpuFiles[] = {
     "/usr/local/cuda",   "/opt/rocm",        "/etc/ld.so.cache",  "/etc/vulkan",        "/etc/nvidia",  "/etc/glvnd",
     "/usr/share/vulkan", "/usr/share/glvnd", "/usr/share/nvidia", "/usr/share/drirc.d", "/proc/driver", "/proc/devices",
     "/sys/bus",          "/sys/class",       "/sys/dev",          "/sys/devices",       "/sys/module"};
 
 constexpr rlim_t kOpenFilesMax = 4096;           // a model may be split over hundreds of files
-constexpr rlim_t kCacheFileBytesMax = 1u << 30;  // what a GPU's driver may write into one file
+constexpr rlim_t kCacheFileBytesMax = 1u << 30;  // limit of one file that a GPU driver writes
 
 int landlock_version() {
   const long version = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -76,7 +76,7 @@ class Landlock {
   explicit Landlock(int version) : ruleset_(create(version)) {}
   bool ok() const { return ruleset_.value() >= 0; }
 
-  // What there is not is not allowed; what the version does not know need not be.
+  // A path that does not exist is not allowed. Rights that the kernel's version does not know need no rule.
   void allow(const char* path, std::uint64_t rights) {
     const Descriptor file(::open(path, O_PATH | O_CLOEXEC));
     struct stat status {};
@@ -113,7 +113,7 @@ class Landlock {
   bool failed_ = false;
 };
 
-// The file in which a sanitizer's options say that reports go ("log_path=/x/report:…"), as its folder.
+// The folder of a sanitizer's report file, from its options ("log_path=/x/report:…").
 std::string report_folder() {
   for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"}) {
     const char* value = std::getenv(name);
@@ -150,7 +150,7 @@ bool enter_landlock(const SandboxRules& rules, int version) {
   if (kSanitized) {
     for (const char* path : kLibraryFolders) landlock.allow(path, kRead);
     landlock.allow("/proc/self/exe", kRead);
-    landlock.allow("/proc", kRead);  // a helper of theirs is another process
+    landlock.allow("/proc", kRead);  // their helper is another process
     landlock.allow(report_folder().c_str(), kChangeFolder);
   }
   return landlock.enter();
@@ -171,14 +171,15 @@ bool reaches_all(const SandboxRules& rules) {
          std::all_of(rules.writable.begin(), rules.writable.end(), [&](auto& path) { return reaches(path, W_OK); });
 }
 
-// A server that runs as root serves models from any user's folder. Where only that capability gets at them, it is left,
-// and Landlock alone confines the process. Returns what was left; empty: nothing.
+// A server that runs as root serves models from any user's folder. If only CAP_DAC_OVERRIDE gives access to them, the
+// process keeps it, and Landlock alone confines the process. Returns the restriction that was not applied, as a
+// sentence; empty: all were applied.
 std::string drop_capabilities(const SandboxRules& rules, SandboxMode mode) {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
   if (::syscall(SYS_capget, &header, data) != 0) return "its capabilities are not known";
   for (unsigned long capability = 0; ::prctl(PR_CAPBSET_READ, capability) >= 0; ++capability) {
-    (void)::prctl(PR_CAPBSET_DROP, capability);  // who may not, has none to lose
+    (void)::prctl(PR_CAPBSET_DROP, capability);  // a process that may not drop it does not have it
   }
   (void)::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   const bool reached = reaches_all(rules);
@@ -194,7 +195,7 @@ std::string drop_capabilities(const SandboxRules& rules, SandboxMode mode) {
 
 // ---- the rest
 
-// RLIMIT_NPROC is left: it counts all processes of the user, the server's connections' threads among them.
+// RLIMIT_NPROC is not set: it counts all processes of the user, including the server's threads.
 void limit_resources(SandboxProfile profile) {
   const auto limit = [](__rlimit_resource what, rlim_t most) {
     rlimit limits{};
@@ -209,7 +210,7 @@ void limit_resources(SandboxProfile profile) {
   if (profile == SandboxProfile::kRunner && !kSanitized) limit(RLIMIT_FSIZE, 0);
 }
 
-// Makes the folder, and has the drivers use it.
+// Makes the folder and directs the drivers to it.
 void prepare_gpu_cache() {
   const std::string folder = gpu_cache_folder();
   std::error_code failed;
@@ -247,8 +248,8 @@ Result<std::vector<std::string>> enter_sandbox(const SandboxRules& rules, Sandbo
   if (mode == SandboxMode::kOff) return std::vector<std::string>{};
   const SandboxSupport support = sandbox_support();
   std::vector<std::string> missing = support.missing;
-  ::tzset();                              // reads the time zone's file once and for all
-  ::setenv("GGML_NO_BACKTRACE", "1", 0);  // it is a debugger's work, which cannot be started
+  ::tzset();                              // reads the time zone's file, once
+  ::setenv("GGML_NO_BACKTRACE", "1", 0);  // a backtrace starts a debugger, which is not allowed
   if (rules.profile == SandboxProfile::kGpu) prepare_gpu_cache();
   limit_resources(rules.profile);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) missing.emplace_back("no_new_privs cannot be set");

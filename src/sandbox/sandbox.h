@@ -1,5 +1,5 @@
-// What a process gives up before it reads what a stranger has made: files that are not its own, the network, other
-// programs, other processes. After that a fault in the code that reads a model costs that model and nothing else.
+// Confines a process before it reads untrusted data: it loses access to other files, the network, other programs and
+// other processes. A fault in the code that reads a model then affects only that model.
 #pragma once
 
 #include <string>
@@ -10,42 +10,43 @@
 
 namespace drover {
 
-// What the process does afterwards; see docs/adr/0023-sandbox.md for what each of them may do.
+// The task of the process afterwards. docs/adr/0023-sandbox.md lists what each profile allows.
 enum class SandboxProfile {
-  kRunner,    // computes: threads, children of its own, no file is written
-  kGpu,       // a runner that also uses devices and a cache folder of its driver's
+  kRunner,    // computes: starts threads and children, writes no file
+  kGpu,       // a runner that also uses devices and the driver's cache folder
   kQuantize,  // computes, and writes the files of SandboxRules::writable
 };
 
 struct SandboxRules {
   SandboxProfile profile = SandboxProfile::kRunner;
-  std::vector<std::string> readable = {};  // files, and folders with all that is in them
-  std::vector<std::string> writable = {};  // files that are there already
+  std::vector<std::string> readable = {};  // files, and folders with their content
+  std::vector<std::string> writable = {};  // existing files
 };
 
-// What the kernel can do of it.
+// The kernel's support.
 struct SandboxSupport {
   bool seccomp = false;
-  int landlock = 0;                       // the version of its interface; 0: there is none
-  std::vector<std::string> missing = {};  // what is not there and what that means, as sentences without a stop
+  int landlock = 0;                       // version of the interface; 0: none
+  std::vector<std::string> missing = {};  // missing features and their consequences, as sentences without a full stop
   std::string parts() const;              // "seccomp, Landlock 7"
 };
 SandboxSupport sandbox_support();
 
-// What DROVER_SANDBOX says in this process; the server has refused what it cannot say.
+// The value of DROVER_SANDBOX in this process. The server has refused invalid values.
 SandboxMode wanted_sandbox();
 
-// The calling process gives up all that its profile does not need, for ever, and so do its children. To be called while
-// it has one thread, and after it has opened all but the files of the rules. A path that there is not is left out.
-// Returns what could not be given up, as sentences. Error, kInternal, with kRequire: the same, and the process may be
-// half inside.
+// Confines the calling process and its children to its profile, permanently. Call it while the process has one thread,
+// and after it has opened all files except those of the rules. A path that does not exist is skipped. Returns the
+// restrictions that could not be applied, as sentences. With kRequire they are an error, kInternal, and the process may
+// be partly confined.
 Result<std::vector<std::string>> enter_sandbox(const SandboxRules& rules, SandboxMode mode);
 
-// The same for a process that from now on answers over sockets it has, and computes: it opens no file, starts no thread
-// and no process, and makes no code. It may be inside a sandbox already. Error, with kRequire: what the kernel says.
+// The same for a process that from now on only computes and answers over its open sockets: it opens no file, starts no
+// thread or process, and makes no executable memory. It may be in a sandbox already. Error with kRequire: the kernel's
+// reason.
 Result<void> enter_prepare_sandbox(SandboxMode mode);
 
-// The folder in which libraries of GPU drivers keep what they compile; enter_sandbox() makes it and has them use it.
+// The folder for the compiled code of GPU drivers; enter_sandbox() makes it and directs the drivers to it.
 std::string gpu_cache_folder();
 
 }  // namespace drover

@@ -1,11 +1,10 @@
-// What the sanitizers need of a process: a name for "this build has one".
-
+// Whether this program is built with a sanitizer.
 #pragma once
 
 namespace drover {
 
-// Sanitizers write reports, look names up in the program's file, and stop their process's other threads to look for
-// leaks. A program that is built with one is a test, and its sandbox lets it.
+// Sanitizers write reports, read symbols from the program's file, and stop the other threads to look for leaks. A
+// program that is built with a sanitizer is a test, and its sandbox allows this.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
 #else

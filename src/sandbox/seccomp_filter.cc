@@ -25,14 +25,14 @@
 namespace drover {
 namespace {
 
-// What every process needs that computes and answers over sockets that it has.
+// Calls of a process that computes and answers over its open sockets.
 constexpr std::string_view kAnswering =
     "read readv write writev recvfrom recvmsg sendmsg shutdown close poll ppoll select pselect6 fstat lseek munmap "
     "mremap madvise brk mincore futex sched_yield clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday "
     "time times getrusage exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask sigaltstack restart_syscall "
     "getrandom getrlimit setrlimit getpid gettid getppid getcpu rseq set_robust_list membarrier sysinfo uname";
 
-// What computing needs beside that: files, as far as Landlock opens them, threads, and children.
+// Additional calls for computing: files, which Landlock restricts, threads, and children.
 constexpr std::string_view kComputing =
     "pread64 preadv preadv2 dup dup2 dup3 fcntl close_range pipe pipe2 eventfd2 epoll_create1 epoll_ctl epoll_wait "
     "epoll_pwait stat lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat "
@@ -45,7 +45,7 @@ constexpr std::string_view kComputing =
 constexpr std::string_view kWriting =
     "open openat pwrite64 pwritev pwritev2 ftruncate fallocate fsync fdatasync sync_file_range";
 
-// Drivers talk to their devices, and keep what they compile as files.
+// Drivers talk to their devices and cache compiled code in files.
 constexpr std::string_view kDevices =
     "ioctl memfd_create mkdir mkdirat unlink unlinkat rename renameat renameat2 rmdir utimensat fchmod flock sendfile "
     "copy_file_range inotify_init1 inotify_add_watch timerfd_create timerfd_settime eventfd mbind sched_setscheduler "
@@ -55,20 +55,20 @@ constexpr std::string_view kDevices =
 constexpr std::string_view kSanitizers =
     "ptrace personality ioctl prctl process_vm_readv process_vm_writev unlink unlinkat rename mkdir sched_setaffinity";
 
-// What the C library does otherwise when the kernel is too old for them. clone3 and openat2 hide from a filter what
-// they are asked for.
+// Calls for which the C library has a fallback if the kernel does not know them. clone3 and openat2 hide their
+// arguments from a filter.
 constexpr std::string_view kUnknown = "clone3 openat2";
-// Numbers that all machines have in common. Of those that have no name here yet, a program hears the same.
+// Numbers that all architectures share. Newer calls without a name here get the same answer.
 constexpr int kCommonNumbers[] = {424, 511};
 
-constexpr std::uint64_t kInt = 0xffffffff;    // the kernel looks at no more of an argument that is an int
+constexpr std::uint64_t kInt = 0xffffffff;    // the kernel ignores the other bits of an int argument
 constexpr int kPrctlNameMemory = 0x53564d41;  // PR_SET_VMA
 constexpr std::uint64_t kNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
                                       CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME;
 constexpr std::uint64_t kTemporaryFile = 020000000;  // O_TMPFILE without O_DIRECTORY
 constexpr std::uint64_t kWritingFlags = O_ACCMODE | O_CREAT | O_TRUNC | kTemporaryFile;
 
-// A list of what is allowed; all else fails with EPERM.
+// A list of allowed calls; all others fail with EPERM.
 class Filter {
  public:
   Filter() : context_(::seccomp_init(SCMP_ACT_ERRNO(EPERM)), ::seccomp_release) {
@@ -91,11 +91,11 @@ class Filter {
   void allow(const char* name, std::initializer_list<scmp_arg_cmp> conditions) {
     add(SCMP_ACT_ALLOW, ::seccomp_syscall_resolve_name(name), conditions);
   }
-  // With any arguments; names with spaces between them.
+  // Allows calls with any arguments. `names`: separated by spaces.
   void allow_all(std::string_view names) {
     for_each(names, [this](const char* name) { allow(name, {}); });
   }
-  // Allowed if that argument is `value` in the bits of `mask`.
+  // Allows a call if the argument equals `value` in the bits of `mask`.
   void allow_if(const char* name, unsigned argument, std::uint64_t value, std::uint64_t mask = kInt) {
     allow(name, {{argument, SCMP_CMP_MASKED_EQ, mask, value}});
   }
@@ -126,10 +126,10 @@ class Filter {
   int failed_ = 0;
 };
 
-// Without what may be done with some arguments only.
+// Allows the calls of a process that only computes and answers; some of them only with certain arguments.
 void allow_answering(Filter& filter) {
   filter.allow_all(kAnswering);
-  filter.allow_if("sendto", 4, 0, ~0ull);  // to the other end, and to no address
+  filter.allow_if("sendto", 4, 0, ~0ull);  // to the other end of a connection, not to an address
   filter.allow_if("prlimit64", 0, 0);      // its own limits
   filter.allow_if("prctl", 0, PR_SET_NAME);
   filter.allow_if("prctl", 0, kPrctlNameMemory);
@@ -147,7 +147,7 @@ void allow_computing(Filter& filter) {
     filter.allow_if("prctl", 0, static_cast<std::uint64_t>(option));
   }
   for (const std::uint64_t command : {TCGETS, FIONREAD, FIONBIO}) filter.allow_if("ioctl", 1, command);
-  // Sockets between its own processes, of the kinds that cannot send to an address: so none that is the system's.
+  // Sockets between its own processes, of kinds that cannot send to an address, so they cannot reach a system service.
   for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
     filter.allow("socketpair",
                  {{0, SCMP_CMP_MASKED_EQ, kInt, AF_UNIX},
@@ -166,7 +166,7 @@ Result<void> restrict_system_calls(SandboxProfile profile) {
   allow_answering(filter);
   allow_computing(filter);
   if (profile == SandboxProfile::kRunner) {
-    // Landlock says so too, where there is one.
+    // Landlock, if available, forbids this too.
     filter.allow_if("open", 1, O_RDONLY, kWritingFlags);
     filter.allow_if("openat", 2, O_RDONLY, kWritingFlags);
   } else {

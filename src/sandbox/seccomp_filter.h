@@ -6,7 +6,7 @@
 
 namespace drover {
 
-// All threads of the process have the filter afterwards, and its children. Sets no_new_privs.
+// Installs the filter in all threads of the process; its children inherit it. Sets no_new_privs.
 Result<void> restrict_system_calls(SandboxProfile profile);
 Result<void> restrict_system_calls_to_answering();  // see enter_prepare_sandbox()
 

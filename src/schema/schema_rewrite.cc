@@ -402,7 +402,7 @@ class Rewrite {
     if (missing > kTupleMax) {
       book_.lose("minItems", "it is far more than the items that are listed");
     } else if (missing > 0) {
-      Rewritten item = rest == nullptr ? Json::object() : inside("items", *rest);
+      Rewritten item = rest == nullptr ? Rewritten(Json::object()) : inside("items", *rest);
       if (!item) return std::nullopt;
       for (std::int64_t i = 0; i < missing; ++i) {
         book_.charge_copy(*item);

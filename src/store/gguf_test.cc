@@ -53,6 +53,17 @@ TEST_F(GgufTest, RefusesAFileCutShortAnywhere) {
   }
 }
 
+TEST_F(GgufTest, KeepsArraysUpToABound) {
+  const auto model = tiny_model()
+                         .numbers("kept", std::vector<std::uint32_t>(kGgufSmallArrayMax, 7))
+                         .numbers("dropped", std::vector<std::uint32_t>(kGgufSmallArrayMax + 1, 7));
+  const Result<Gguf> gguf = read(model.build());
+  ASSERT_TRUE(gguf.ok()) << gguf.error().message;
+  ASSERT_TRUE(gguf->metadata().at("kept").is_array());
+  EXPECT_EQ(gguf->metadata().at("kept").size(), kGgufSmallArrayMax);
+  EXPECT_TRUE(gguf->metadata().at("dropped").is_null());
+}
+
 TEST_F(GgufTest, BoundsEveryCount) {
   const auto huge = std::uint64_t{1} << 60;
   EXPECT_NE(error_of(tiny_model().counts(huge, 1).build()).find("tensors"), std::string::npos);

@@ -126,6 +126,8 @@ TEST(JsonReader, TakesWhatIsAtABoundAndNotOneMore) {
   EXPECT_EQ(fault_of(R"({"a":[{"b":1}]})"), std::nullopt);
   EXPECT_EQ(fault_of(R"({"a":[{"b":{}}]})"), Kind::kDepth);
   EXPECT_EQ(fault_of(R"([[],[],[[]],{"a":"[[[[\"[[[["}])"), std::nullopt) << "brackets in strings are none";
+  EXPECT_EQ(fault_of(R"(["\"",[["\""]]])"), std::nullopt);
+  EXPECT_EQ(fault_of(R"(["\"",[[[]]]])"), Kind::kDepth) << "an escaped quote does not end a string";
   EXPECT_EQ(fault_of(R"({"a":1,"b":2,"c":3,"d":4})"), std::nullopt);
   EXPECT_EQ(fault_of(R"({"a":1,"b":2,"c":3,"d":4,"a":5})"), Kind::kKeys);
   EXPECT_EQ(fault_of("[1,2,3,4,5,6,7,8,9,10,11]"), std::nullopt);

@@ -60,6 +60,17 @@ TEST_F(ModelStoreTest, ABlobThatWasCutShortIsReplaced) {
   EXPECT_EQ(folder_.read("blobs/" + Digest::of("abc").file_name()), "abc");
 }
 
+TEST_F(ModelStoreTest, ABlobThatIsUploadedAgainIsAsYoungAsANewOne) {
+  put("abc");
+  const fs::path path = folder_.path() / "blobs" / Digest::of("abc").file_name();
+  fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  put("abc");
+  EXPECT_EQ(*store_->prune(std::chrono::hours(1)), 0u);
+  EXPECT_TRUE(store_->blobs().has(Digest::of("abc")));
+  fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  EXPECT_EQ(*store_->prune(std::chrono::hours(1)), 1u) << "without the second upload it goes";
+}
+
 TEST_F(ModelStoreTest, AFolderThatVanishesIsMadeAgain) {
   fs::remove_all(folder_.path() / "blobs");
   fs::remove_all(folder_.path() / "manifests");

@@ -1,6 +1,8 @@
 // The language by itself: what templates write about plain data, and what is said about wrong ones.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include "template/executor.h"
@@ -17,15 +19,17 @@ constexpr const char* kData = R"({
   "People": [{"Name": "Bo", "Tags": ["x"]}, {"Name": "Cy", "Tags": []}]
 })";
 
-Result<std::string> render(std::string_view source, std::string_view json = kData) {
+constexpr std::chrono::system_clock::time_point kNow =
+    std::chrono::sys_days(std::chrono::year(2024) / 3 / 1) + std::chrono::hours(12);
+
+Result<std::string> render(std::string_view source, std::string_view json = kData, Budget budget = {},
+                           std::chrono::system_clock::time_point now = kNow) {
   auto tree = parse_syntax(source);
   if (!tree) return tree.error();
   const auto data = parse_json(json);
   if (!data) return data.error();
-  Budget budget;
   BoundedText output(kOutputBytesMax);
-  const Program program{source, &*tree,
-                        std::chrono::sys_days(std::chrono::year(2024) / 3 / 1) + std::chrono::hours(12)};
+  const Program program{source, &*tree, now};
   if (auto done = execute(program, tree->root, sorted_by_key(*data), budget, output); !done) return done.error();
   return std::move(output).take();
 }
@@ -147,6 +151,31 @@ TEST(TemplateLanguage, PipesAndCalls) {
        "true 2024-03-01 2024-02-29 any"},
       {"{{ json .Map }}", R"({"a":"first","m":{"deep":"value"},"z":"last"})"},
   });
+}
+
+// In this time zone the clocks go from 23:00 to 2:00 of the next day, so a day before 23:30 is no time of yesterday.
+TEST(TemplateLanguage, YesterdayIsTheDayBeforeWhateverTheClocksDo) {
+  const char* before = std::getenv("TZ");
+  const std::string zone = before == nullptr ? "" : before;
+  ::setenv("TZ", "XST3XDT0,M11.1.0/23,M2.3.0/23", 1);
+  ::tzset();
+  const auto now =
+      std::chrono::sys_days(std::chrono::year(2018) / 11 / 5) + std::chrono::hours(23) + std::chrono::minutes(30);
+  const auto text = render("{{ currentDate }} {{ yesterdayDate }}", kData, {}, now);
+  before == nullptr ? ::unsetenv("TZ") : ::setenv("TZ", zone.c_str(), 1);
+  ::tzset();
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(*text, "2018-11-05 2018-11-04");
+}
+
+TEST(TemplateLanguage, WrittenTextCostsSteps) {
+  Budget small;
+  small.work_units_max = 1000;
+  const auto loop = [](const std::string& text) { return "{{ range 100 }}" + text + "{{ end }}"; };
+  EXPECT_TRUE(render(loop("x"), kData, small));
+  const auto written = render(loop(std::string(6400, 'x')), kData, small);
+  ASSERT_FALSE(written);
+  EXPECT_NE(written.error().message.find("the template takes too many steps"), std::string::npos);
 }
 
 TEST(TemplateLanguage, PrintsAsGoDoes) {

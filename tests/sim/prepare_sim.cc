@@ -1,5 +1,5 @@
-// Preparing under random load: requests that take long, do not end, end their worker, are canceled. `prepare_sim` runs
-// many seeds; `prepare_sim --seed S` runs one again.
+// The prepare pool under random load: requests that take long, never end, crash their worker, or are canceled.
+// `prepare_sim` runs many seeds; `prepare_sim --seed S` repeats one.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -23,12 +23,12 @@ std::optional<std::uint64_t> only_seed;
 // A rule that is broken on purpose.
 enum class Mutation {
   kNone,
-  kSlowIsNotNoticed,   // a slow request keeps the others waiting
-  kNothingIsStopped,   // all slow ones run at once
-  kNothingIsKilled,    // what was given up goes on
-  kCancelIsForgotten,  // a canceled request is prepared all the same
-  kEndIsForgotten,     // nobody hears that a worker has ended
-  kNoTimeIsTooLong,    // what does not end is not ended
+  kSlowIsNotNoticed,   // a slow request makes the others wait
+  kNothingIsStopped,   // all slow requests run at once
+  kNothingIsKilled,    // a request that was given up goes on
+  kCancelIsForgotten,  // a canceled request is still prepared
+  kEndIsForgotten,     // the end of a worker is not reported
+  kNoTimeIsTooLong,    // a request that never ends is not killed
 };
 
 class PrepareWorld {
@@ -41,7 +41,7 @@ class PrepareWorld {
   };
   const Counts& counts() const { return counts_; }
 
-  // What promise was broken; empty: none.
+  // The broken promise; empty: none.
   std::string run() {
     act();
     const int requests = between(20, 80);
@@ -58,7 +58,7 @@ class PrepareWorld {
       if (now_ > TimePoint{} + std::chrono::hours(2)) return "requests do not end";
       if (i < requests && now_ >= next_arrival) {
         arrive({static_cast<std::uint64_t>(++i)});
-        // Now and then many come at once, and now and then a pause.
+        // Now and then many requests arrive at once, and now and then none for a while.
         next_arrival = now_ + milliseconds(chance(0.5) ? 0 : chance(0.9) ? between(0, 40) : between(0, 4000));
       }
       end_workers();
@@ -75,14 +75,14 @@ class PrepareWorld {
   enum class Fate { kAnswered, kDies, kNeverEnds };
   struct Request {
     TimePoint arrived;
-    Duration needs{};  // of running
+    Duration needs{};  // run time
     Fate fate = Fate::kAnswered;
     TimePoint begun = kNever;
-    int ahead = 0;  // that came before it and were not prepared, nor slow, when it came
+    int ahead = 0;  // earlier requests that were neither prepared nor slow when it arrived
   };
   struct Worker {
     std::optional<RequestId> request;
-    Duration left{};  // until it answers or dies
+    Duration left{};  // run time until it answers or dies
     Duration ran{};
     TimePoint since{};
     bool stopped = false;
@@ -143,7 +143,7 @@ class PrepareWorld {
     Worker& worker = workers_.at(id);
     const RequestId request = *worker.request;
     const auto found = requests_.find(request);
-    if (found == requests_.end()) {  // it should have been killed
+    if (found == requests_.end()) {  // its worker should have been killed
       workers_.erase(id);
     } else if (found->second.fate == Fate::kAnswered) {
       worker.request.reset();
@@ -170,7 +170,7 @@ class PrepareWorld {
     const auto found = requests_.find(request);
     if (pools != request || found == requests_.end()) return fail("an answer goes to another request");
     const Request& of = found->second;
-    // In the order they came, if they are quick.
+    // Fast requests are prepared in order of arrival.
     if (of.needs < slow_after()) {
       if (request < last_quick_ && of.fate == Fate::kAnswered) fail("a quick request was overtaken by another one");
       last_quick_ = std::max(last_quick_, request);
@@ -292,7 +292,7 @@ class PrepareWorld {
       }
       if (ran > limits_wanted_.time_max + milliseconds(1)) fail("a request runs for too long");
     }
-    // One that was begun anew, known to be slow, counts as quick here for a moment.
+    // A restarted request that is known to be slow counts as fast here for a moment.
     if (slow > limits_.slow_max) fail(fmt::format("{} slow ones", slow));
     if (slow_running > limits_.slow_running_max) fail(fmt::format("{} slow ones run", slow_running));
     if (quick > 1 + limits_.slow_max) fail(fmt::format("{} quick ones run", quick));
@@ -304,16 +304,16 @@ class PrepareWorld {
 
   std::mt19937_64 random_;
   const Mutation mutation_;
-  const PrepareLimits limits_wanted_;  // as they are by default
+  const PrepareLimits limits_wanted_;  // the default limits
   const PrepareLimits limits_;
   PreparePool pool_;
   TimePoint now_{};
-  std::map<RequestId, Request> requests_;  // that have not ended
+  std::map<RequestId, Request> requests_;  // requests that have not ended
   std::map<WorkerId, Worker> workers_;
   std::multimap<TimePoint, RequestId> cancels_;
   std::vector<WorkerId> killed_;
   RequestId last_quick_{};
-  bool none_may_be_there_ = false;  // one ended before it had done anything
+  bool none_may_be_there_ = false;  // a worker ended before it had prepared anything
   int spins_ = 0;
   Counts counts_;
   std::string broken_;
@@ -339,7 +339,7 @@ TEST(PrepareSim, KeepsItsPromises) {
     EXPECT_GT(count, kSeeds / 10);
 }
 
-// Each mistake made on purpose breaks a promise.
+// Each mistake made on purpose must break a promise.
 class PrepareSimMutation : public testing::TestWithParam<Mutation> {};
 
 TEST_P(PrepareSimMutation, IsNoticed) {

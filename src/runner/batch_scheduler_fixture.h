@@ -42,10 +42,10 @@ inline EngineLimits with_cells(EngineLimits limits, int cells) {
 }
 
 // A scheduler with a fake engine. Every output is compared with the one that the request would get alone.
-class Herd {
+class SchedulerFixture {
  public:
-  explicit Herd(SchedulerConfig config) : Herd(config, config.engine.cells) {}
-  Herd(SchedulerConfig config, int engine_cells)
+  explicit SchedulerFixture(SchedulerConfig config) : SchedulerFixture(config, config.engine.cells) {}
+  SchedulerFixture(SchedulerConfig config, int engine_cells)
       : engine(with_cells(config.engine, engine_cells), kVocabulary), scheduler(config) {}
 
   void add(int n, std::vector<Token> prompt) {
