@@ -60,7 +60,7 @@ TEST(ConversationForm, WhatATemplateTakesIsLeftAsItIs) {
 
 TEST(ConversationForm, DevelopersAreTheSystem) {
   EXPECT_EQ(reshaped({}, {{"developer", "A"}, {"user", "B"}}), (Lines{"system: A", "user: B"}));
-  EXPECT_EQ(reshaped({}, {{"user", "A"}, {"function", "B"}}), (Lines{"user: A", "tool: B"}));
+  EXPECT_EQ(reshaped({}, {{"user", "A"}, {"function", "B"}}), (Lines{"user: A", "tool: B of call_0"}));
 }
 
 TEST(ConversationForm, SystemMessagesFindAPlace) {

@@ -51,7 +51,7 @@ describe('the ollama npm client, in a chat', () => {
 
   test('tools: what is wrong with them', async () => {
     for (const wrong of ['x', [5], [{ type: 'function' }], [{ type: 'function', function: { name: 5 } }]]) {
-      await refused({ messages: weather, tools: wrong }, 400, /tool/);
+      await refused({ messages: weather, tools: wrong }, 400, /tool/i);
     }
     const call = { role: 'assistant', content: '', tool_calls: [{ function: { name: 5, arguments: {} } }] };
     await refused({ messages: [...weather, call] }, 400, /name/);
