@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <functional>
 #include <thread>
 
@@ -60,6 +61,29 @@ TEST(WorkPage, TellsWhoseWorkCrashed) {
   });
   EXPECT_EQ(end.signal, SIGSEGV);
   EXPECT_EQ(end.culprit, RequestId{17});
+}
+
+// The front would end with SIGBUS as it reads.
+TEST(WorkPage, CannotBeCutOff) {
+  auto page = WorkPage::create();
+  ASSERT_TRUE(page.ok());
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  ASSERT_TRUE(page->send(ends[0]).ok());
+  char byte = 0;
+  iovec piece{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ASSERT_EQ(::recvmsg(ends[1], &message, MSG_CMSG_CLOEXEC), 1);
+  int descriptor = -1;
+  std::memcpy(&descriptor, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof descriptor);
+  EXPECT_NE(::ftruncate(descriptor, 0), 0);
+  EXPECT_EQ(page->culprit(), RequestId{});
+  for (const int each : {descriptor, ends[0], ends[1]}) ::close(each);
 }
 
 TEST(WorkPage, EachThreadHasItsOwn) {
