@@ -24,6 +24,8 @@ using boost::system::error_code;
 
 constexpr std::size_t kHeadPart = 4 << 10;
 constexpr std::size_t kBodyPart = 64 << 10;
+// Room is made for as much as has come, and at first for this: a body that does not come takes no more.
+constexpr std::size_t kBodyFirstPart = 4 << 10;
 // A chunk's line with its extensions, or the trailer: what the parser needs in one piece.
 constexpr std::size_t kChunkLineBytesMax = 16 << 10;
 // Each field of a head costs some 80 bytes beside its text: as many as fit would be 20 times the head.
@@ -31,7 +33,7 @@ constexpr std::ptrdiff_t kFieldsMax = 256;
 // A head up to here is not counted as memory: nearly all of them end before.
 constexpr std::size_t kHeadBytesFree = 8 << 10;
 // A body's announced length is believed up to here; beyond, memory is taken as the bytes come.
-constexpr std::size_t kBodyReserveMax = 1 << 20;
+constexpr std::size_t kBodyReserveMax = 64 << 10;
 
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
 constexpr std::string_view kNoMemory = "request bodies take too much memory at present: try again later";
@@ -259,7 +261,7 @@ asio::awaitable<Result<std::string>> HttpExchange::read_body(std::size_t bytes_m
   while (!parser_.is_done()) {
     const std::size_t used = body.size();
     // Room for one byte more than is allowed: if it comes, the body is too long.
-    std::size_t room = std::min(kBodyPart, bytes_max - used) + 1;
+    std::size_t room = std::min(std::clamp(used, kBodyFirstPart, kBodyPart), bytes_max - used) + 1;
     if (length) room = std::min<std::size_t>(room, *length - used);
     body.resize(used + room);
     const std::span<char> into(body.data() + used, room);

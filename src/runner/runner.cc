@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "base/work_page.h"
 #include "engine/embedder.h"
@@ -91,18 +93,20 @@ Result<Kernels> prepare_engine(const pb::Load& load) {
   return choose_kernels(engine->variants, paths);
 }
 
-// A model is an untrusted file, and from here on it is read.
-Result<void> confine(const pb::Load& load, SandboxProfile profile) {
+// A model is an untrusted file, and from here on it is read. Returns the restrictions that failed, apart from features
+// that the kernel lacks, which the server has logged at its start.
+Result<std::vector<std::string>> confine(const pb::Load& load, SandboxProfile profile) {
   SandboxRules rules;
   rules.profile = profile;
   rules.readable = {load.model_path(), engine_folder().string()};
   rules.readable.insert(rules.readable.end(), load.shard_paths().begin(), load.shard_paths().end());
   rules.readable.insert(rules.readable.end(), load.adapter_paths().begin(), load.adapter_paths().end());
-  const auto missing = enter_sandbox(rules, wanted_sandbox());
-  if (!missing) return missing.error();
-  // The server has logged at its start which features the kernel lacks.
-  for (const std::string& what : *missing) spdlog::debug("not wholly confined: {}", what);
-  return {};
+  const std::vector<std::string> said = sandbox_support().missing;
+  auto missing = enter_sandbox(rules, wanted_sandbox());
+  if (!missing) return missing;
+  std::erase_if(*missing,
+                [&](const std::string& what) { return std::find(said.begin(), said.end(), what) != said.end(); });
+  return missing;
 }
 
 // Starts the keeper, whose workers prepare requests (prepare/keeper.h).
@@ -116,7 +120,11 @@ Result<std::unique_ptr<Keeper>> start_keeper(const pb::Load& load) {
   if (!load.family_template().empty() && family != family_templates().end()) {
     options.template_override = family->bytes;
   }
-  options.confine = [&load] { return confine(load, SandboxProfile::kRunner); };  // the keeper uses no device
+  options.confine = [&load]() -> Result<void> {
+    const auto confined = confine(load, SandboxProfile::kRunner);  // the keeper uses no device
+    if (!confined) return confined.error();
+    return {};
+  };
   return Keeper::start(options);
 }
 
@@ -408,7 +416,9 @@ Error run_model(const pb::Load& load, FrameChannel& channel) {
   if (!keeper) return keeper.error();
   set_up_engine_log();
   const SandboxProfile profile = engine_uses_devices() ? SandboxProfile::kGpu : SandboxProfile::kRunner;
-  if (const auto confined = confine(load, profile); !confined) return confined.error();
+  const auto confined = confine(load, profile);
+  if (!confined) return confined.error();
+  for (const std::string& what : *confined) spdlog::warn("the model's processes are not wholly confined: {}", what);
   return load.embedding() ? run_for_embeddings(load, **keeper, channel) : run_for_generation(load, **keeper, channel);
 }
 

@@ -46,6 +46,9 @@ constexpr auto kReadinessInterval = std::chrono::milliseconds(50);
 // Descriptors that connections leave to runners (two each), the files of models, and downloads.
 constexpr std::size_t kDescriptorsKept = 256;
 
+// Of one address, beside those whose requests wait: requests that run, and what looks on.
+constexpr std::size_t kConnectionsBesideQueue = 256;
+
 // As many descriptors as the system allows: each waiting client takes one. Returns how many there are.
 std::size_t raise_descriptor_limit() {
   rlimit limit{};
@@ -65,9 +68,10 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
                  limits.connections_max);
   }
   limits.probes_max = std::min(limits.probes_max, descriptors / 16);  // they are among those that are kept
-  // All of a proxy's clients have one address: it has what waiting requests need, also where descriptors are few.
+  // All of a proxy's clients have one address: it has what requests need that wait and run, and never all.
+  const std::size_t quarter = limits.connections_max / 4;
   limits.connections_per_client_max =
-      std::min(limits.connections_max, std::max<std::size_t>(limits.connections_max / 4, 512));
+      std::min(limits.connections_max - quarter, std::max(quarter, settings.queue_max + kConnectionsBesideQueue));
   limits.bodies_bytes_per_client_max =
       std::max<std::size_t>(limits.bodies_bytes_per_client_max, settings.body_bytes_max);
   limits.bodies_bytes_max = std::max(limits.bodies_bytes_max, 2 * limits.bodies_bytes_per_client_max);
