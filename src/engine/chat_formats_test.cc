@@ -419,6 +419,40 @@ TEST(ChatFormats, CutCalls) {
   EXPECT_GT(cuts, 100 * sources().size());
 }
 
+// Clients and servers that shorten a conversation leave a result without its call or a call without its result, people
+// ask before there is an answer, and programs have nothing to say but instructions.
+TEST(ChatFormats, ConversationsThatWereCut) {
+  REQUIRE_EXPECTED();
+  const json call = {{"id", "a1b2c3d4e"}, {"function", {{"name", "get_weather"}, {"arguments", R"({"city":"Roma"})"}}}};
+  const std::map<char, json> kinds = {
+      {'s', {{"role", "system"}}},
+      {'u', {{"role", "user"}}},
+      {'c', {{"role", "assistant"}, {"tool_calls", json::array({call})}}},
+      {'t', {{"role", "tool"}, {"tool_call_id", "a1b2c3d4e"}}},
+  };
+  for (const std::string& source : sources()) {
+    const ChatTemplate* ours = chat_template(source);
+    if (ours == nullptr) continue;
+    for (const std::string turns : {"s", "uctu", "ucu", "tu", "utu"}) {
+      json conversation = {{"messages", json::array()}};
+      for (const char turn : turns) {
+        json message = kinds.at(turn);
+        message["content"] = turn == 'c' ? "" : fmt::format("Text {}", conversation["messages"].size());
+        conversation["messages"].push_back(std::move(message));
+      }
+      const auto rendered = ours->render(chat_of(conversation), {});
+      if (!rendered) {
+        ADD_FAILURE() << source << " | " << turns << ": " << rendered.error().message;
+        continue;
+      }
+      for (const json& message : conversation["messages"]) {
+        if (turns == "s") continue;  // not every template shows one that stands alone
+        EXPECT_NE(rendered->text.find(message["content"].get<std::string>()), std::string::npos) << source << turns;
+      }
+    }
+  }
+}
+
 // An id between the name and the arguments, as Mistral writes it, is the call's; and the grammar that requires a call
 // takes what the template shows.
 TEST(ChatFormats, AnIdBetweenTheNameAndTheArguments) {

@@ -135,14 +135,41 @@ void tell_calls(pb::Chat& chat) {
   }
 }
 
+void tell_result(pb::Message& message) {
+  message.set_role("user");
+  if (!message.tool_name().empty()) message.set_content(message.tool_name() + ": " + message.content());
+  message.clear_tool_name();
+  message.clear_tool_call_id();
+}
+
 void tell_results(pb::Chat& chat) {
   for (pb::Message& message : *chat.mutable_messages()) {
-    if (message.role() != "tool") continue;
-    message.set_role("user");
-    if (!message.tool_name().empty()) message.set_content(message.tool_name() + ": " + message.content());
-    message.clear_tool_name();
-    message.clear_tool_call_id();
+    if (message.role() == "tool") tell_result(message);
   }
+}
+
+void tell_lone_results(pb::Chat& chat) {
+  bool called = false;
+  for (pb::Message& message : *chat.mutable_messages()) {
+    if (message.role() != "tool") {
+      called = message.tool_calls_size() > 0;
+    } else if (!called) {
+      tell_result(message);
+    }
+  }
+}
+
+bool is_of_call(const pb::Message& message) {
+  return message.role() == "tool" || message.tool_calls_size() > 0;
+}
+
+// An answer that says nothing stands between a result, or a call without one, and a question.
+void answer_before_questions(pb::Chat& chat) {
+  rebuild(chat, [](pb::Message& message, auto& into) {
+    const bool next = message.role() == "user" && !into.empty() && is_of_call(into[into.size() - 1]);
+    if (next) into.Add()->set_role("assistant");
+    into.Add(std::move(message));
+  });
 }
 
 // An answer with several calls becomes one answer per call, each followed by its result.
@@ -260,9 +287,22 @@ class CallIds {
 };
 
 bool has_calls(const pb::Chat& chat) {
-  return std::any_of(chat.messages().begin(), chat.messages().end(), [](const pb::Message& message) {
-    return message.role() == "tool" || message.tool_calls_size() > 0;
-  });
+  return std::any_of(chat.messages().begin(), chat.messages().end(), is_of_call);
+}
+
+// Whether a question may stand right behind a result and behind a call, or an answer between them would not help.
+bool takes_question_next(const RenderConversation& render) {
+  pb::Chat after_result = call_conversation({"a1b2c3d4e"});
+  pb::Chat after_call = after_result;
+  after_call.mutable_messages()->RemoveLast();
+  for (pb::Chat* chat : {&after_result, &after_call}) {
+    pb::Chat answered = *chat;
+    add(*chat, "user", "Probe next");
+    add(answered, "assistant", "");
+    add(answered, "user", "Probe next");
+    if (!shows_all(render, *chat) && shows_all(render, answered)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -280,6 +320,7 @@ TemplateHabits find_habits(const RenderConversation& render) {
                         shows_turns(render, {"user", "assistant", "system", "user"});
   habits.last_system =
       shows_turns(render, {"system", "user", "assistant", "user", "system"}) && shows_turns(render, {"user", "system"});
+  habits.system_alone = habits.system && shows_turns(render, {"system"});
   pb::Chat thoughtful = conversation({"user", "assistant", "user"});
   thoughtful.mutable_messages(1)->set_thinking("Probe thought");
   habits.thoughts = shows_all(render, thoughtful);
@@ -291,6 +332,8 @@ TemplateHabits find_habits(const RenderConversation& render) {
   habits.several_calls = shows_calls(render, {"a1b2c3d4e", "f5g6h7i8j"}) &&
                          shows_all(render, call_conversation({"a1b2c3d4e", "f5g6h7i8j"}));
   if (!habits.tool_results) habits.any_id = true;
+  habits.lone_results = shows_turns(render, {"user", "tool", "user"}) && shows_turns(render, {"tool", "user"});
+  habits.question_next = takes_question_next(render);
   return habits;
 }
 
@@ -321,6 +364,10 @@ void reshape(const TemplateHabits& habits, pb::Chat& chat) {
   } else if (!habits.second_system) {
     merge_leading_systems(chat);
   }
+  const int systems = leading_systems(chat);
+  if (!habits.system_alone && systems > 0 && systems == chat.messages_size()) {
+    chat.mutable_messages(systems - 1)->set_role("user");
+  }
   turn_later_systems_into_questions(habits, chat);
   if (!habits.thoughts) {
     for (pb::Message& message : *chat.mutable_messages()) message.clear_thinking();
@@ -331,8 +378,10 @@ void reshape(const TemplateHabits& habits, pb::Chat& chat) {
     if (!habits.several_calls) split_calls(chat);
     if (!habits.calls) tell_calls(chat);
     if (!habits.tool_results) tell_results(chat);
+    if (!habits.lone_results) tell_lone_results(chat);
   }
   if (!habits.same_role) merge_same_roles(chat);
+  if (!habits.question_next) answer_before_questions(chat);
   if (!habits.answer_first) begin_with_question(chat);
 }
 

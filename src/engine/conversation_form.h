@@ -16,6 +16,7 @@ struct TemplateHabits {
   bool second_system = true;  // and another one right after it
   bool later_system = true;   // and one between turns
   bool last_system = true;    // and one after them
+  bool system_alone = true;   // and nothing else
   bool same_role = true;      // it takes two questions or two answers in a row
   bool answer_first = true;   // it takes a conversation that begins with an answer
   bool thoughts = true;       // it shows an answer that has thinking
@@ -23,6 +24,8 @@ struct TemplateHabits {
   bool several_calls = true;  // and several in one answer
   bool tool_results = true;   // it shows the result of a call
   bool any_id = true;         // it takes ids of calls in any form; if not, nine letters and digits
+  bool lone_results = true;   // it takes a result without the call, as conversations have that were cut
+  bool question_next = true;  // and a question right after a result or a call
 };
 
 // A template's rendering of a conversation; nothing if it refuses it.

@@ -73,6 +73,10 @@ TEST(ConversationForm, SystemMessagesFindAPlace) {
   EXPECT_EQ(reshaped(none, {{"system", "A"}, {"system", "B"}, {"user", "C"}, {"assistant", "D"}, {"user", "E"}}),
             (Lines{"user: A\n\nB\n\nC", "assistant: D", "user: E"}));
   EXPECT_EQ(reshaped(none, {{"system", "A"}}), (Lines{"user: A"}));
+  TemplateHabits never_alone;
+  never_alone.system_alone = false;
+  EXPECT_EQ(reshaped(never_alone, {{"system", "A"}, {"system", "B"}}), (Lines{"system: A", "user: B"}));
+  EXPECT_EQ(reshaped(never_alone, {{"system", "A"}, {"user", "B"}}), (Lines{"system: A", "user: B"}));
   EXPECT_EQ(reshaped(none, {{"user", "A"}, {"assistant", "B"}, {"system", "C"}, {"user", "D"}}),
             (Lines{"user: A", "assistant: B", "user: C\n\nD"}));
 }
@@ -119,6 +123,47 @@ TEST(ConversationForm, SeveralCallsBecomeOneAnswerEach) {
                    "tool: ? of other", "user: C"}));
 }
 
+TEST(ConversationForm, ResultsWithoutACallAreToldWhereTheyMust) {
+  const std::vector<Turn> turns = {{"tool", "A", {}, "x"}, {"user", "B"},          {"assistant", "", {"y"}},
+                                   {"tool", "C", {}, "y"}, {"tool", "D", {}, "z"}, {"assistant", "E"},
+                                   {"tool", "F", {}, "y"}};
+  TemplateHabits strict;
+  strict.lone_results = strict.same_role = false;
+  EXPECT_EQ(reshaped(strict, turns),
+            (Lines{"user: A\n\nB", "assistant:  <y>", "tool: C of y", "tool: D of z", "assistant: E", "user: F"}));
+}
+
+TEST(ConversationForm, AnAnswerStandsBeforeAQuestionWhereItMust) {
+  TemplateHabits strict;
+  strict.question_next = strict.same_role = false;
+  EXPECT_EQ(reshaped(strict, {{"user", "A"},
+                              {"assistant", "", {"x"}},
+                              {"tool", "B", {}, "x"},
+                              {"user", "C"},
+                              {"user", "D"},
+                              {"assistant", "", {"y"}},
+                              {"user", "E"}}),
+            (Lines{"user: A", "assistant:  <x>", "tool: B of x", "assistant: ", "user: C\n\nD", "assistant:  <y>",
+                   "assistant: ", "user: E"}));
+}
+
+// Questions and answers alternate, calls and results not counted, and a result follows a call: as Mistral's have it.
+std::optional<std::string> alternating_template(const pb::Chat& chat) {
+  std::string text;
+  bool question = true;
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    const pb::Message& message = chat.messages(i);
+    const bool called = i > 0 && (chat.messages(i - 1).tool_calls_size() > 0 || chat.messages(i - 1).role() == "tool");
+    if (message.role() == "tool" && !called) return std::nullopt;
+    text += message.content();
+    for (const pb::ToolCall& call : message.tool_calls()) text += call.arguments_json();
+    if (message.role() == "tool" || message.tool_calls_size() > 0) continue;
+    if (message.role() != (question ? "user" : "assistant")) return std::nullopt;
+    question = !question;
+  }
+  return text;
+}
+
 // A template that refuses what it does not know.
 std::optional<std::string> strict_template(const pb::Chat& chat) {
   std::string text;
@@ -147,7 +192,10 @@ TEST(ConversationForm, HabitsAreFoundByTrying) {
   EXPECT_FALSE(habits.tool_results);
   const TemplateHabits all = find_habits([](const pb::Chat& chat) { return std::optional(chat.DebugString()); });
   EXPECT_TRUE(all.system && all.second_system && all.later_system && all.same_role && all.answer_first && all.any_id &&
-              all.calls && all.several_calls && all.tool_results);
+              all.calls && all.several_calls && all.tool_results && all.lone_results && all.question_next);
+  const TemplateHabits alternating = find_habits(alternating_template);
+  EXPECT_TRUE(alternating.tool_results && alternating.several_calls);
+  EXPECT_FALSE(alternating.lone_results || alternating.question_next || alternating.same_role);
 }
 
 // Whatever the conversation, a strict template takes what becomes of it, and every text is still there.
