@@ -8,6 +8,8 @@ namespace drover::api {
 constexpr int http_status(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
+    case ErrorCode::kPromptTooLong:
+    case ErrorCode::kNotKept:
       return 400;
     case ErrorCode::kForbidden:
       return 403;

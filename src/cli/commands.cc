@@ -143,7 +143,7 @@ Result<void> remove_models(ApiClient& client, const std::vector<std::string>& mo
   for (const std::string& model : models) {
     // It is unloaded first, as far as it is loaded. The server says below if there is no such model.
     const auto unloaded = load_model(client, unload_request(model));
-    if (!unloaded.ok() && unloaded.error().message.find("not found") == std::string::npos) {
+    if (!unloaded.ok() && unloaded.error().code != ErrorCode::kNotFound) {
       if (unloaded.error().code == ErrorCode::kUnavailable) return unloaded;
       std::fputs(fmt::format("Warning: unable to stop model '{}'\n", model).c_str(), stderr);
     }
@@ -156,7 +156,7 @@ Result<void> remove_models(ApiClient& client, const std::vector<std::string>& mo
 
 Result<void> stop_model(ApiClient& client, const std::string& model) {
   const auto stopped = load_model(client, unload_request(model));
-  if (!stopped.ok() && stopped.error().message.find("not found") != std::string::npos) {
+  if (!stopped.ok() && stopped.error().code == ErrorCode::kNotFound) {
     return not_found(fmt::format("couldn't find model {} to stop", in_quotes(model)));
   }
   return stopped;

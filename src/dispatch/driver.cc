@@ -494,6 +494,7 @@ void DispatchDriver::on_failed(Runner& runner, const pb::Failed& failed) {
   const TimePoint now = Clock::now();
   Error error = internal(failed.message());
   if (failed.kind() == pb::Failed::INVALID) error.code = ErrorCode::kInvalidArgument;
+  if (failed.kind() == pb::Failed::PROMPT_TOO_LONG) error.code = ErrorCode::kPromptTooLong;
   if (failed.kind() == pb::Failed::MEMORY) error.code = ErrorCode::kNoSpace;
   if (failed.kind() == pb::Failed::MISSING) error = not_found(fmt::format("model '{}' not found", runner.name));
   if (failed.request() == 0) {

@@ -22,6 +22,8 @@ Outcome outcome_of(ErrorCode code) {
     case ErrorCode::kUnavailable:
       return Outcome::kUnavailable;
     case ErrorCode::kInvalidArgument:
+    case ErrorCode::kPromptTooLong:
+    case ErrorCode::kNotKept:
     case ErrorCode::kNotFound:
     case ErrorCode::kTooLarge:
     case ErrorCode::kForbidden:
