@@ -25,6 +25,16 @@ const char* go_kind(const Json& value) {
   }
 }
 
+// The same as a type of Go's.
+std::string_view plain_words(std::string_view go_type) {
+  if (go_type == "string") return "a string";
+  if (go_type == "bool") return "true or false";
+  if (go_type == "int") return "an integer";
+  if (go_type == "float64") return "a number";
+  if (go_type == "[]string") return "a list of strings";
+  return go_type == "array" ? "a list" : "an object";
+}
+
 // Members that hold more of a request's own structures, or lists of such. Others are maps, schemas or a client's data,
 // whose keys mean what they are.
 constexpr std::string_view kStructures[] = {
@@ -33,12 +43,6 @@ constexpr std::string_view kStructures[] = {
 // What a tool's parameters have by Ollama's type for them.
 constexpr std::string_view kSchemaFields[] = {"type",        "properties", "required", "items",
                                               "description", "enum",       "anyOf"};
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
-  return result;
-}
 
 bool has_capitals(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
@@ -72,9 +76,9 @@ void rename_keys(Json& object, const NameOf& name_of) {
 void fold_parameters(Json& schema) {
   if (!schema.is_object()) return;
   rename_keys(schema, [](std::string_view key) {
-    const std::string wanted = lower(key);
+    const std::string wanted = lowered(key);
     for (const std::string_view field : kSchemaFields) {
-      if (lower(field) == wanted) return std::string(field);
+      if (lowered(field) == wanted) return std::string(field);
     }
     return std::string();
   });
@@ -90,7 +94,7 @@ void fold_keys(Json& json) {
     for (Json& item : json) fold_keys(item);
   }
   if (!json.is_object()) return;
-  rename_keys(json, lower);
+  rename_keys(json, lowered);
   for (auto& [key, value] : json.items()) {
     const bool list = value.is_array();
     if (!list && !value.is_object()) continue;
@@ -115,6 +119,13 @@ Result<Json> parse_json(std::string_view text) {
   return json;
 }
 
+std::string FieldPath::text() const {
+  std::string all = parent != nullptr ? parent->text() : std::string();
+  if (!all.empty()) all += '.';
+  all += name;
+  return index < 0 ? all : fmt::format("{}[{}]", all, index);
+}
+
 Fields::Fields(const Json& object, std::string type) : object_(object), type_(std::move(type)) {}
 
 const Json* Fields::any(const char* name) const {
@@ -127,6 +138,10 @@ void Fields::fail(std::string message) {
 }
 
 void Fields::wrong_type(const char* name, const Json& value, const char* expected) {
+  if (path_ != nullptr) {
+    const FieldPath field{path_, name};
+    return fail(fmt::format("{} must be {}", field.text(), plain_words(expected)));
+  }
   fail(fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", go_kind(value), type_, name,
                    expected));
 }
@@ -181,7 +196,7 @@ std::vector<std::string> Fields::texts(const char* name) {
   if (values == nullptr) return result;
   for (const Json& value : *values) {
     if (!value.is_string()) {
-      wrong_type(name, value, "string");
+      wrong_type(name, value, path_ != nullptr ? "[]string" : "string");
       return {};
     }
     result.push_back(value.get<std::string>());
@@ -211,6 +226,12 @@ const Json* Fields::object(const char* name) {
     return nullptr;
   }
   return value;
+}
+
+std::string lowered(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
+  return result;
 }
 
 std::string to_text(const Json& json) {

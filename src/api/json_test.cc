@@ -93,7 +93,7 @@ TEST(OpenaiArguments, AreWithinTheBoundsOfABody) {
     Json list = Json::array();
     for (int i = 0; i < calls; ++i) list.push_back(call);
     Json message = {{"role", "assistant"}, {"content", ""}, {"tool_calls", list}};
-    const auto result = translate_openai_chat({{"model", "m"}, {"messages", Json::array({message})}});
+    const auto result = read_openai_chat({{"model", "m"}, {"messages", Json::array({message})}});
     return result ? "" : result.error().message;
   };
   EXPECT_EQ(translated(R"({"a":[1,2]})"), "");

@@ -211,7 +211,7 @@ Result<Asked> read_asked(const Json& json) {
 
 asio::awaitable<Result<Asked>> read_request(http::Exchange& exchange) {
   const Result<std::string> text = co_await exchange.read_body(kBodyBytesMax);
-  if (!text) co_return text.error();
+  if (!text) co_return body_error(text.error());
   const Result<Json> json = parse_json(*text);
   if (!json) co_return json.error();
   co_return read_asked(*json);
@@ -220,7 +220,7 @@ asio::awaitable<Result<Asked>> read_request(http::Exchange& exchange) {
 asio::awaitable<void> answer_many(const Handlers& handlers, http::Exchange& exchange) {
   Result<Asked> asked = co_await read_request(exchange);
   if (!asked) {
-    co_await send_error(exchange, asked.error(), unread_status(exchange, asked.error()));
+    co_await send_error(exchange, asked.error());
     co_return;
   }
   if (const auto held = exchange.hold(asked->body.size()); !held) {
