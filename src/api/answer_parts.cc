@@ -64,6 +64,11 @@ void append_event(std::string& out, std::string_view name, std::string_view data
   out.append("data: ").append(data).append("\n\n");
 }
 
+std::uint64_t nanoseconds(Duration duration) {
+  const auto count = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+  return count > 0 ? static_cast<std::uint64_t>(count) : 0;
+}
+
 std::string new_id(std::string_view prefix) {
   thread_local std::mt19937_64 generator{std::random_device{}()};
   const auto high = static_cast<std::uint32_t>(generator());

@@ -87,7 +87,7 @@ class MessageForm final : public AnswerForm {
     return to_text(message(std::move(content), stop_reason(ending), usage(ending.finished)));
   }
 
-  std::string rendered(const pb::Started& started) override {
+  std::optional<std::string> rendered(const pb::Started& started) override {
     Json body = message(Json::array(), nullptr, usage(started.prompt_tokens(), 0, 0));
     body["_debug_info"]["rendered_template"] = started.rendered_prompt();
     return to_text(body);
@@ -186,13 +186,8 @@ class MessageForm final : public AnswerForm {
 
 class CountForm final : public AnswerForm {
  public:
-  bool event_stream() const override { return false; }
-  void heartbeat(std::string&) override {}
-  void part(std::string&, const pb::Chunk&) override {}
-  void ending(std::string&, const Ending&) override {}
-  void failure(std::string&, const Error&, int) override {}
   std::string whole(const pb::Chunk&, const Ending&) override { return "{}"; }
-  std::string rendered(const pb::Started& started) override {
+  std::optional<std::string> rendered(const pb::Started& started) override {
     return fmt::format("{{\"input_tokens\":{}}}", started.prompt_tokens());
   }
 };

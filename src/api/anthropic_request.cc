@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
-#include <unordered_map>
+#include <utility>
 
 #include "api/anthropic_answer.h"
-#include "api/call_arguments.h"
+#include "api/ask_reader.h"
+#include "base/settings.h"
+#include "base/text.h"
 
 namespace drover::api {
 namespace {
@@ -40,31 +43,33 @@ class TextReader {
  public:
   explicit TextReader(Warnings& warnings) : warnings_(warnings) {}
 
-  // A string, or blocks, which are put together as they are. Anything else is the server's own form of a result.
-  Result<std::string> read(const Json* content) {
+  // A string, or blocks, which are put together as they are. Anything else is the server's own form of a result. `at`
+  // is where the content stands.
+  Result<std::string> read(const Json* content, const FieldPath& at) {
     if (content == nullptr) return std::string();
     if (content->is_string()) return content->get<std::string>();
     if (!content->is_array()) return of_result(*content);
     std::string text;
-    for (const Json& block : *content) {
-      auto part = of_block(block);
+    for (FieldPath path{at.parent, at.name, 0}; const Json& block : *content) {
+      auto part = of_block(block, path);
       if (!part) return part;
       text += *part;
+      ++path.index;
     }
     return text;
   }
 
-  Result<std::string> of_block(const Json& block) {
+  Result<std::string> of_block(const Json& block, const FieldPath& path) {
     const std::string type = text_member(block, "type");
     if (type == "text") {
-      Fields fields(block, "ContentBlock");
+      Fields fields(block, path);
       std::string text = fields.text("text");
       if (fields.error()) return *fields.error();
       return text;
     }
-    if (type == "document") return of_document(block);
+    if (type == "document") return of_document(block, path);
     if (type == "search_result") {
-      auto text = read(block.contains("content") ? &block["content"] : nullptr);
+      auto text = read(block.contains("content") ? &block["content"] : nullptr, {&path, "content"});
       if (!text) return text;
       return fmt::format("{} ({})\n{}\n", text_member(block, "title"), text_member(block, "source"), *text);
     }
@@ -77,14 +82,15 @@ class TextReader {
     return std::string(type == "image" ? "[an image, which is not shown to the model]" : "");
   }
 
-  Result<std::string> of_document(const Json& block) {
+  Result<std::string> of_document(const Json& block, const FieldPath& path) {
     const auto source = block.find("source");
     const std::string type = source == block.end() ? "" : text_member(*source, "type");
     std::string text;
     if (type == "text") {
       text = text_member(*source, "data");
     } else if (type == "content" && source->contains("content")) {
-      auto read_content = read(&source->at("content"));
+      const FieldPath source_path{&path, "source"};
+      auto read_content = read(&source->at("content"), {&source_path, "content"});
       if (!read_content) return read_content;
       text = std::move(*read_content);
     } else {
@@ -108,11 +114,11 @@ class TextReader {
 // One message of theirs may be several of ours: tool results are messages of their own.
 class MessageReader {
  public:
-  explicit MessageReader(Warnings& warnings) : warnings_(warnings), texts_(warnings) {}
+  MessageReader(AskReader& reader, pb::Chat& chat) : reader_(reader), chat_(chat), texts_(reader.warnings()) {}
 
-  Result<void> read(const Json& message) {
+  Result<void> read(const Json& message, const FieldPath& path) {
     if (!message.is_object()) return invalid("a message must be an object");
-    Fields fields(message, "MessageParam");
+    Fields fields(message, path);
     role_ = fields.text("role");
     const Json* content = fields.any("content");
     if (fields.error()) return *fields.error();
@@ -120,15 +126,14 @@ class MessageReader {
       return invalid(fmt::format("invalid message role: \"{}\"", role_));
     }
     if (content == nullptr) return invalid("message content is required");
-    begin();
     if (content->is_string()) {
-      own_["content"] = *content;
-      messages_.push_back(std::move(own_));
+      add(role_, content->get<std::string>());
       return {};
     }
     if (!content->is_array()) return invalid("message content must be a string or a list of content blocks");
-    for (const Json& block : *content) {
-      if (auto read = read_block(block); !read) return read;
+    for (FieldPath block_path{&path, "content", 0}; const Json& block : *content) {
+      if (auto read = read_block(block, block_path); !read) return read;
+      ++block_path.index;
     }
     finish();
     return {};
@@ -139,117 +144,102 @@ class MessageReader {
     if (system == nullptr) return {};
     std::string text;
     if (system->is_array()) {
-      for (const Json& block : *system) {
-        auto part = texts_.of_block(block);
-        if (!part) return part.error();
-        if (&block != &system->front() || !part->starts_with(kBillingHeader)) text += *part;
+      for (FieldPath path{nullptr, "system", 0}; const Json& block : *system) {
+        auto part = texts_.of_block(block, path);
+        if (!part) return std::move(part).error();
+        if (path.index > 0 || !part->starts_with(kBillingHeader)) text += *part;
+        ++path.index;
       }
     } else if (system->is_string()) {
       text = system->get<std::string>();
     } else {
       return invalid("system must be a string or a list of content blocks");
     }
-    if (!text.empty()) messages_.push_back(Json{{"role", "system"}, {"content", std::move(text)}});
+    if (!text.empty()) add("system", std::move(text));
     return {};
   }
 
-  Json take() { return std::move(messages_); }
-
  private:
-  void begin() {
-    own_ = Json::object();
-    own_["role"] = role_;
-    own_["content"] = "";
-    text_.clear();
+  pb::Message& add(std::string role, std::string content) {
+    pb::Message& message = *chat_.add_messages();
+    message.set_role(std::move(role));
+    message.set_content(std::move(content));
+    return message;
   }
 
+  // What has been read of blocks becomes a message, unless it is nothing.
   void finish() {
-    const bool said = !text_.empty() || own_.contains("tool_calls") || own_.contains("thinking");
-    own_["content"] = std::move(text_);
-    if (said) messages_.push_back(std::move(own_));
+    if (!own_.content().empty() || !own_.thinking().empty() || own_.tool_calls_size() > 0) {
+      own_.set_role(role_);
+      chat_.add_messages()->Swap(&own_);
+    }
+    own_.Clear();
   }
 
-  Result<void> read_block(const Json& block) {
+  Result<void> read_block(const Json& block, const FieldPath& path) {
     if (!block.is_object()) return invalid("a content block must be an object");
-    Fields fields(block, "ContentBlock");
+    Fields fields(block, path);
     const std::string type = fields.text("type");
     if (fields.error()) return *fields.error();
     if (type == "text" || type == "document" || type == "search_result") {
-      auto text = texts_.of_block(block);
-      if (!text) return text.error();
-      text_ += *text;
+      auto text = texts_.of_block(block, path);
+      if (!text) return std::move(text).error();
+      own_.mutable_content()->append(*text);
     } else if (type == "thinking") {
-      const std::string thinking = fields.text("thinking");
-      if (!thinking.empty()) own_["thinking"] = text_member(own_, "thinking") + thinking;
+      own_.mutable_thinking()->append(fields.text("thinking"));
     } else if (type == "image") {
       return invalid("image input is not supported yet");
     } else if (type.ends_with("tool_use")) {  // also those of servers: server_tool_use, mcp_tool_use
       return read_tool_use(fields, type == "tool_use");
     } else if (type.ends_with("tool_result")) {  // web_search_tool_result and its like
-      return read_tool_result(fields);
+      return read_tool_result(fields, path);
     } else if (type != "redacted_thinking") {
-      left_out(type, warnings_);
+      left_out(type, reader_.warnings());
     }
     if (fields.error()) return *fields.error();
     return {};
   }
 
   Result<void> read_tool_use(Fields& fields, bool strict) {
-    const std::string id = fields.text("id");
-    const std::string name = fields.text("name");
+    std::string id = fields.text("id");
+    std::string name = fields.text("name");
     if (fields.error()) return *fields.error();
     if (strict && id.empty()) return invalid("tool_use block missing required 'id' field");
     if (name.empty()) return invalid("tool_use block missing required 'name' field");
-    auto arguments = call_arguments(fields.any("input"), arguments_, warnings_);
-    if (!arguments) return arguments.error();
-    names_[id] = name;
-    Json call = Json::object();
-    call["id"] = id;
-    call["function"]["name"] = name;
-    call["function"]["arguments"] = std::move(*arguments);
-    own_["tool_calls"].push_back(std::move(call));
-    return {};
+    return reader_.call(own_, std::move(id), std::move(name), fields.any("input"));
   }
 
-  Result<void> read_tool_result(Fields& fields) {
+  Result<void> read_tool_result(Fields& fields, const FieldPath& path) {
     const std::string id = fields.text("tool_use_id");
     if (fields.error()) return *fields.error();
-    auto text = texts_.read(fields.any("content"));
-    if (!text) return text.error();
+    auto text = texts_.read(fields.any("content"), {&path, "content"});
+    if (!text) return std::move(text).error();
     // A server's result stands in the model's own message, between the call and what it says then.
-    if (role_ == "assistant") {
-      finish();
-      begin();
-    }
-    Json message = Json::object();
-    message["role"] = "tool";
-    message["content"] = std::move(*text);
-    message["tool_call_id"] = id;
-    if (const auto name = names_.find(id); name != names_.end()) message["tool_name"] = name->second;
-    messages_.push_back(std::move(message));
+    if (role_ == "assistant") finish();
+    pb::Message& message = add("tool", std::move(*text));
+    message.set_tool_call_id(id);
+    message.set_tool_name(reader_.called(id));
     return {};
   }
 
-  Warnings& warnings_;
+  AskReader& reader_;
+  pb::Chat& chat_;
   TextReader texts_;
-  JsonReader arguments_{kBodyBounds};
-  Json messages_ = Json::array();
   std::string role_;
-  Json own_;
-  std::string text_;
-  std::unordered_map<std::string, std::string> names_;  // of the tools, by the call's id
+  pb::Message own_;  // what the blocks so far say, less its role
 };
 
 struct Tools {
-  Json native = Json::array();
+  Json functions = Json::array();  // as AskReader::tools() takes them
   std::set<std::string> left_out;  // names
 };
 
-Result<Tools> read_tools(const Json& list, Warnings& warnings) {
+Result<Tools> read_list(const Json& list, Warnings& warnings) {
   Tools tools;
-  for (const Json& tool : list) {
+  for (FieldPath path{nullptr, "tools", -1}; const Json& tool : list) {
+    ++path.index;
     if (!tool.is_object()) return invalid("a tool must be an object");
-    Fields fields(tool, "Tool");
+    Fields fields(tool, path);
     const std::string type = fields.text("type");
     const std::string name = fields.text("name");
     std::string description = fields.text("description");
@@ -270,148 +260,152 @@ Result<Tools> read_tools(const Json& list, Warnings& warnings) {
     entry["function"]["parameters"] = schema != nullptr ? *schema : Json::object();
     if (fields.flag("strict").value_or(false)) entry["function"]["strict"] = true;
     if (fields.error()) return *fields.error();
-    tools.native.push_back(std::move(entry));
+    tools.functions.push_back(std::move(entry));
   }
   return tools;
 }
 
-Result<Json> read_tool_choice(const Json& choice) {
-  Fields fields(choice, "ToolChoice");
+Result<ToolChoice> read_choice(const Json& choice) {
+  using Kind = ToolChoice::Kind;
+  const FieldPath path{nullptr, "tool_choice"};
+  Fields fields(choice, path);
   const std::string type = fields.text("type");
-  const std::string name = fields.text("name");
+  std::string name = fields.text("name");
   if (fields.error()) return *fields.error();
-  if (type == "auto" || type == "none") return Json(type);
-  if (type == "any") return Json("required");
-  if (type != "tool") return invalid(fmt::format("invalid tool_choice type: \"{}\"", type));
-  Json named = Json::object();
-  named["type"] = "function";
-  named["function"]["name"] = name;
-  return named;
+  if (type == "auto") return ToolChoice{};
+  if (type == "none") return ToolChoice{Kind::kNone, {}};
+  if (type == "any") return ToolChoice{Kind::kRequired, {}};
+  if (type == "tool") return ToolChoice{Kind::kNamed, std::move(name)};
+  return invalid(fmt::format("invalid tool_choice type: \"{}\"", type));
 }
 
-std::string folded(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
+// The tools, and which of them is to be called. A wish for one that was left out is none.
+Result<void> read_tools(const Json* list, const Json* wish, AskReader& reader) {
+  const Json none = Json::array();
+  auto tools = read_list(list != nullptr ? *list : none, reader.warnings());
+  if (!tools) return std::move(tools).error();
+  if (wish == nullptr) return reader.tools(tools->functions, {}, false);
+  const auto one = wish->find("disable_parallel_tool_use");
+  const bool one_call = one != wish->end() && *one == true;
+  auto choice = read_choice(*wish);
+  if (!choice) return std::move(choice).error();
+  if (choice->kind == ToolChoice::Kind::kNamed && tools->left_out.count(choice->name) > 0) *choice = {};
+  return reader.tools(tools->functions, *choice, one_call);
 }
 
-// Under the name that it has, or had while it was new.
-Result<void> read_format(const Json* format, const char* name, Json& native) {
-  if (format == nullptr) return {};
-  Fields fields(*format, "OutputFormat");
+// A format, under the name that it has, or had while it was new.
+Result<std::optional<FormatAsk>> read_format(const Json* format, const char* name) {
+  if (format == nullptr) return std::optional<FormatAsk>();
+  const FieldPath path{nullptr, name};
+  Fields fields(*format, path);
   const Json* schema = fields.object("schema");
   if (fields.text("type") != "json_schema" || schema == nullptr) {
     return invalid(fmt::format("{} must be of the type json_schema, with a schema", name));
   }
-  native["format"] = *schema;
-  return {};
+  return std::optional<FormatAsk>(FormatAsk{pb::Format::JSON_SCHEMA, *schema, false});
+}
+
+Result<void> read_effort(const std::string& effort, AskReader& reader) {
+  if (effort == "xhigh" || effort == "ultra") return reader.think("max");
+  return is_think_level(effort) ? reader.think(effort) : Result<void>();
 }
 
 // Thinking and effort, as Ollama reads them: "adaptive" is left to the model's default, or to the effort.
-Result<void> read_output_config(Fields& fields, Json& native) {
-  if (auto read = read_format(fields.object("output_format"), "output_format", native); !read) return read;
+Result<void> read_output_config(Fields& fields, AskReader& reader, Ask& ask) {
+  auto format = read_format(fields.object("output_format"), "output_format");
+  if (!format) return std::move(format).error();
   if (const Json* config = fields.object("output_config")) {
-    Fields inner(*config, "OutputConfig");
-    const std::string effort = folded(inner.text("effort"));
-    if (is_think_level(effort)) native["think"] = effort;
-    if (effort == "xhigh" || effort == "ultra") native["think"] = "max";
-    if (auto read = read_format(inner.object("format"), "output_config.format", native); !read) return read;
+    const FieldPath path{nullptr, "output_config"};
+    Fields inner(*config, path);
+    if (auto read = read_effort(lower_case(inner.text("effort")), reader); !read) return read;
+    auto newer = read_format(inner.object("format"), "output_config.format");
+    if (!newer) return std::move(newer).error();
+    if (*newer) *format = std::move(*newer);
     if (inner.error()) return *inner.error();
   }
+  if (*format) {
+    if (auto read = reader.format(**format); !read) return read;
+  }
+  ask.think.rule = ThinkRule::kIgnore;
   if (const Json* thinking = fields.object("thinking")) {
-    Fields inner(*thinking, "ThinkingConfig");
+    const FieldPath path{nullptr, "thinking"};
+    Fields inner(*thinking, path);
     const std::string type = inner.text("type");
     if (inner.error()) return *inner.error();
-    if (type == "enabled") native["think"] = true;
-    if (type == "disabled") native["think"] = false;
-  } else if (!native.contains("think")) {
-    native["think"] = false;  // in this API who does not ask for thinking gets text alone
+    return type == "enabled" || type == "disabled" ? reader.think(type == "enabled") : Result<void>();
   }
-  return {};
+  // In this API a request that does not ask for thinking gets text alone.
+  return ask.think.wish == pb::THINKING_UNSET ? reader.think(false) : Result<void>();
 }
 
-Json read_options(Fields& fields) {
+Result<void> read_options(Fields& fields, AskReader& reader) {
   Json options = Json::object();
-  if (const auto most = fields.integer("max_tokens")) options["num_predict"] = *most;
+  if (const auto most = fields.integer("max_tokens")) {
+    if (auto taken = take_option(options, "num_predict", "max_tokens", *most); !taken) return taken;
+  }
   if (const auto temperature = fields.number("temperature")) options["temperature"] = *temperature;
   if (const auto top_p = fields.number("top_p")) options["top_p"] = *top_p;
   if (const auto top_k = fields.integer("top_k")) options["top_k"] = *top_k;
-  if (const auto stops = fields.texts("stop_sequences"); !stops.empty()) options["stop"] = stops;
-  return options;
+  if (const auto stops = fields.texts("stop_sequences"); !stops.empty()) {
+    if (auto taken = take_option(options, "stop", "stop_sequences", stops); !taken) return taken;
+  }
+  if (fields.error()) return *fields.error();
+  return reader.options(options);
 }
 
-Result<Json> read_messages(Fields& fields, Warnings& warnings) {
+Result<void> read_messages(Fields& fields, AskReader& reader, pb::Chat& chat) {
   const Json* messages = fields.array("messages");
+  if (fields.error()) return *fields.error();
   if (messages == nullptr || messages->empty()) return invalid("messages is required");
-  MessageReader reader(warnings);
-  if (auto system = reader.read_system(fields.any("system")); !system) return system.error();
-  for (const Json& message : *messages) {
-    if (auto read = reader.read(message); !read) return read.error();
+  MessageReader to_chat(reader, chat);
+  if (auto system = to_chat.read_system(fields.any("system")); !system) return system;
+  for (FieldPath path{nullptr, "messages", 0}; const Json& message : *messages) {
+    if (auto read = to_chat.read(message, path); !read) return read;
+    ++path.index;
   }
-  Json native = reader.take();
-  if (native.empty()) return invalid("messages is required");
-  return native;
-}
-
-// The tools, and which of them is to be called. A wish for one that was left out is none.
-Result<void> add_tools(const Json& list, const Json* choice, Json& native, Warnings& warnings) {
-  auto tools = read_tools(list, warnings);
-  if (!tools) return tools.error();
-  const bool any_left = !tools->native.empty();
-  if (any_left) native["tools"] = std::move(tools->native);
-  if (choice == nullptr) return {};
-  if (const auto one = choice->find("disable_parallel_tool_use"); one != choice->end() && *one == true) {
-    native["parallel_tool_calls"] = false;
-  }
-  auto read = read_tool_choice(*choice);
-  if (!read) return read.error();
-  const bool chosen_left = tools->left_out.count(text_member(*choice, "name")) == 0;
-  if (any_left && chosen_left) native["tool_choice"] = std::move(*read);
-  return {};
+  if (chat.messages_size() == 0) return invalid("messages is required");
+  return AskReader::check_message_count(static_cast<std::size_t>(chat.messages_size()));
 }
 
 // What a message and its count have in common.
-Result<Json> read_common(Fields& fields, Warnings& warnings) {
-  Json native = Json::object();
-  native["model"] = fields.text("model");
-  native["options"] = read_options(fields);
-  if (auto config = read_output_config(fields, native); !config) return config.error();
-  auto messages = read_messages(fields, warnings);
+Result<void> read_common(Fields& fields, Ask& ask) {
+  pb::Chat& chat = ask.input.emplace<pb::Chat>();
+  AskReader reader(ask);
+  ask.model = fields.text("model");
+  if (auto read = read_options(fields, reader); !read) return read;
+  if (auto read = read_output_config(fields, reader, ask); !read) return read;
+  if (auto read = read_messages(fields, reader, chat); !read) return read;
   const Json* tools = fields.array("tools");
   const Json* choice = fields.object("tool_choice");
   if (fields.error()) return *fields.error();
-  if (!messages) return messages.error();
-  native["messages"] = std::move(*messages);
-  const Json none = Json::array();
-  if (auto added = add_tools(tools != nullptr ? *tools : none, choice, native, warnings); !added) return added.error();
-  return native;
+  return read_tools(tools, choice, reader);
 }
 
 }  // namespace
 
-Result<Translated> translate_anthropic_message(Json body) {
-  Fields fields(body, "MessagesRequest");
+Result<Request> read_anthropic_message(Json body) {
+  const FieldPath path;
+  Fields fields(body, path);
+  Ask ask;
   const std::string model = fields.text("model");
   const std::int64_t tokens_max = fields.integer("max_tokens").value_or(0);
-  const bool stream = fields.flag("stream").value_or(false);
+  ask.stream = fields.flag("stream").value_or(false);
   if (fields.error()) return *fields.error();
   if (model.empty()) return invalid("model is required");
   if (tokens_max <= 0) return invalid("max_tokens is required and must be positive");
-  Warnings warnings;
-  auto native = read_common(fields, warnings);
-  if (!native) return native.error();
-  (*native)["stream"] = stream;
-  return Translated{std::move(*native), make_anthropic_message_form(model), ThinkRule::kIgnore, std::move(warnings)};
+  if (auto read = read_common(fields, ask); !read) return std::move(read).error();
+  return Request{std::move(ask), make_anthropic_message_form(model)};
 }
 
-Result<Translated> translate_anthropic_count(Json body) {
-  Fields fields(body, "CountTokensRequest");
-  Warnings warnings;
-  auto native = read_common(fields, warnings);
-  if (!native) return native.error();
-  (*native)["stream"] = false;
-  (*native)["truncate"] = false;
-  (*native)["_debug_render_only"] = true;
-  return Translated{std::move(*native), make_anthropic_count_form(), ThinkRule::kIgnore, std::move(warnings)};
+Result<Request> read_anthropic_count(Json body) {
+  const FieldPath path;
+  Fields fields(body, path);
+  Ask ask;
+  if (auto read = read_common(fields, ask); !read) return std::move(read).error();
+  ask.stream = false;
+  ask.truncate = false;
+  ask.render_only = true;
+  return Request{std::move(ask), make_anthropic_count_form()};
 }
 
 }  // namespace drover::api

@@ -1,13 +1,13 @@
-// Anthropic's requests as the native ones that mean the same.
+// Reads the bodies of Anthropic's routes. Errors name a field as its client wrote it: "messages[0].content must be …".
 #pragma once
 
-#include "api/generate_routes.h"
 #include "api/json.h"
+#include "api/request.h"
 
 namespace drover::api {
 
 // For the routes /v1/messages and /v1/messages/count_tokens. Errors: kInvalidArgument.
-Result<Translated> translate_anthropic_message(Json body);
-Result<Translated> translate_anthropic_count(Json body);
+Result<Request> read_anthropic_message(Json body);
+Result<Request> read_anthropic_count(Json body);
 
 }  // namespace drover::api

@@ -8,6 +8,8 @@ namespace drover::api {
 constexpr int http_status(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
+    case ErrorCode::kPromptTooLong:
+    case ErrorCode::kNotKept:
       return 400;
     case ErrorCode::kForbidden:
       return 403;
@@ -29,9 +31,13 @@ constexpr int http_status(ErrorCode code) {
   return 500;
 }
 
+inline int http_status(const Error& error) {
+  return error.status != 0 ? error.status : http_status(error.code);
+}
+
 // The same for a request to a model. What is short there is memory, which is 500 in Ollama.
-constexpr int request_status(ErrorCode code) {
-  return code == ErrorCode::kNoSpace ? 500 : http_status(code);
+inline int request_status(const Error& error) {
+  return error.code == ErrorCode::kNoSpace ? 500 : http_status(error);
 }
 
 }  // namespace drover::api

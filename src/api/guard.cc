@@ -70,8 +70,8 @@ bool is_own_origin(std::string_view origin, std::string_view host) {
 }
 
 asio::awaitable<bool> refuse(http::Exchange& exchange, std::string message) {
-  Error error{ErrorCode::kInvalidArgument, std::move(message)};
-  co_await send_error(exchange, error, 403);
+  const Error error{ErrorCode::kForbidden, std::move(message)};
+  co_await send_error(exchange, error);
   co_return false;
 }
 

@@ -27,6 +27,16 @@ const char* go_kind(const Json& value) {
   }
 }
 
+// The same as a type of Go's.
+std::string_view plain_words(std::string_view go_type) {
+  if (go_type == "string") return "a string";
+  if (go_type == "bool") return "true or false";
+  if (go_type == "int") return "an integer";
+  if (go_type == "float64") return "a number";
+  if (go_type == "[]string") return "a list of strings";
+  return go_type == "array" ? "a list" : "an object";
+}
+
 // Members that hold more of a request's own structures, or lists of such. Others are maps, schemas or a client's data,
 // whose keys mean what they are.
 constexpr std::string_view kStructures[] = {
@@ -111,6 +121,13 @@ Result<Json> parse_json(std::string_view text) {
   return json;
 }
 
+std::string FieldPath::text() const {
+  std::string all = parent != nullptr ? parent->text() : std::string();
+  if (!all.empty()) all += '.';
+  all += name;
+  return index < 0 ? all : fmt::format("{}[{}]", all, index);
+}
+
 Fields::Fields(const Json& object, std::string type) : object_(object), type_(std::move(type)) {}
 
 const Json* Fields::any(const char* name) const {
@@ -123,6 +140,10 @@ void Fields::fail(std::string message) {
 }
 
 void Fields::wrong_type(const char* name, const Json& value, const char* expected) {
+  if (path_ != nullptr) {
+    const FieldPath field{path_, name};
+    return fail(fmt::format("{} must be {}", field.text(), plain_words(expected)));
+  }
   fail(fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", go_kind(value), type_, name,
                    expected));
 }
@@ -177,7 +198,7 @@ std::vector<std::string> Fields::texts(const char* name) {
   if (values == nullptr) return result;
   for (const Json& value : *values) {
     if (!value.is_string()) {
-      wrong_type(name, value, "string");
+      wrong_type(name, value, path_ != nullptr ? "[]string" : "string");
       return {};
     }
     result.push_back(value.get<std::string>());

@@ -1,6 +1,7 @@
 // JSON at the edge: reading requests with typed, named fields, and writing the lines of a stream without a tree.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -24,12 +25,23 @@ inline constexpr JsonBounds kBodyBounds{.depth_max = 512, .keys_max = 16'384, .v
 // named.
 Result<Json> parse_json(std::string_view text);
 
-// Reads the fields of a request. The first field of a wrong type is remembered as an error in Go's words; the reads
-// after it return defaults. Absent and null mean the same.
+// Where an object stands in a body, for errors: "messages[2].content[0]". A body itself has no parent and no name.
+struct FieldPath {
+  const FieldPath* parent = nullptr;
+  const char* name = "";
+  std::ptrdiff_t index = -1;  // in a list of that name; negative: it is no list
+
+  std::string text() const;
+};
+
+// Reads the fields of a request. The first field of a wrong type is remembered as an error; the reads after it return
+// defaults. Absent and null mean the same.
 class Fields {
  public:
-  // `type` is the name of Ollama's request type, which its error texts contain.
+  // Errors are in Go's words, which contain `type`: the name of Ollama's request type. Its clients know them.
   Fields(const Json& object, std::string type);
+  // Errors name the field: "messages[2].content[0].text must be a string". `path` must outlive this.
+  Fields(const Json& object, const FieldPath& path) : object_(object), path_(&path) {}
 
   std::string text(const char* name);
   std::optional<std::string> optional_text(const char* name);
@@ -51,6 +63,7 @@ class Fields {
 
   const Json& object_;
   std::string type_;
+  const FieldPath* path_ = nullptr;
   std::optional<Error> error_;
 };
 

@@ -88,22 +88,24 @@ TEST(ParseJson, KeysOfDataMeanWhatTheyAre) {
 
 // The arguments of a call are JSON in a string, which the depth of the body says nothing about.
 TEST(OpenaiArguments, AreWithinTheBoundsOfABody) {
-  const auto translated = [](const std::string& arguments, int calls = 1) {
+  const auto error_of_arguments = [](const std::string& arguments, int calls = 1) {
     Json call = {{"id", "call_1"}, {"function", {{"name", "f"}, {"arguments", arguments}}}};
     Json list = Json::array();
     for (int i = 0; i < calls; ++i) list.push_back(call);
     Json message = {{"role", "assistant"}, {"content", ""}, {"tool_calls", list}};
-    const auto result = translate_openai_chat({{"model", "m"}, {"messages", Json::array({message})}});
+    const auto result = read_openai_chat({{"model", "m"}, {"messages", Json::array({message})}});
     return result ? "" : result.error().message;
   };
-  EXPECT_EQ(translated(R"({"a":[1,2]})"), "");
+  EXPECT_EQ(error_of_arguments(R"({"a":[1,2]})"), "");
   // What is no object is handed on as text.
-  EXPECT_EQ(translated("{"), "");
-  EXPECT_EQ(translated("[]"), "");
-  EXPECT_EQ(translated(R"({"a":)" + std::string(100'000, '[')), "tool call arguments: json: exceeded max depth of 512");
-  const std::string many = R"({"a":[)" + repeated("1,", 500'000) + "1]}";
-  EXPECT_EQ(translated(many, 4), "");
-  EXPECT_EQ(translated(many, 5), "tool call arguments: json: exceeded max values of 2097152");
+  EXPECT_EQ(error_of_arguments("{"), "");
+  EXPECT_EQ(error_of_arguments("[]"), "");
+  EXPECT_EQ(error_of_arguments(R"({"a":)" + std::string(100'000, '[')),
+            "tool call arguments: json: exceeded max depth of 512");
+  const auto values = [](std::size_t count) { return R"({"a":[)" + repeated("1,", count) + "1]}"; };
+  EXPECT_EQ(error_of_arguments(values(100'000), 2), "");
+  EXPECT_EQ(error_of_arguments(values(100'000), 3), "tool call arguments: more than 262144 values in all");
+  EXPECT_EQ(error_of_arguments(values(2 << 20)), "tool call arguments: json: exceeded max values of 2097152");
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <map>
 #include <span>
 
+#include "api/bind.h"
 #include "api/error_status.h"
-#include "api/generation_request.h"
 #include "api/service.h"
 
 namespace drover::api {
@@ -274,8 +274,8 @@ asio::awaitable<void> blob_post(Service& service, http::Exchange& exchange) {
   if (received) {
     co_await exchange.send(201, "", "");
   } else {
-    const bool slow = received.error().code == ErrorCode::kTimedOut;
-    co_await send_error(exchange, received.error(), slow ? 408 : 0);
+    const Error error = body_error(received.error());
+    co_await send_error(exchange, error);
   }
 }
 

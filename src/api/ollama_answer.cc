@@ -12,11 +12,6 @@ namespace {
 // load generators such as ab take an answer of another length for a failed one.
 constexpr std::size_t kMetricsBytes = 256;
 
-std::uint64_t nanoseconds(Duration duration) {
-  const auto count = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
-  return count > 0 ? static_cast<std::uint64_t>(count) : 0;
-}
-
 void append_metrics(std::string& out, const Timing& timing, const pb::Finished& finished) {
   const std::size_t start = out.size();
   const auto field = [&](const char* name, std::uint64_t value) {
@@ -39,8 +34,6 @@ class OllamaForm final : public AnswerForm {
   OllamaForm(Endpoint endpoint, std::string_view model) : endpoint_(endpoint), model_(model) {
     opening_ = "{\"model\":" + to_text(Json(model_)) + ",\"created_at\":\"";
   }
-
-  bool event_stream() const override { return false; }
 
   void part(std::string& out, const pb::Chunk& chunk) override {
     begin(out, chunk);
@@ -67,7 +60,7 @@ class OllamaForm final : public AnswerForm {
     return text;
   }
 
-  std::string rendered(const pb::Started& started) override {
+  std::optional<std::string> rendered(const pb::Started& started) override {
     Json body = Json::object();
     body["model"] = model_;
     body["created_at"] = timestamp_now();

@@ -5,9 +5,10 @@
 #include <string_view>
 
 #include "api/answer_form.h"
-#include "api/generation_request.h"
 
 namespace drover::api {
+
+enum class Endpoint { kGenerate, kChat };
 
 std::unique_ptr<AnswerForm> make_ollama_form(Endpoint endpoint, std::string_view model);
 

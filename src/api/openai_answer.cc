@@ -13,9 +13,7 @@ namespace {
 
 constexpr std::string_view kHeartbeatComment = ": waiting\n\n";
 constexpr std::string_view kStreamEnd = "data: [DONE]\n\n";
-constexpr std::string_view kNoResponse = "Previous response with id '";
-constexpr std::string_view kNoSuchResponse = "Response with id '";
-constexpr std::string_view kNoItem = "Item with id '";
+constexpr const char* kPreviousField = "previous_response_id";
 constexpr std::size_t kIdBytesShown = 128;
 
 // The text in a JSON string; of one that was cut short, what there is.
@@ -113,7 +111,7 @@ class OpenaiForm : public AnswerForm {
     return out;
   }
 
-  std::string rendered(const pb::Started& started) override {
+  std::optional<std::string> rendered(const pb::Started& started) override {
     Json info = Json::object();
     info["rendered_template"] = started.rendered_prompt();
     return whole_opening_ + R"(,"choices":[],"_debug_info":)" + to_text(info) + "}";
@@ -250,26 +248,27 @@ std::int64_t unix_seconds() {
 }
 
 const char* openai_error_code(const Error& error, int status) {
-  // Programs shorten a conversation when they see this code; the text is the same in all dialects.
-  if (error.message.rfind("the prompt is longer than the context length", 0) == 0) return "context_length_exceeded";
-  if (error.message.starts_with(kNoResponse)) return "previous_response_not_found";
-  if (status == 404 && !error.message.starts_with(kNoSuchResponse)) return "model_not_found";
-  return nullptr;
+  // Programs shorten a conversation when they see this code.
+  if (error.code == ErrorCode::kPromptTooLong) return "context_length_exceeded";
+  if (error.code == ErrorCode::kNotKept) return error.field == kPreviousField ? "previous_response_not_found" : nullptr;
+  return status == 404 ? "model_not_found" : nullptr;
 }
 
 Error previous_response_not_found(std::string_view id) {
-  return invalid(fmt::format("{}{}' not found.", kNoResponse, id.substr(0, kIdBytesShown)));
+  return {ErrorCode::kNotKept, fmt::format("Previous response with id '{}' not found.", id.substr(0, kIdBytesShown)), 0,
+          kPreviousField};
 }
 
 Error response_not_found(std::string_view id) {
-  return not_found(fmt::format("{}{}' not found.", kNoSuchResponse, id.substr(0, kIdBytesShown)));
+  return {ErrorCode::kNotKept, fmt::format("Response with id '{}' not found.", id.substr(0, kIdBytesShown)), 404};
 }
 
 Error item_not_found(std::string_view id) {
-  return invalid(
-      fmt::format("{}{}' not found. Items are kept for a while, and not if `store` is false: send the item "
-                  "itself.",
-                  kNoItem, id.substr(0, kIdBytesShown)));
+  return {ErrorCode::kNotKept,
+          fmt::format("Item with id '{}' not found. Items are kept for a while, and not if `store` is false: send the "
+                      "item itself.",
+                      id.substr(0, kIdBytesShown)),
+          0, "input"};
 }
 
 std::string openai_error_text(const Error& error, int status) {
@@ -278,9 +277,7 @@ std::string openai_error_text(const Error& error, int status) {
   Json& inner = body["error"] = Json::object();
   inner["message"] = error.message;
   inner["type"] = error_type(status);
-  inner["param"] = nullptr;
-  if (error.message.starts_with(kNoResponse)) inner["param"] = "previous_response_id";
-  if (error.message.starts_with(kNoItem)) inner["param"] = "input";
+  inner["param"] = error.field != nullptr ? Json(error.field) : Json(nullptr);
   inner["code"] = code != nullptr ? Json(code) : Json(nullptr);
   return to_text(body);
 }

@@ -28,7 +28,7 @@ std::unique_ptr<AnswerForm> make_openai_completion_form(OpenaiAsk ask);
 std::string openai_error_text(const Error& error, int status);
 // As in "code": null where there is none.
 const char* openai_error_code(const Error& error, int status);
-// References to answers that are not kept (any more), in OpenAI's words: error texts know them by these.
+// References to answers that are not kept (any more), in OpenAI's words: kNotKept.
 Error previous_response_not_found(std::string_view id);
 Error item_not_found(std::string_view id);
 Error response_not_found(std::string_view id);

@@ -120,6 +120,21 @@ TEST_F(OpenaiAnswerTest, ThoughtsThatAreNotWantedAreNotShown) {
   EXPECT_EQ(events(stream)[0]["choices"][0]["delta"].dump(), R"({"role":"assistant","content":"yes"})");
 }
 
+TEST(OpenaiError, ProgramsTellCausesApartByCodeAndField) {
+  const auto shown = [](const Error& error) {
+    const Json inner = Json::parse(openai_error_text(error, http_status(error)))["error"];
+    return inner["type"].get<std::string>() + " " + inner["param"].dump() + " " + inner["code"].dump();
+  };
+  EXPECT_EQ(shown(invalid("no")), "invalid_request_error null null");
+  EXPECT_EQ(shown(not_found("no")), "not_found_error null \"model_not_found\"");
+  EXPECT_EQ(shown({ErrorCode::kPromptTooLong, "no"}), "invalid_request_error null \"context_length_exceeded\"");
+  EXPECT_EQ(shown(previous_response_not_found("r")),
+            "invalid_request_error \"previous_response_id\" \"previous_response_not_found\"");
+  EXPECT_EQ(shown(item_not_found("i")), "invalid_request_error \"input\" null");
+  EXPECT_EQ(shown(response_not_found("r")), "not_found_error null null");
+  EXPECT_EQ(shown({ErrorCode::kQueueFull, "no"}), "api_error null null");
+}
+
 TEST_F(OpenaiAnswerTest, AFailedResponseSaysSoInBothWays) {
   std::string stream;
   make_openai_response_form(Json::object(), {}, nullptr)->failure(stream, invalid("no"), 400);

@@ -1,4 +1,4 @@
-// /v1/responses: from a body, and the answers that it refers to, to a native request.
+// Reads the body of /v1/responses, with the answers that it refers to.
 #pragma once
 
 #include <functional>
@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "api/generate_routes.h"
 #include "api/json.h"
+#include "api/request.h"
 #include "api/response_memory.h"
 
 namespace drover::api {
@@ -31,6 +31,6 @@ struct RecalledItems {
 using KeepResponse = std::function<void(KeptResponse)>;
 
 // Any thread. `keep` may be null. Error: kInvalidArgument.
-Result<Translated> translate_response(Json body, const RecalledItems& recalled, KeepResponse keep);
+Result<Request> read_response(Json body, const RecalledItems& recalled, KeepResponse keep);
 
 }  // namespace drover::api

@@ -86,7 +86,7 @@ class ResponseForm final : public AnswerForm {
     return to_text(finished_response(ending));
   }
 
-  std::string rendered(const pb::Started& started) override {
+  std::optional<std::string> rendered(const pb::Started& started) override {
     Json body = response("completed", nullptr);
     body["_debug_info"]["rendered_template"] = started.rendered_prompt();
     return to_text(body);

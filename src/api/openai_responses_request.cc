@@ -1,13 +1,14 @@
 #include <fmt/format.h>
 
-#include <unordered_map>
+#include <utility>
 
-#include "api/call_arguments.h"
+#include "api/ask_reader.h"
 #include "api/openai_answer.h"
 #include "api/openai_request.h"
 #include "api/openai_responses.h"
 #include "api/openai_responses_answer.h"
 #include "api/openai_tools.h"
+#include "base/text.h"
 
 namespace drover::api {
 namespace {
@@ -19,7 +20,8 @@ constexpr std::size_t kKeptInputBytesMax = ResponseMemoryLimits{}.bytes_max / Re
 // Turns items into messages: a thought belongs to the assistant's message after it, calls to the one before.
 class ItemReader {
  public:
-  ItemReader(const OpenaiTools& tools, Warnings& warnings) : tools_(tools), warnings_(warnings) {}
+  ItemReader(const OpenaiTools& tools, AskReader& reader, pb::Chat& chat)
+      : tools_(tools), reader_(reader), chat_(chat) {}
 
   Result<void> read(const Json& item) {
     if (!item.is_object()) return invalid("an input item must be an object");
@@ -34,58 +36,51 @@ class ItemReader {
     if (type == "reasoning") return read_reasoning(fields);
     if (type.empty()) return invalid("input item missing required 'type' field");
     // What other servers ran or hid, and what is newer than this: the conversation goes on without it.
-    warnings_.add(fmt::format("input items of the type \"{}\" are skipped", type));
+    reader_.warnings().add(fmt::format("input items of the type \"{}\" are skipped", type));
     return {};
   }
 
-  Json take() { return std::move(messages_); }
-
-  void add(const char* role, std::string content) {
-    Json message = Json::object();
-    message["role"] = role;
-    message["content"] = std::move(content);
-    messages_.push_back(std::move(message));
+  pb::Message& add(std::string_view role, std::string content) {
+    pb::Message& message = *chat_.add_messages();
+    message.set_role(lower_case(role));
+    message.set_content(std::move(content));
+    return message;
   }
+
+  std::size_t count() const { return static_cast<std::size_t>(chat_.messages_size()); }
 
  private:
   Result<void> read_message(Fields& fields, const std::string& role) {
     const Json* content = fields.any("content");
     const ContentOf of = role == "assistant" ? ContentOf::kAnswer : ContentOf::kQuestion;
-    auto text = read_openai_content(content, of, warnings_);
-    if (!text) return text.error();
-    add(role == "developer" ? "system" : role.c_str(), std::move(*text));
-    if (role == "assistant") take_thought();
+    auto text = read_openai_content(content, of, reader_.warnings());
+    if (!text) return std::move(text).error();
+    pb::Message& message = add(role == "developer" ? "system" : role, std::move(*text));
+    if (role == "assistant") take_thought(message);
     return {};
   }
 
   Result<void> read_call(Fields& fields, bool custom) {
-    Json call = Json::object();
-    call["id"] = fields.text("call_id");
-    call["function"]["name"] = tools_.function_of(fields.text("namespace"), fields.text("name"));
-    if (custom) {
-      call["function"]["arguments"] = custom_arguments(fields.text("input"));
-      if (fields.error()) return *fields.error();
-    } else {
-      auto arguments = call_arguments(fields.any("arguments"), arguments_, warnings_);
-      if (!arguments) return arguments.error();
-      call["function"]["arguments"] = std::move(*arguments);
-    }
-    names_[call["id"].get<std::string>()] = call["function"]["name"].get<std::string>();
-    if (messages_.empty() || messages_.back()["role"] != "assistant") add("assistant", "");
-    messages_.back()["tool_calls"].push_back(std::move(call));
-    take_thought();
-    return {};
+    std::string id = fields.text("call_id");
+    std::string name = tools_.function_of(fields.text("namespace"), fields.text("name"));
+    const Json input = custom ? custom_arguments(fields.text("input")) : Json();
+    if (fields.error()) return *fields.error();
+    const int last = chat_.messages_size() - 1;
+    const bool goes_on = last >= 0 && chat_.messages(last).role() == "assistant";
+    pb::Message& message = goes_on ? *chat_.mutable_messages(last) : add("assistant", "");
+    take_thought(message);
+    return reader_.call(message, std::move(id), std::move(name), custom ? &input : fields.any("arguments"));
   }
 
   Result<void> read_output(Fields& fields) {
     const std::string id = fields.text("call_id");
     const Json* output = fields.any("output");
     if (fields.error()) return *fields.error();
-    auto text = read_openai_content(output, ContentOf::kResult, warnings_);
-    if (!text) return text.error();
-    add("tool", std::move(*text));
-    messages_.back()["tool_call_id"] = id;
-    if (const auto name = names_.find(id); name != names_.end()) messages_.back()["tool_name"] = name->second;
+    auto text = read_openai_content(output, ContentOf::kResult, reader_.warnings());
+    if (!text) return std::move(text).error();
+    pb::Message& message = add("tool", std::move(*text));
+    message.set_tool_call_id(id);
+    message.set_tool_name(reader_.called(id));
     return {};
   }
 
@@ -98,7 +93,7 @@ class ItemReader {
     if (fields.error()) return *fields.error();
     if (!thought_.empty() || kept.empty()) return {};
     if (kept.find(' ') == std::string::npos && kept.size() > kWordBytesMax) {
-      warnings_.add("encrypted reasoning is skipped");
+      reader_.warnings().add("encrypted reasoning is skipped");
     } else {
       thought_ = kept;
     }
@@ -107,7 +102,8 @@ class ItemReader {
 
   static std::string texts_of(const Json* parts) {
     std::string all;
-    for (const Json& part : parts != nullptr ? *parts : Json::array()) {
+    if (parts == nullptr) return all;
+    for (const Json& part : *parts) {
       const auto text = part.is_object() ? part.find("text") : part.end();
       if (text == part.end() || !text->is_string()) continue;
       if (!all.empty()) all += '\n';
@@ -116,9 +112,9 @@ class ItemReader {
     return all;
   }
 
-  void take_thought() {
+  void take_thought(pb::Message& message) {
     if (thought_.empty()) return;
-    messages_.back()["thinking"] = std::move(thought_);
+    message.set_thinking(std::move(thought_));
     thought_.clear();
   }
 
@@ -126,11 +122,9 @@ class ItemReader {
   static constexpr std::size_t kWordBytesMax = 64;
 
   const OpenaiTools& tools_;
-  Warnings& warnings_;
-  Json messages_ = Json::array();
+  AskReader& reader_;
+  pb::Chat& chat_;
   std::string thought_;
-  std::unordered_map<std::string, std::string> names_;  // of the functions, by the call's id
-  JsonReader arguments_{kBodyBounds};
 };
 
 bool is_reference(const Json& item) {
@@ -185,23 +179,23 @@ Result<void> read_before(const RecalledItems& recalled, JsonReader& texts, ItemR
   return {};
 }
 
-Result<Json> read_messages(Fields& fields, const RecalledItems& recalled, JsonReader& texts, ItemReader reader) {
+Result<void> read_messages(Fields& fields, const RecalledItems& recalled, JsonReader& texts, ItemReader reader) {
   if (std::string instructions = fields.text("instructions"); !instructions.empty()) {
     reader.add("system", std::move(instructions));
   }
   const Json* input = fields.any("input");
+  if (fields.error()) return *fields.error();
   if (input == nullptr && recalled.before.empty()) return invalid("input is required");
-  if (auto read = read_before(recalled, texts, reader); !read) return read.error();
+  if (auto read = read_before(recalled, texts, reader); !read) return read;
   if (input != nullptr && input->is_string()) {
     reader.add("user", input->get<std::string>());
   } else if (input != nullptr && input->is_array()) {
-    if (auto read = read_items(*input, reader); !read) return read.error();
+    if (auto read = read_items(*input, reader); !read) return read;
   } else if (input != nullptr) {
     return invalid("input must be a string or array");
   }
-  Json messages = reader.take();
-  if (messages.empty()) return invalid("input is required");
-  return messages;
+  if (reader.count() == 0) return invalid("input is required");
+  return AskReader::check_message_count(reader.count());
 }
 
 // What is kept of a request, so that a later one can go on from its answer: a list of items.
@@ -258,14 +252,13 @@ Json echo_of(const Json& body, bool kept) {
 }
 
 // The parts of a body that are objects of their own: text.format and reasoning.effort.
-Result<void> read_nested(Fields& fields, Json& native) {
+Result<void> read_nested(Fields& fields, AskReader& reader, Ask& ask) {
   if (const Json* text = fields.object("text")) {
     Fields inner(*text, "ResponsesText");
-    if (const Json* format = inner.object("format")) {
-      auto read = read_openai_format(*format);
-      if (!read) return read.error();
-      native["format"] = std::move(*read);
-      if (is_strict_format(*format)) native["format_strict"] = true;
+    if (const Json* given = inner.object("format")) {
+      const auto format = read_openai_format(*given);
+      if (!format) return format.error();
+      if (auto kept = reader.format(*format); !kept) return kept;
     }
     if (inner.error()) return *inner.error();
   }
@@ -273,10 +266,31 @@ Result<void> read_nested(Fields& fields, Json& native) {
     Fields inner(*reasoning, "ResponsesReasoning");
     auto think = think_of_effort(inner.text("effort"));
     if (inner.error()) return *inner.error();
-    if (!think) return think.error();
-    native["think"] = std::move(*think);
+    if (!think) return std::move(think).error();
+    ask.think = std::move(*think);
   }
   return {};
+}
+
+Result<void> read_choice(Fields& fields, AskReader& reader, OpenaiTools& tools) {
+  const bool one_call = !fields.flag("parallel_tool_calls").value_or(true);
+  const Json* wish = fields.any("tool_choice");
+  if (fields.error()) return *fields.error();
+  const auto choice = wish != nullptr ? tools.choose(*wish) : Result<ToolChoice>(ToolChoice{});
+  if (!choice) return choice.error();
+  return reader.tools(tools.take_functions(), *choice, one_call);
+}
+
+// What is done with the answer once it is whole; null: nothing.
+KeepResponse keep_with_input(const Json& body, const std::string& previous, KeepResponse keep) {
+  if (!keep) return nullptr;
+  ItemText input = kept_input(body);
+  if (input->size() > kKeptInputBytesMax) return nullptr;
+  return [keep = std::move(keep), previous, input = std::move(input)](KeptResponse response) {
+    response.previous = previous;
+    response.input = input;
+    keep(std::move(response));
+  };
 }
 
 }  // namespace
@@ -294,54 +308,41 @@ ResponseReferences references_of(const Json& body) {
   return references;
 }
 
-Result<Translated> translate_response(Json body, const RecalledItems& recalled, KeepResponse keep) {
+Result<Request> read_response(Json body, const RecalledItems& recalled, KeepResponse keep) {
   JsonReader texts(kBodyBounds);
   if (const auto input = body.find("input"); input != body.end()) {
     if (auto resolved = resolve(*input, recalled, texts); !resolved) return resolved.error();
   }
   Fields fields(body, "ResponsesRequest");
-  Warnings warnings;
+  Ask ask;
+  pb::Chat& chat = ask.input.emplace<pb::Chat>();
+  AskReader reader(ask);
   OpenaiTools tools;
   refuse_state(fields);
   const std::string previous = fields.text("previous_response_id");
   if (!fields.flag("store").value_or(true)) keep = nullptr;
-  Json native = Json::object();
-  native["model"] = fields.text("model");
-  native["stream"] = fields.flag("stream").value_or(false);
-  native["options"] = read_openai_options(body, fields, "max_output_tokens");
-  if (auto nested = read_nested(fields, native); !nested) return nested.error();
+  ask.model = fields.text("model");
+  ask.stream = fields.flag("stream").value_or(false);
+  if (auto read = read_openai_additions(fields, ask); !read) return read.error();
+  if (auto read = read_openai_options(body, fields, "max_output_tokens", reader); !read) return read.error();
+  if (auto read = read_nested(fields, reader, ask); !read) return read.error();
+  // The conversation may name a tool in the way of its definition.
   if (const Json* list = fields.array("tools")) {
-    if (auto read = tools.read(*list, warnings); !read) return read.error();
+    if (auto read = tools.read(*list, ask.warnings); !read) return read.error();
   }
-  auto messages = read_messages(fields, recalled, texts, ItemReader(tools, warnings));
-  if (fields.error()) return *fields.error();
-  if (!messages) return messages.error();
-  native["messages"] = std::move(*messages);
-  if (const Json* choice = fields.any("tool_choice")) {
-    auto chosen = tools.choose(*choice);
-    if (!chosen) return chosen.error();
-    native["tool_choice"] = std::move(*chosen);
-  }
-  native["tools"] = tools.take_functions();
-  for (const char* name : {"keep_alive", "_debug_render_only", "parallel_tool_calls"}) take_over(body, name, native);
-  name_ignored(body, kResponsesFields, warnings);
-  std::function<void(KeptResponse)> finish;
-  if (ItemText input = keep ? kept_input(body) : nullptr; input && input->size() <= kKeptInputBytesMax) {
-    finish = [keep = std::move(keep), previous, input = std::move(input)](KeptResponse response) {
-      response.previous = previous;
-      response.input = input;
-      keep(std::move(response));
-    };
-  }
+  if (auto read = read_messages(fields, recalled, texts, ItemReader(tools, reader, chat)); !read) return read.error();
+  if (auto read = read_choice(fields, reader, tools); !read) return read.error();
+  name_ignored(body, kResponsesFields, ask.warnings);
+  KeepResponse finish = keep_with_input(body, previous, std::move(keep));
   Json echo = echo_of(body, finish != nullptr);
   auto form = make_openai_response_form(std::move(echo), std::move(tools), std::move(finish));
-  return Translated{std::move(native), std::move(form), ThinkRule::kRefuse, std::move(warnings)};
+  return Request{std::move(ask), std::move(form)};
 }
 
-Result<Translated> translate_openai_response(Json body) {
+Result<Request> read_openai_response(Json body) {
   const ResponseReferences references = references_of(body);
   if (!references.previous.empty()) return previous_response_not_found(references.previous);
-  return translate_response(std::move(body), {}, nullptr);
+  return read_response(std::move(body), {}, nullptr);
 }
 
 }  // namespace drover::api

@@ -153,27 +153,23 @@ OpenaiTool OpenaiTools::tool_of(const std::string& function) const {
   return found != tools_.end() ? found->second : OpenaiTool{"", function, false};
 }
 
-Result<Json> OpenaiTools::choose(const Json& choice) {
-  if (choice == "any") return Json("required");  // Mistral's word
-  if (!choice.is_object()) return choice;
+Result<ToolChoice> OpenaiTools::choose(const Json& choice) {
+  using Kind = ToolChoice::Kind;
+  if (choice == "any") return ToolChoice{Kind::kRequired, {}};  // Mistral's word
+  if (!choice.is_object()) return read_tool_choice(choice);
   const std::string type = text_of(choice, "type");
-  if (type == "any") return Json("required");
-  if (type == "auto" || type == "none" || type == "required") return Json(type);
-  if (left_out_.count(type) > 0) return Json("auto");  // a wish for what was left out is none
+  if (type == "any") return ToolChoice{Kind::kRequired, {}};
+  if (type == "auto" || type == "none" || type == "required") return read_tool_choice(Json(type));
+  if (left_out_.count(type) > 0) return ToolChoice{};  // a wish for what was left out is none
   const Json& definition = definition_of(choice, type);
   if (type == "allowed_tools") return allow(definition);
   const std::string name = text_of(definition, "name");
-  if (name.empty()) {
-    if (type.empty() || type == "function" || type == "custom") return choice;  // refused with its own words
-    return invalid(fmt::format("tool_choice names \"{}\", which is not among the tools", type));
-  }
-  Json native = Json::object();
-  native["type"] = "function";
-  native["function"]["name"] = function_of(text_of(definition, "namespace"), name);
-  return native;
+  if (!name.empty()) return ToolChoice{Kind::kNamed, function_of(text_of(definition, "namespace"), name)};
+  if (type.empty() || type == "function" || type == "custom") return read_tool_choice(choice);
+  return invalid(fmt::format("tool_choice names \"{}\", which is not among the tools", type));
 }
 
-Result<Json> OpenaiTools::allow(const Json& allowed) {
+Result<ToolChoice> OpenaiTools::allow(const Json& allowed) {
   Fields fields(allowed, "AllowedTools");
   const std::string mode = fields.optional_text("mode").value_or("auto");
   const Json* list = fields.array("tools");
@@ -199,7 +195,7 @@ Result<Json> OpenaiTools::allow(const Json& allowed) {
   }
   functions_ = std::move(kept);
   if (functions_.empty() && mode == "required") return invalid("invalid tool_choice: none of the tools is allowed");
-  return Json(mode);
+  return read_tool_choice(Json(mode));
 }
 
 Json custom_arguments(std::string input) {

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "api/ask_reader.h"
 #include "api/json.h"
 #include "api/warnings.h"
 #include "runner.pb.h"
@@ -28,11 +29,11 @@ class OpenaiTools {
   // Takes the tools of a request, of chat's form or of that of Responses. Error: kInvalidArgument.
   Result<void> read(const Json& list, Warnings& warnings);
 
-  // A `tool_choice` of either form as natively. One that allows some of the tools only takes the others away. After
-  // read(). Error: kInvalidArgument.
-  Result<Json> choose(const Json& choice);
+  // Reads a `tool_choice` of either form. One that allows some of the tools only takes the others away. After read().
+  // Error: kInvalidArgument.
+  Result<ToolChoice> choose(const Json& choice);
 
-  // As natively. Empties it.
+  // The functions, as AskReader::tools() takes them. Empties it.
   Json take_functions() { return std::move(functions_); }
 
   // The function that stands for a tool, whether it is among those that were read or only in the conversation.
@@ -42,7 +43,7 @@ class OpenaiTools {
 
  private:
   Result<void> add(const Json& tool, const std::string& space, Warnings& warnings);
-  Result<Json> allow(const Json& allowed);
+  Result<ToolChoice> allow(const Json& allowed);
 
   Json functions_ = Json::array();
   std::unordered_set<std::string> names_;              // of all functions

@@ -114,28 +114,40 @@ constexpr const char* kThree = R"([{"type":"function","function":{"name":"a"}},{
 
 std::string chosen(const char* choice, std::string& left) {
   Read three = read(kThree);
-  auto native = three.tools.choose(Json::parse(choice));
+  const auto found = three.tools.choose(Json::parse(choice));
   left = three.names();
-  return native ? native->dump() : native.error().message;
+  if (!found) return found.error().message;
+  switch (found->kind) {
+    case ToolChoice::Kind::kAuto:
+      return "auto";
+    case ToolChoice::Kind::kNone:
+      return "none";
+    case ToolChoice::Kind::kRequired:
+      return "required";
+    case ToolChoice::Kind::kNamed:
+      return "the tool " + found->name;
+  }
+  return "";
 }
 
 TEST(OpenaiTools, EveryFormOfAChoice) {
   std::string left;
-  for (const char* plain : {R"("auto")", R"("none")", R"("required")", "null"}) EXPECT_EQ(chosen(plain, left), plain);
-  const std::string a = R"({"type":"function","function":{"name":"a"}})";
-  EXPECT_EQ(chosen(a.c_str(), left), a);
-  EXPECT_EQ(chosen(R"({"type":"function","name":"a"})", left), a);
-  EXPECT_EQ(chosen(R"({"type":"custom","name":"b"})", left), R"({"type":"function","function":{"name":"b"}})");
-  EXPECT_EQ(chosen(R"({"type":"custom","custom":{"name":"b"}})", left),
-            R"({"type":"function","function":{"name":"b"}})");
-  EXPECT_EQ(chosen(R"({"type":"function","name":"c","namespace":"n"})", left),
-            R"({"type":"function","function":{"name":"n__c"}})");
+  for (const std::string plain : {"auto", "none", "required"}) {
+    EXPECT_EQ(chosen(('"' + plain + '"').c_str(), left), plain);
+    EXPECT_EQ(chosen((R"({"type":")" + plain + "\"}").c_str(), left), plain);
+  }
+  EXPECT_EQ(chosen("null", left), "auto");
+  EXPECT_EQ(chosen(R"({"type":"function","function":{"name":"a"}})", left), "the tool a");
+  EXPECT_EQ(chosen(R"({"type":"function","name":"a"})", left), "the tool a");
+  EXPECT_EQ(chosen(R"({"type":"custom","name":"b"})", left), "the tool b");
+  EXPECT_EQ(chosen(R"({"type":"custom","custom":{"name":"b"}})", left), "the tool b");
+  EXPECT_EQ(chosen(R"({"type":"function","name":"c","namespace":"n"})", left), "the tool n__c");
   EXPECT_EQ(left, "a b n__c ");
-  EXPECT_EQ(chosen(R"({"type":"web_search"})", left), R"("auto")") << "a wish for what was left out is none";
+  EXPECT_EQ(chosen(R"({"type":"web_search"})", left), "auto") << "a wish for what was left out is none";
   EXPECT_EQ(chosen(R"({"type":"mcp"})", left), "tool_choice names \"mcp\", which is not among the tools");
-  EXPECT_EQ(chosen(R"("any")", left), R"("required")");
-  for (const char* mode : {"auto", "none", "required"}) {
-    EXPECT_EQ(chosen((R"({"type":")" + std::string(mode) + "\"}").c_str(), left), '"' + std::string(mode) + '"');
+  EXPECT_EQ(chosen(R"("any")", left), "required");
+  for (const char* none : {R"("perhaps")", "5", R"({"type":"function"})"}) {
+    EXPECT_TRUE(chosen(none, left).starts_with("invalid tool_choice: ")) << none;
   }
 }
 
@@ -143,13 +155,13 @@ TEST(OpenaiTools, AllowedTools) {
   std::string left;
   const char* flat = R"({"type":"allowed_tools","mode":"required","tools":[{"type":"custom","name":"b"},
                          {"type":"function","name":"a"},{"type":"web_search"}]})";
-  EXPECT_EQ(chosen(flat, left), "\"required\"");
+  EXPECT_EQ(chosen(flat, left), "required");
   EXPECT_EQ(left, "a b ");
   const char* nested = R"({"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[
                            {"type":"function","function":{"name":"a"}}]}})";
-  EXPECT_EQ(chosen(nested, left), "\"auto\"");
+  EXPECT_EQ(chosen(nested, left), "auto");
   EXPECT_EQ(left, "a ");
-  EXPECT_EQ(chosen(R"({"type":"allowed_tools","tools":[]})", left), "\"auto\"");
+  EXPECT_EQ(chosen(R"({"type":"allowed_tools","tools":[]})", left), "auto");
   EXPECT_EQ(left, "");
   EXPECT_EQ(chosen(R"({"type":"allowed_tools","tools":[{"type":"function","name":"x"}]})", left),
             "tool_choice names \"x\", which is not among the tools");

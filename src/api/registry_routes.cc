@@ -121,8 +121,9 @@ asio::awaitable<void> send_result(http::Exchange& exchange, Watch& watch) {
   }
   if (watch.left) co_return;
   if (!*watch.result) {
-    const int status = status_of(watch.result->error());
-    co_await send_error(exchange, watch.result->error(), status);
+    Error error = watch.result->error();
+    error.status = status_of(error);
+    co_await send_error(exchange, error);
     co_return;
   }
   Json answer = Json::object();

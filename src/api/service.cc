@@ -8,11 +8,33 @@
 #include <system_error>
 
 #include "api/error_status.h"
+#include "store/parameters.h"
 
 namespace drover::api {
 namespace {
 
 constexpr std::size_t kCodingBytesShown = 100;
+
+// What is wrong with a request holds the client's own words, which may look like paths.
+bool tells_words_of_client(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kPromptTooLong:
+    case ErrorCode::kNotKept:
+    case ErrorCode::kForbidden:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kTooLarge:
+      return true;
+    case ErrorCode::kQueueFull:
+    case ErrorCode::kTimedOut:
+    case ErrorCode::kCanceled:
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kNoSpace:
+    case ErrorCode::kInternal:
+      return false;
+  }
+  return false;
+}
 
 bool begins_path(std::string_view text, std::size_t at) {
   return text[at] == '/' && (at == 0 || std::string_view(" '\"(`").find(text[at - 1]) != std::string_view::npos);
@@ -33,12 +55,10 @@ std::string without_paths(std::string_view text) {
 }
 
 Error shown_error(const Error& error) {
-  // What is wrong with a request holds the client's own words, which may look like paths. Ours show none
-  // (shown_name()); those of the engine and of the system do.
-  const bool words_of_client = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kForbidden ||
-                               error.code == ErrorCode::kNotFound || error.code == ErrorCode::kTooLarge;
-  if (words_of_client) return error;
-  Error shown{error.code, without_paths(error.message)};
+  // Our own errors show no paths (shown_name()); those of the engine and of the system do.
+  if (tells_words_of_client(error.code)) return error;
+  Error shown = error;
+  shown.message = without_paths(error.message);
   if (shown.message != error.message) spdlog::warn("{}", error.message);
   return shown;
 }
@@ -54,13 +74,15 @@ Result<http::ContentCoding> content_coding_of(http::Exchange& exchange) {
   const auto coding = http::parse_content_coding(header);
   if (coding) return *coding;
   exchange.add_header("Accept-Encoding", http::kContentCodings);
-  return invalid(fmt::format("the Content-Encoding \"{}\" is not supported: a body may be {}, or not compressed",
-                             header.substr(0, kCodingBytesShown), http::kContentCodings));
+  Error error = invalid(fmt::format("the Content-Encoding \"{}\" is not supported: a body may be {}, or not compressed",
+                                    header.substr(0, kCodingBytesShown), http::kContentCodings));
+  error.status = 415;
+  return error;
 }
 
-int unread_status(const http::Exchange& exchange, const Error& error) {
-  if (error.code == ErrorCode::kTimedOut) return 408;
-  return http::parse_content_coding(exchange.header("Content-Encoding")) ? 0 : 415;
+Error body_error(Error error) {
+  if (error.code == ErrorCode::kTimedOut) error.status = 408;
+  return error;
 }
 
 bool may_be_long(const http::Exchange& exchange) {
@@ -75,7 +97,7 @@ bool may_be_long(const http::Exchange& exchange) {
 asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange& exchange, ErrorText error_text) {
   Result<Json> json = co_await read_body_as(service, exchange, [](Json body) { return Result<Json>(std::move(body)); });
   if (!json) {
-    co_await send_error(exchange, json.error(), unread_status(exchange, json.error()), std::nullopt, error_text);
+    co_await send_error(exchange, json.error(), error_text);
     co_return std::nullopt;
   }
   co_return std::move(*json);
@@ -86,18 +108,26 @@ asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int 
   co_return co_await exchange.send(status, kJsonType, std::move(text));
 }
 
-asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status,
-                                 std::optional<Duration> retry_after, ErrorText error_text) {
-  const int code = status != 0 ? status : http_status(error.code);
+asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, ErrorText error_text,
+                                 std::optional<Duration> retry_after) {
+  const int status = http_status(error);
   http::Headers headers;
-  if (code == 503) headers.emplace_back("Retry-After", Fleet::retry_after_seconds(retry_after));
-  std::string text = error_text(shown_error(error), code);
-  co_return co_await exchange.send(code, kJsonType, std::move(text), std::move(headers));
+  if (status == 503) headers.emplace_back("Retry-After", Fleet::retry_after_seconds(retry_after));
+  std::string text = error_text(shown_error(error), status);
+  co_return co_await exchange.send(status, kJsonType, std::move(text), std::move(headers));
 }
 
 std::string model_field(Fields& fields) {
   std::string name = fields.text("model");
   return name.empty() ? fields.text("name") : name;
+}
+
+int context_of(const Service& service, const Model& model) {
+  int context = integer_option(model.parameters, "num_ctx", 0);
+  if (context <= 0) context = context_default(service.settings);
+  const std::uint64_t trained = model.gguf->context_length();
+  if (trained > 0 && trained < static_cast<std::uint64_t>(context)) context = static_cast<int>(trained);
+  return context;
 }
 
 Json model_details(const Model& model) {

@@ -43,11 +43,11 @@ asio::awaitable<std::invoke_result_t<Work>> on_disk(Service& service, Work work)
   co_return std::move(*result);
 }
 
-// How the body is compressed. Error: kInvalidArgument, and the answer's Accept-Encoding says what is taken.
+// How the body is compressed. Error: kInvalidArgument with the status 415, and the answer's Accept-Encoding says what
+// is taken.
 Result<http::ContentCoding> content_coding_of(http::Exchange& exchange);
-// The status of the error for which a body was not read: 415 for what it is compressed with, 408 for a client that was
-// too slow; else 0, the error's own.
-int unread_status(const http::Exchange& exchange, const Error& error);
+// An error of reading a body as its client is told it: 408 if the client was too slow.
+Error body_error(Error error);
 
 // A longer body is read on the disk's threads: others wait for the I/O thread.
 inline constexpr std::size_t kInlineBodyBytesMax = 256 << 10;
@@ -55,7 +55,7 @@ inline constexpr std::size_t kInlineBodyBytesMax = 256 << 10;
 bool may_be_long(const http::Exchange& exchange);
 
 // Reads the body as a JSON object and returns what `make`, a function of Json, makes of it: a Result. Both happen off
-// the I/O thread if the body is long, or compressed and may become so. An error's status is unread_status().
+// the I/O thread if the body is long, or compressed and may become so.
 template <typename Make>
 asio::awaitable<std::invoke_result_t<Make, Json>> read_body_as(Service& service, http::Exchange& exchange, Make make) {
   using R = std::invoke_result_t<Make, Json>;
@@ -63,7 +63,7 @@ asio::awaitable<std::invoke_result_t<Make, Json>> read_body_as(Service& service,
   if (!coding) co_return coding.error();
   const std::size_t bytes_max = service.settings.body_bytes_max;
   Result<std::string> body = co_await exchange.read_body(bytes_max);
-  if (!body) co_return std::move(body).error();
+  if (!body) co_return body_error(std::move(body).error());
   const bool is_long = body->size() > kInlineBodyBytesMax || *coding != http::ContentCoding::kNone;
   std::size_t decoded_bytes = 0;
   auto work = [text = std::move(*body), coding = *coding, bytes_max, &decoded_bytes,
@@ -98,10 +98,8 @@ asio::awaitable<std::optional<Json>> read_json(Service& service, http::Exchange&
                                                ErrorText error_text = ollama_error_text);
 
 asio::awaitable<bool> send_json(http::Exchange& exchange, const Json& json, int status = 200);
-// Sends an error with its own status, or with `status` if that is not 0.
-asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, int status = 0,
-                                 std::optional<Duration> retry_after = std::nullopt,
-                                 ErrorText error_text = ollama_error_text);
+asio::awaitable<bool> send_error(http::Exchange& exchange, const Error& error, ErrorText error_text = ollama_error_text,
+                                 std::optional<Duration> retry_after = std::nullopt);
 
 // The model's name in a request: `model`, or `name` as older clients call it.
 std::string model_field(Fields& fields);
@@ -113,8 +111,11 @@ inline Error model_not_found(std::string_view name) {
 // The name that clients and lists use for a model's capabilities, details and so on.
 Json model_details(const Model& model);
 
+// Tokens that a request to the model may hold which says nothing of it: the model's own wish, or the server's default.
+int context_of(const Service& service, const Model& model);
+
 // Adds the routes of Ollama's native API.
-void add_generate_routes(http::Router& router, Service& service);
+void add_ollama_routes(http::Router& router, Service& service);
 void add_model_routes(http::Router& router, Service& service);
 // Adds those of its OpenAI- and Anthropic-compatible faces.
 void add_openai_routes(http::Router& router, Service& service);
@@ -122,8 +123,6 @@ void add_anthropic_routes(http::Router& router, Service& service);
 // Adds what shows and steers what happens now: GET /api/queue, DELETE /api/requests/:id; and GET /metrics.
 void add_queue_routes(http::Router& router, Service& service);
 void add_metrics_routes(http::Router& router, Service& service);
-// And its embeddings, OpenAI's face of them included.
-void add_embed_routes(http::Router& router, Service& service);
 // Adds the dashboard, a page that uses the routes above: GET /ui.
 void add_ui_routes(http::Router& router);
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "api/many_route.h"
 #include "api/service.h"
 #include "api/ui_files.h"
 #include "base/check.h"
@@ -70,7 +69,6 @@ void add_page(http::Router& router, std::string_view bytes) {
 }  // namespace
 
 void add_ui_routes(http::Router& router) {
-  add_many_route(router);
   for (const UiFile& file : ui_files()) {
     if (file.name == kPage) {
       add_page(router, file.bytes);

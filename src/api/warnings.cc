@@ -20,11 +20,6 @@ void Warnings::add(std::string_view text) {
   }
 }
 
-void Warnings::add_all(const Warnings& others) {
-  for (const std::string& text : others.texts_) add(text);
-  more_ += others.more_;
-}
-
 std::string Warnings::line() const {
   std::string line = fmt::format("{}", fmt::join(texts_, "; "));
   if (more_ > 0) line += fmt::format("; and {} more", more_);

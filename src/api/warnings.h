@@ -24,7 +24,6 @@ class Warnings {
   // `text` is a clause in lower case, without a full stop: `tools of the type "web_search" are left out`. It may hold
   // what a client sent: anything but printable ASCII becomes '?'.
   void add(std::string_view text);
-  void add_all(const Warnings& others);
 
   bool empty() const { return texts_.empty(); }
   // All of them in one line of printable ASCII, as the header's value: "<text>; <text>; and 3 more". Empty: none.

@@ -14,10 +14,7 @@ TEST(Warnings, EachOnceInTheOrderOfComing) {
   warnings.add("user is ignored");
   warnings.add("tools of the type \"web_search\" are left out");
   warnings.add("user is ignored");
-  Warnings others;
-  others.add("user is ignored");
-  others.add("min_tokens is ignored");
-  warnings.add_all(others);
+  warnings.add("min_tokens is ignored");
   EXPECT_EQ(warnings.line(), "user is ignored; tools of the type \"web_search\" are left out; min_tokens is ignored");
 }
 

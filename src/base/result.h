@@ -11,6 +11,8 @@ namespace drover {
 // What kind of thing went wrong. api/error_status.h holds the one switch that maps these to HTTP statuses.
 enum class ErrorCode {
   kInvalidArgument,  // what was asked is malformed or contradicts itself
+  kPromptTooLong,    // the prompt has more tokens than the context, and may not lose any
+  kNotKept,          // the request refers to an earlier answer, or a part of one, that is not kept (any more)
   kNotFound,         // no such model, blob, file
   kTooLarge,         // over a stated limit
   kForbidden,        // refused by policy
@@ -25,6 +27,8 @@ enum class ErrorCode {
 struct Error {
   ErrorCode code = ErrorCode::kInternal;
   std::string message;
+  int status = 0;               // the HTTP status, where it is not the code's own; 0: it is
+  const char* field = nullptr;  // the field of the request that is at fault, where programs look for its name
 };
 
 inline Error invalid(std::string message) {

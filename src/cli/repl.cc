@@ -14,6 +14,7 @@
 #include "cli/library.h"
 #include "cli/repl_help.h"
 #include "cli/show.h"
+#include "store/model_name.h"
 #include "terminal/format.h"
 #include "terminal/output.h"
 #include "terminal/word_wrap.h"
@@ -209,11 +210,12 @@ class Repl {
 
   void save(const std::vector<std::string>& words) {
     if (words.size() != 2) return print("Usage:\n  /save <modelname>\n");
+    if (!ModelName::parse(words[1]).ok()) {
+      return print(fmt::format("error: The model name '{}' is invalid\n", words[1]));
+    }
     const auto saved = client_.stream("/api/create", session_.create_request(words[1]), [](const Json&) {}, {});
     if (saved.ok()) {
       print(fmt::format("Created new model '{}'\n", words[1]));
-    } else if (saved.error().message.find("invalid model name") != std::string::npos) {
-      print(fmt::format("error: The model name '{}' is invalid\n", words[1]));
     } else {
       print_error(saved.error());
     }

@@ -240,7 +240,9 @@ void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
     if (!good) return fail(*request, internal("the process that prepared the request answered with nonsense"));
     if (answer.has_failed()) {
       const std::string& why = answer.failed().message();
-      return fail(*request, answer.failed().kind() == pb::Failed::INVALID ? invalid(why) : internal(why));
+      const auto kind = answer.failed().kind();
+      if (kind == pb::Failed::PROMPT_TOO_LONG) return fail(*request, {ErrorCode::kPromptTooLong, why});
+      return fail(*request, kind == pb::Failed::INVALID ? invalid(why) : internal(why));
     }
     job = take_job(*request);
   }

@@ -178,7 +178,7 @@ Result<void> PromptMaker::fit(const pb::Generate& work, int context_max, MadePro
   const int size = static_cast<int>(tokens.size());
   if (size < context_max) return {};
   if (work.render_only() && !work.truncate()) return {};  // the prompt is not computed
-  if (!work.truncate()) return invalid(kPromptTooLong);
+  if (!work.truncate()) return Error{ErrorCode::kPromptTooLong, kPromptTooLong};
   const int room = context_max - 1;
   const int keep = std::min(static_cast<int>(work.keep()), room / 2);
   prompt.dropped_tokens = static_cast<std::size_t>(size - room);

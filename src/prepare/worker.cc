@@ -103,8 +103,9 @@ class Worker {
   }
 
   void fail(const Error& error) {
-    const bool theirs = error.code == ErrorCode::kInvalidArgument;
-    answer_.mutable_failed()->set_kind(theirs ? pb::Failed::INVALID : pb::Failed::INTERNAL);
+    answer_.mutable_failed()->set_kind(error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
+                                       : error.code == ErrorCode::kPromptTooLong ? pb::Failed::PROMPT_TOO_LONG
+                                                                                 : pb::Failed::INTERNAL);
     answer_.mutable_failed()->set_message(error.message);
   }
 

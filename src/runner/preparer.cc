@@ -67,6 +67,7 @@ void Preparer::refuse(RequestId request, const Error& error) {
   pb::FromRunner frame;
   frame.mutable_failed()->set_request(request.value);
   frame.mutable_failed()->set_kind(error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
+                                   : error.code == ErrorCode::kPromptTooLong ? pb::Failed::PROMPT_TOO_LONG
                                                                              : pb::Failed::INTERNAL);
   frame.mutable_failed()->set_message(error.message);
   channel_.write(frame);

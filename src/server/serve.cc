@@ -15,8 +15,8 @@
 #include <optional>
 #include <utility>
 
+#include "api/bind.h"
 #include "api/create_routes.h"
-#include "api/generation_request.h"
 #include "api/guard.h"
 #include "api/registry_routes.h"
 #include "api/service.h"
@@ -150,7 +150,7 @@ class ServerLife {
  private:
   http::Router routes() {
     http::Router router;
-    api::add_generate_routes(router, service_);
+    api::add_ollama_routes(router, service_);
     api::add_model_routes(router, service_);
     api::add_openai_routes(router, service_);
     api::add_anthropic_routes(router, service_);
@@ -158,7 +158,6 @@ class ServerLife {
     api::add_create_routes(router, service_, create_tools_);
     api::add_queue_routes(router, service_);
     api::add_metrics_routes(router, service_);
-    api::add_embed_routes(router, service_);
     api::add_ui_routes(router);
     return router;
   }

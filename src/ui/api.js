@@ -116,22 +116,36 @@ export async function pull(model, on_item, signal) {
   if (last?.status !== 'success') throw new ApiError(cut_short, 502);
 }
 
-// Sends `body` once for each run, all at the same time, and tells each run what comes and how it ended. A browser has
-// six connections for one server; this way all of them take one.
-export async function generate_all(body, runs, signal) {
-  const end = (run, problem) => run.ended ?? run.note_end(performance.now(), problem);
-  try {
-    const many = { ids: runs.map(({ id }) => id), request: body };
-    const response = await call('POST', 'ui/many', { body: many, signal });
-    for await (const { index, item, status = 500, retry_after, end: at_end } of items_of(response)) {
-      const run = runs[index];
-      if (item?.error === 'request canceled') end(run, words_of(new ApiError(item.error, 499)));
-      else if (item?.error) end(run, words_of(new ApiError(item.error, status, retry_after)));
-      else if (item) run.note_item(item, performance.now());
-      if (at_end) end(run, run.last ? undefined : words_of(new ApiError(cut_short, 502)));
-    }
-    for (const run of runs) end(run, words_of(new ApiError(cut_short, 502)));
-  } catch (error) {
-    for (const run of runs) end(run, words_of(error));
+// A browser opens six connections to one server over HTTP/1.1: two are left for what the page asks and for a pull. Later
+// versions carry everything over one.
+const { nextHopProtocol: protocol = '' } = performance.getEntriesByType('navigation')[0] ?? {};
+export const at_once_max = /^h[23]/.test(protocol) ? 64 : 4;
+
+async function generate(body, run, signal) {
+  run.note_sent(performance.now());
+  const response = await call('POST', 'api/chat', { body, headers: { 'x-request-id': run.id }, signal });
+  for await (const item of items_of(response)) {
+    if (item.error) throw new ApiError(item.error, item.error === 'request canceled' ? 499 : 500);
+    run.note_item(item, performance.now());
   }
+  if (!run.last) throw new ApiError(cut_short, 502);
+}
+
+// Sends `body` once for each run, as many at the same time as the browser can, and tells each run when it was sent, what
+// comes and how it ended.
+export async function generate_all(body, runs, signal) {
+  const unsent = [...runs];
+  const send = async () => {
+    for (let run = unsent.shift(); run !== undefined; run = unsent.shift()) {
+      let problem;
+      try {
+        signal.throwIfAborted();
+        await generate(body, run, signal);
+      } catch (error) {
+        problem = words_of(error);
+      }
+      run.note_end(performance.now(), problem);
+    }
+  };
+  await Promise.all(Array.from({ length: at_once_max }, send));
 }

@@ -1,4 +1,4 @@
-// A conversation with a model. Each message may be sent many times at once, to see how the server takes it.
+// A conversation with a model. Each message may be sent many times, to see how the server takes it.
 import * as api from './api.js';
 import { by_id, h, set_attribute, set_text } from './dom.js';
 import { Run } from './run.js';
@@ -130,7 +130,7 @@ export class Chat {
     prompt.value = '';
     this.#show_conversation();
     this.#show_busy();
-    this.announce(all === 1 ? 'Sent' : `${all} requests are sent`);
+    this.announce(all === 1 ? 'Sent' : `${all} requests`);
     turn.draw(performance.now());
     this.box.scrollTop = this.box.scrollHeight;
     const timer = setInterval(() => this.#draw(turn), draw_ms);

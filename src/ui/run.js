@@ -3,11 +3,16 @@ export class Run {
   text = '';
   thinking = '';
   pieces = 0;
-  phase = 'queued';
+  phase = 'not sent yet';
   position = 0;
 
   constructor(index, id, started) {
     Object.assign(this, { index, id, started });
+  }
+
+  note_sent(now) {
+    this.sent = now;
+    this.phase = 'queued';
   }
 
   // As GET /api/queue has it: too coarse for what is quick, good enough for what waits.
@@ -32,7 +37,7 @@ export class Run {
     if (!item.done) return;
     this.last = item;
     // What the server measured is exact.
-    this.placed = this.started + (item.load_duration ?? 0) / 1e6;
+    this.placed = this.sent + (item.load_duration ?? 0) / 1e6;
   }
 
   note_end(now, problem) {
@@ -40,16 +45,19 @@ export class Run {
     this.problem = problem;
   }
 
-  // wait: until it had a place; prefill: from there to the first token; generation: from there on.
+  // unsent: until the browser sent it; wait: from there until it had a place (waiting: it has none so far); prefill: from
+  // there to the first token; generation: from there on.
   times(now) {
     const end = this.ended ?? now;
+    const sent = this.sent ?? end;
     // The queue is looked at once a second, and may say later than the first token that the wait was over.
     const placed = this.first < (this.placed ?? Infinity) ? this.first : this.placed;
-    const times = { total: end - this.started };
-    if (placed !== undefined) times.wait = placed - this.started;
+    const times = { unsent: sent - this.started, total: end - this.started };
+    if (placed !== undefined) times.wait = placed - sent;
+    else if (this.sent !== undefined && !this.ended) times.waiting = end - sent;
     if (placed !== undefined) times.prefill = (this.first ?? end) - placed;
     if (this.first !== undefined) {
-      times.first = this.first - this.started;
+      times.first = this.first - sent;
       times.generation = end - this.first;
     }
     return times;
@@ -80,6 +88,7 @@ export class Run {
 
   get waiting_words() {
     if (this.ended) return 'The answer is empty.';
+    if (this.sent === undefined) return 'Waits for a connection of the browser…';
     if (this.phase === 'loading') return 'The model is loading…';
     if (this.position > 0) return `Waits for its turn: ${this.position} in line…`;
     return this.placed === undefined ? 'Sent…' : 'Reads the prompt…';

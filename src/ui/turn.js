@@ -1,9 +1,10 @@
 // One turn of the conversation: what was asked, what came of it, once or many times at once, and how it looks.
+import { at_once_max } from './api.js';
 import { count, duration, h, rate, Rows, set_attribute, set_text, show_text } from './dom.js';
 import { Markdown } from './markdown.js';
 
 const median = (values) => values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
-const phases = { waiting: 'waits', prefill: 'reads its prompt', generating: 'generates' };
+const phases = { unsent: 'is not sent yet', waiting: 'waits', prefill: 'reads its prompt', generating: 'generates' };
 const crowd_heads = ['Wait', 'First token', 'Tokens/s'];
 
 function crowd_table() {
@@ -40,8 +41,12 @@ export class Turn {
     this.summary = h('p', { class: 'summary' });
     const { node, body } = crowd_table();
     this.rows = new Rows(body, (run) => this.#row(run), node);
-    const legend = Object.entries(phases).map(([phase, words]) => h('span', { 'data-phase': phase }, words));
-    return [this.summary, node, h('p', { class: 'legend' }, ...legend)];
+    const all_at_once = this.runs.length <= at_once_max;
+    const shown = Object.entries(phases).filter(([phase]) => phase !== 'unsent' || !all_at_once);
+    const legend = shown.map(([phase, words]) => h('span', { 'data-phase': phase }, words));
+    const limit = `The browser has six connections for one server: ${at_once_max} of these requests are sent at a time.`;
+    const note = h('p', { class: 'faint note', hidden: all_at_once }, limit);
+    return [this.summary, node, h('p', { class: 'legend' }, ...legend), note];
   }
 
   get many() {
@@ -89,7 +94,7 @@ export class Turn {
     const times = run.times(now);
     const { prompt_eval_count: prompt, prompt_eval_cached_count: cached = 0 } = run.last ?? {};
     const figures = [
-      ['Wait', duration(times.wait ?? (run.ended ? undefined : times.total))],
+      ['Wait', duration(times.wait ?? times.waiting)],
       ['First token', duration(times.first)],
       ['Tokens/s', rate(run.tokens_per_second(now))],
       ['Prompt', prompt ? `${count(prompt)}${cached ? `, ${count(cached)} cached` : ''}` : '–'],
@@ -131,13 +136,14 @@ export class Turn {
       node,
       update: (run) => {
         const times = run.times(this.now);
-        const lengths = [times.wait ?? times.total, times.prefill ?? 0, times.generation ?? 0];
+        const wait = times.wait ?? times.waiting;
+        const lengths = [times.unsent, wait ?? 0, times.prefill ?? 0, times.generation ?? 0];
         parts.forEach((part, i) => (part.style.width = `${(lengths[i] / this.span_ms) * 100}%`));
         set_text(words, run.word);
         set_attribute(node, 'data-outcome', run.outcome);
         set_attribute(button, 'aria-pressed', this.#chosen === index);
         set_attribute(button, 'aria-label', `Show answer ${index + 1}: ${run.word || 'ended'}`);
-        set_text(cells[0], duration(times.wait ?? (run.ended ? undefined : times.total)));
+        set_text(cells[0], duration(wait));
         set_text(cells[1], duration(times.first));
         set_text(cells[2], rate(run.tokens_per_second(this.now)));
       },

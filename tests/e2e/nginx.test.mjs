@@ -185,7 +185,7 @@ describe('behind nginx', { skip: !nginx && 'there is no nginx' }, () => {
     };
     assert.equal(await status_of('GET', '/api/tags'), 200);
     const closed = ['create', 'copy', 'pull', 'push', 'queue', 'history', 'blobs/sha256-0', 'requests/1', 'delete/'];
-    for (const path of ['/metrics', '/ui', '/ui/many', '//api/pull', ...closed.map((name) => `/api/${name}`)]) {
+    for (const path of ['/metrics', '/ui', '/ui/app.js', '//api/pull', ...closed.map((name) => `/api/${name}`)]) {
       assert.equal(await status_of('POST', path), 403, path);
     }
     assert.equal(await status_of('DELETE', '/api/delete'), 403);

@@ -1,14 +1,12 @@
 // The dashboard in a real browser, against the real server.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { bert } from './bert.mjs';
 import { endless } from './gguf.mjs';
-import { with_long_words } from './gguf_parts.mjs';
-import { root, Server, server_for_suite, server_for_test, short, sleep, wait_until, without_end } from './harness.mjs';
+import { root, Server, server_for_suite, server_for_test, sleep, wait_until } from './harness.mjs';
 import { answer, crowd_rows, fill, model_row, occupy, open, phone, poll_ms, problem, send, shows, summary, until_idle, until_rows } from './page.mjs';
 
 describe('the files', () => {
@@ -57,109 +55,6 @@ describe('the files', () => {
       const page = await open(t, server, { target });
       await wait_until(async () => (await page.innerText('#version')) === drover, `it shows ${drover}`);
     }
-  });
-});
-
-describe('many at once over one connection', () => {
-  const env = { OLLAMA_MAX_QUEUE: '2' };
-  const server = server_for_suite({ env }, (started) => started.create('endless', endless()));
-  const request = { model: 'cria', prompt: 'Count to 3', options: { temperature: 0 } };
-  const long = { ...request, model: 'endless', options: { num_predict: without_end } };
-  const collect = async (call, items) => {
-    for await (const item of call.lines()) items.push(item);
-  };
-  const many = (body, at = server) => at.call('POST', '/ui/many', body, { 'x-client-id': 'page' });
-
-  test('what is no list of one to 64', async () => {
-    const ids = Array.from({ length: 65 }, (_, i) => `id-${i}`);
-    const lists = [{ request }, ...[[], [1], 'a', ids].map((wrong) => ({ ids: wrong, request }))];
-    for (const body of ['{', [], {}, { ids: ['a'] }, { ids: ['a'], request: 'x' }, ...lists]) {
-      const answer = await server.post('/ui/many', body);
-      assert.equal(answer.status, 400, JSON.stringify(body));
-      assert.ok(answer.json.error.length > 0);
-    }
-  });
-
-  test('each has its own answer, or its own refusal', async (t) => {
-    const [holder] = await occupy(t, server, ['holder']);
-    const items = [];
-    const brief = { ...request, model: 'endless', options: { num_predict: 3 } };
-    const ended = collect(many({ ids: ['a', 'b', 'c', 'd'], request: brief }), items);
-    await wait_until(() => items.filter(({ status }) => status === 503).length === 2, 'two are refused');
-    const refused = items.filter(({ status }) => status === 503);
-    assert.deepEqual(refused.map(({ index }) => index), [2, 3]);
-    for (const { item, retry_after } of refused) assert.ok(/server busy/.test(item.error) && retry_after > 0);
-    const waits = (await server.get('/api/queue')).json.requests.filter(({ id }) => id !== 'holder');
-    const common = ['id:page', '/api/generate'];
-    assert.deepEqual(waits.map(({ id, client, route }) => [id, client, route]), [['a', ...common], ['b', ...common]]);
-    holder.close();
-    await ended;
-    for (const index of [0, 1]) assert.ok(items.some((one) => one.index === index && one.item?.done), `${index}`);
-    assert.deepEqual(items.filter(({ end }) => end).map(({ index }) => index).sort(), [0, 1, 2, 3]);
-  });
-
-  test('with messages it is a chat', async () => {
-    await until_idle(server);
-    const items = [];
-    const messages = [{ role: 'user', content: 'Count to 3' }];
-    await collect(many({ ids: ['a', 'b'], request: { model: 'cria', messages, options: { temperature: 0 } } }), items);
-    for (const index of [0, 1]) {
-      const own = items.filter((one) => one.index === index && one.item).map(({ item }) => item);
-      assert.equal(own.map(({ message }) => message.content).join(''), '1, 2, 3');
-      assert.equal(own.at(-1).done_reason, 'stop');
-    }
-    await wait_until(() => / id=a client=id:page route=\/api\/chat /.test(server.stderr), 'the log has its route');
-  });
-
-  test('a client that goes away ends all of them', async (t) => {
-    await until_idle(server);
-    const call = many({ ids: ['a', 'b', 'c'], request: long });
-    t.after(() => call.close());
-    await call.lines().next();
-    assert.equal((await server.get('/api/queue')).json.requests.length, 3);
-    call.close();
-    await until_idle(server);
-  });
-
-  // Log probabilities and long words make so much of an answer that what the kernel holds for the connection is soon full.
-  test('a client that does not read ends its answer, and takes no more memory than the limit', async (t) => {
-    await until_idle(server);
-    await server.create('wordy', with_long_words(endless(), 200));
-    await server.generate('Hello', { model: 'wordy', options: { num_predict: 1 } });
-    const resident = async () =>
-      Number(/^process_resident_memory_bytes (\S+)$/m.exec((await server.get('/metrics')).text)[1]);
-    const before = await resident();
-    const wordy = { ...long, model: 'wordy', options: { num_predict: 40_000 }, logprobs: true, top_logprobs: 20 };
-    const body = JSON.stringify({ ids: ['unread', 'unread2'], request: wordy });
-    const socket = net.connect(server.port, '127.0.0.1');
-    t.after(() => socket.destroy());
-    socket.on('error', () => {});
-    socket.pause();
-    socket.write(`POST /ui/many HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
-    const left = async () => (await server.get('/api/queue')).json.requests.map(({ id }) => id);
-    await wait_until(async () => (await left()).includes('unread2'), 'both have come');
-    await wait_until(async () => !(await left()).includes('unread'), 'the first has ended, unread');
-    const grown = (await resident()) - before;
-    t.diagnostic(`${(grown / 2 ** 20).toFixed(1)} MiB more`);
-    const most = (short ? 512 : 96) << 20; // a sanitizer keeps what was given back
-    assert.ok(grown < most, `${grown} bytes more`);
-    await wait_until(() => / id=unread .* outcome=canceled /.test(server.stderr), 'the log says so');
-    socket.destroy();
-    await until_idle(server);
-    assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
-  });
-
-  test('a server that stops ends each of them', async (t) => {
-    const stopping = await server_for_test(t);
-    await stopping.create('endless', endless());
-    const items = [];
-    const ended = collect(many({ ids: ['a', 'b', 'c'], request: long }, stopping), items);
-    await wait_until(() => items.length > 0, 'one runs');
-    await stopping.stop();
-    await ended;
-    const failed = items.filter(({ item }) => item?.error).map(({ index }) => index);
-    assert.deepEqual(failed.sort(), [0, 1, 2]);
-    assert.equal(items.filter(({ end }) => end).length, 3);
   });
 });
 
@@ -332,7 +227,7 @@ describe('for everybody', () => {
     await tab_to(/^Model$/);
     await page.keyboard.type('endless');
     assert.equal(await page.inputValue('#chat-form [name=model]'), 'endless:latest');
-    await tab_to(/^At once$/);
+    await tab_to(/^Times$/);
     await page.keyboard.press('Control+a');
     await page.keyboard.type('3');
     await tab_to(/^Settings$/);
@@ -364,7 +259,7 @@ describe('for everybody', () => {
     for (const scheme of ['light', 'dark']) {
       const page = await open(t, server, { colorScheme: scheme });
       await until_rows(page, '#requests tr', 2);
-      await page.route('**/ui/many', (route) => route.fulfill({ status: 404, json: { error: "model 'nobody' not found" } }));
+      await page.route('**/api/chat', (route) => route.fulfill({ status: 404, json: { error: "model 'nobody' not found" } }));
       await send(page);
       await shows(page, problem, /no such model/);
       const { background, poor } = await page.evaluate(() => {

@@ -37,7 +37,7 @@ describe('the chat', () => {
     const page = await open(t, server);
     const asked = [];
     page.on('request', (request) => {
-      if (/\/ui\/many$/.test(request.url())) asked.push(request.postDataJSON().request);
+      if (/\/api\/chat$/.test(request.url())) asked.push(request.postDataJSON());
     });
     await fill(page, { model: 'cria', system: 'Be brief.', prompt: 'Count to 3', temperature: 0 });
     await page.locator('#chat-form [name=prompt]').press('Shift+Enter'); // a new line, and no more
@@ -87,8 +87,8 @@ describe('the chat', () => {
   test('what had no answer can be sent again, and is no part of the conversation', async (t) => {
     const page = await open(t, server);
     const asked = [];
-    await page.route('**/ui/many', async (route) => {
-      asked.push(route.request().postDataJSON().request.messages);
+    await page.route('**/api/chat', async (route) => {
+      asked.push(route.request().postDataJSON().messages);
       if (asked.length === 1) await route.fulfill({ status: 503, headers: { 'retry-after': '7' }, json: { error: 'busy' } });
       else await route.continue();
     });
@@ -109,9 +109,14 @@ describe('the chat', () => {
     await fill(page, { model: 'endless', tokens: 30, count: all });
     await send(page);
     await until_rows(page, crowd_rows, all);
-    await shows(page, `${crowd_rows}:last-child`, /queued, 12 in line/);
-    await shows(page, '#requests-summary', /^2 running, 12 waiting of at most 12$/);
-    await shows(page, '#charts figure:first-child strong', /^12$/);
+    await wait_until(
+      async () => (await page.locator(crowd_rows, { hasText: 'queued, 4 in line' }).count()) === 1,
+      'as many wait in the queue as the page has connections for',
+    );
+    await shows(page, `${crowd_rows}:last-child`, /not sent yet/);
+    await shows(page, '.turn:last-child .legend + .note', /six connections for one server: 4 of these requests are sent at a time/);
+    await shows(page, '#requests-summary', /^2 running, 4 waiting of at most 12$/);
+    await shows(page, '#charts figure:first-child strong', /^4$/);
     for (const holder of holders) holder.close();
     await shows(page, summary, /^12 of 12 ended · [\d.:]+/);
     const rows = await page.locator(crowd_rows).evaluateAll((nodes) => {
@@ -129,17 +134,16 @@ describe('the chat', () => {
 
   test('says which were refused, and why', async (t) => {
     await until_idle(server);
-    const holders = await occupy(t, server, ['one', 'two']);
+    const holders = await occupy(t, server, Array.from({ length: 13 }, (_, i) => `holder-${i}`));
+    await wait_until(async () => (await server.get('/api/queue')).json.waiting === 11, 'one more may wait');
     const page = await open(t, server);
-    await fill(page, { model: 'endless', tokens: 5, count: 14 });
+    await fill(page, { model: 'endless', tokens: 5, count: 5 });
     await send(page);
-    await wait_until(
-      async () => (await page.locator(`${crowd_rows}[data-outcome=failed]`).count()) === 2,
-      'two are refused',
-    );
-    await shows(page, `${crowd_rows}:last-child`, /^14\s+Refused \(503, try again in \d+ s\): server busy/);
+    const refused = `${crowd_rows}[data-outcome=failed]`;
+    await until_rows(page, refused, 4);
+    await shows(page, refused, /^\d\s+Refused \(503, try again in \d+ s\): server busy/);
     for (const holder of holders) holder.close();
-    await shows(page, summary, /^14 of 14 ended · 2 without an answer/);
+    await shows(page, summary, /^5 of 5 ended · 4 without an answer/);
   });
 
   test('says that there is no such model', async (t) => {
