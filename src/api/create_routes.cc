@@ -83,7 +83,7 @@ struct CreateProgress {
     wake.cancel();
   }
 
-  asio::steady_timer wake;  // never expires; cancelled when something has happened
+  asio::steady_timer wake;  // never expires; canceled when something has happened
   std::deque<CreateStatus> unsent;
   std::optional<Result<void>> result;
   std::atomic<bool> canceled{false};  // the client has gone

@@ -29,7 +29,7 @@ struct Watch {
     unsent.push_back(std::move(progress));
   }
 
-  asio::steady_timer wake;  // never expires; cancelled when something has happened
+  asio::steady_timer wake;  // never expires; canceled when something has happened
   std::deque<Progress> unsent;
   std::optional<Result<void>> result;
   bool left = false;  // the client has
