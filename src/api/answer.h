@@ -5,6 +5,7 @@
 
 #include "api/answer_form.h"
 #include "api/service.h"
+#include "fleet/ticket.h"
 
 namespace drover::api {
 

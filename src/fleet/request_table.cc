@@ -32,6 +32,8 @@ Outcome outcome_of(ErrorCode code) {
     case ErrorCode::kNotFound:
     case ErrorCode::kTooLarge:
     case ErrorCode::kForbidden:
+    case ErrorCode::kPromptTooLong:
+    case ErrorCode::kNotKept:
       return Outcome::kInvalid;
     case ErrorCode::kNoSpace:
       return Outcome::kNoSpace;

@@ -201,6 +201,7 @@ void Runner::on_embedded(pb::Embedded& embedded) {
 void Runner::on_failed(const pb::Failed& failed) {
   Error error = internal(failed.message());
   if (failed.kind() == pb::Failed::INVALID) error.code = ErrorCode::kInvalidArgument;
+  if (failed.kind() == pb::Failed::PROMPT_TOO_LONG) error.code = ErrorCode::kPromptTooLong;
   if (failed.kind() == pb::Failed::MEMORY) error.code = ErrorCode::kNoSpace;
   if (failed.kind() == pb::Failed::MISSING) error = not_found(fmt::format("model '{}' not found", name_));
   if (failed.request() == 0) {
