@@ -30,7 +30,7 @@ TEST(Embed, WhatIsWrong) {
        R"(400: json: cannot unmarshal string into Go struct field EmbedRequest.dimensions of type int)"},
       {R"({"model":"m","input":"a","truncate":1})",
        R"(400: json: cannot unmarshal number into Go struct field EmbedRequest.truncate of type bool)"},
-      {R"({"model":"m","input":"a","options":{"num_ctx":"big"}})", R"(option "num_ctx" must be of type integer)"},
+      {R"({"model":"m","input":"a","options":{"num_ctx":"big"}})", R"(400: option "num_ctx" must be of type integer)"},
   };
   check_rows(read_embed, kRows);
 }

@@ -334,7 +334,7 @@ Result<void> read_openai_options(const Json& body, Fields& fields, const char* t
     if (auto taken = take_option(options, option, written, *value); !taken) return taken;
   }
   for (const auto& [name, value] : body.items()) {
-    if (name != "stop" && !value.is_null() && find_parameter(name)) options[name] = value;
+    if (name != "stop" && name != "think" && !value.is_null() && find_parameter(name)) options[name] = value;
   }
   options["temperature"] = fields.number("temperature").value_or(kOpenaiTemperature);
   options["top_p"] = fields.number("top_p").value_or(kOpenaiTopP);

@@ -15,6 +15,9 @@ namespace {
 
 constexpr std::size_t kReadBytes = 1u << 20;
 
+// The same bytes came again: a fresh time keeps the file from being pruned before a manifest refers to it.
+void renew(const std::filesystem::path& path) { ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW); }
+
 }  // namespace
 
 Result<void> BlobWriter::write(std::string_view bytes) {
@@ -45,8 +48,7 @@ Result<Digest> BlobWriter::finish(const std::optional<Digest>& expected) {
   const std::filesystem::path path = store.path(digest);
   const Result<std::uint64_t> existing = store.size(digest);
   if (existing.ok() && *existing == bytes_written_) {
-    // What is there is the same; a fresh time keeps it from being pruned before a manifest refers to it.
-    ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+    renew(path);
     return digest;
   }
   if (Result<void> committed = file_.commit(path); !committed) return std::move(committed).error();
@@ -83,7 +85,10 @@ Result<BlobWriter> BlobStore::create() const {
 Result<Digest> BlobStore::put(std::string_view bytes) const {
   const Digest digest = Digest::of(bytes);
   const Result<std::uint64_t> existing = size(digest);
-  if (existing.ok() && *existing == bytes.size()) return digest;
+  if (existing.ok() && *existing == bytes.size()) {
+    renew(path(digest));
+    return digest;
+  }
   Result<BlobWriter> writer = create();
   if (!writer) return std::move(writer).error();
   if (Result<void> written = writer->write(bytes); !written) return std::move(written).error();

@@ -251,7 +251,7 @@ TEST_F(ModelCreateTest, RefusesPartsThatAreNoModel) {
   const std::string odd = GgufBuilder().number("split.no", 1).number("split.count", 2).build();
   EXPECT_EQ(error_of({part_of_model(0, 2), odd}), "invalid split GGUF: split.no must be a 16-bit number");
   EXPECT_EQ(error_of({tiny_model().build(), part_of_model(1, 3)}),
-            "several models were given; a model is made from one");
+            "several models were given; a model is created from one");
 }
 
 TEST_F(ModelCreateTest, Quantizes) {
