@@ -92,7 +92,7 @@ const embeddings = (load) => async ({ clients: [client] }) => ({
 const sections = {
   streams: {
     models: [large],
-    settings: { places: 16, context: 2048 },
+    settings: { slots: 16, context: 2048 },
     rows: {
       '1 streams': tokens_per_second,
       '4 streams': tokens_per_second,
@@ -106,7 +106,7 @@ const sections = {
   },
   models: {
     models: [large, small],
-    settings: { places: 4, context: 2048 },
+    settings: { slots: 4, context: 2048 },
     rows: {
       'two models, one after the other': seconds,
       'two models at once': seconds,
@@ -116,7 +116,7 @@ const sections = {
   },
   schema: {
     models: [large, small],
-    settings: { places: 4, context: 2048 },
+    settings: { slots: 4, context: 2048 },
     rows: Object.fromEntries(
       [large, small].map((name) => [`4 streams held to a JSON schema, ${name}`, tokens_per_second]),
     ),

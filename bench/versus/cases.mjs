@@ -18,12 +18,12 @@ function rate_of(chats) {
 
 const at_once = (count, make) => Promise.all(Array.from({ length: count }, (_, i) => make(i).done));
 
-// As Ollama starts it: with as many places as it is told, each a part of the cache, and one by default.
-const as_ollama = (places, context) => [
+// As Ollama starts it: with as many slots as it is told, each a part of the cache, and one by default.
+const as_ollama = (slots, context) => [
   '-np',
-  places,
+  slots,
   '-c',
-  places * context,
+  slots * context,
   '-b',
   512,
   '-ub',
@@ -31,11 +31,11 @@ const as_ollama = (places, context) => [
   '--context-shift',
   '--offline',
 ];
-// Drover's cache holds two contexts, however many places there are; llama-server gets as large a one.
-const settings = ({ places, context, ollama_context = context, flags = [] }) => ({
-  drover: { places, context },
-  llama: ['-np', places, '-kvu', '-c', 2 * context, ...flags],
-  ollama_n: as_ollama(places, ollama_context),
+// Drover's cache holds two contexts, however many slots there are; llama-server gets as large a one.
+const settings = ({ slots, context, ollama_context = context, flags = [] }) => ({
+  drover: { slots, context },
+  llama: ['-np', slots, '-kvu', '-c', 2 * context, ...flags],
+  ollama_n: as_ollama(slots, ollama_context),
   ollama_1: as_ollama(1, ollama_context),
 });
 
@@ -189,7 +189,7 @@ export const cases = {
   a: {
     title: 'Distinct streams: 32 words in, 64 tokens out',
     model: '1b',
-    settings: settings({ places: 16, context: 2048 }),
+    settings: settings({ slots: 16, context: 2048 }),
     rows: Object.fromEntries(
       stream_counts.map((count) => [`${count} streams`, tokens_per_second(ratio_min(count === 1 ? 0.97 : 1))]),
     ),
@@ -198,14 +198,14 @@ export const cases = {
   b: {
     title: '8 requests at once that share 600 words, cold: 16 tokens out each',
     model: '1b',
-    settings: settings({ places: 8, context: 4096, flags: ['--cache-reuse', 64] }),
+    settings: settings({ slots: 8, context: 4096, flags: ['--cache-reuse', 64] }),
     rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
     measures: [shared_prefix(8, 600)],
   },
   b32: {
     title: '32 requests at once that share 2,000 words, cold: 16 tokens out each',
     model: 'small',
-    settings: settings({ places: 32, context: 40_960, ollama_context: 2560, flags: ['--cache-reuse', 64] }),
+    settings: settings({ slots: 32, context: 40_960, ollama_context: 2560, flags: ['--cache-reuse', 64] }),
     rows: { throughput: tokens_per_second(ratio_min(4)), 'first token, median': seconds() },
     measures: [shared_prefix(32, 2000)],
     note: 'As Ollama starts it, it was not measured here, for the time that it takes.',
@@ -214,8 +214,8 @@ export const cases = {
     title: 'Three running streams, and a prompt of 1,200 words arrives',
     model: '1b',
     settings: {
-      ...settings({ places: 8, context: 4096 }),
-      drover_800: { places: 8, context: 4096, env: { DROVER_ITL_TARGET_MS: '800' } },
+      ...settings({ slots: 8, context: 4096 }),
+      drover_800: { slots: 8, context: 4096, env: { DROVER_ITL_TARGET_MS: '800' } },
     },
     rows: {
       'longest gap': seconds(ratio_max(0.1)),
@@ -234,14 +234,14 @@ export const cases = {
   d: {
     title: 'Four streams of 300 tokens whose total exceeds a cache of 768 cells',
     model: '1b',
-    settings: settings({ places: 4, context: 384, ollama_context: 192 }),
+    settings: settings({ slots: 4, context: 384, ollama_context: 192 }),
     rows: { failures: { unit: '', better: 'less', max: 0 }, throughput: tokens_per_second() },
     measures: [overflow],
   },
   e: {
     title: '64 clients with requests of one word in and 4 tokens out, a very small model',
     model: 'tiny',
-    settings: settings({ places: 64, context: 4096, flags: ['--cache-ram', 0] }),
+    settings: settings({ slots: 64, context: 4096, flags: ['--cache-ram', 0] }),
     rows: {
       chats: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
       completions: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
@@ -251,14 +251,14 @@ export const cases = {
   f: {
     title: 'Eight streams held to a JSON schema among eight plain ones: 24 words in, 48 tokens out',
     model: '1b',
-    settings: settings({ places: 16, context: 2048 }),
+    settings: settings({ slots: 16, context: 2048 }),
     rows: { throughput: tokens_per_second(ratio_min(1)) },
     measures: [schema_streams(16, 2)],
   },
   g: {
     title: 'A prompt of 1,200 words, canceled half-way, then the same again',
     model: '1b',
-    settings: settings({ places: 8, context: 4096 }),
+    settings: settings({ slots: 8, context: 4096 }),
     rows: {
       'taken from the cache, of what was computed': share({ min: 0.95 }),
       'time in all, against a prompt that nobody cancels': { unit: 'times', better: 'less' },
@@ -266,9 +266,9 @@ export const cases = {
     measures: [canceled_prompt],
   },
   h: {
-    title: 'A chat of 10 turns of 4 users on 2 places',
+    title: 'A chat of 10 turns of 4 users on 2 slots',
     model: '1b',
-    settings: settings({ places: 2, context: 4096, flags: ['--cache-reuse', 64] }),
+    settings: settings({ slots: 2, context: 4096, flags: ['--cache-reuse', 64] }),
     rows: { 'prompt tokens from the cache, second turn on': share({ min: 0.9 }), 'time for all turns': seconds() },
     measures: [turns],
   },
@@ -279,6 +279,6 @@ export const columns = {
   drover: 'Drover',
   drover_800: 'DROVER_ITL_TARGET_MS=800',
   llama: 'llama-server',
-  ollama_n: 'as Ollama starts it, N places',
-  ollama_1: 'as Ollama starts it, 1 place',
+  ollama_n: 'as Ollama starts it, N slots',
+  ollama_1: 'as Ollama starts it, 1 slot',
 };

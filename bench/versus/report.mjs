@@ -104,9 +104,9 @@ function case_text(key, entry, about, described) {
   ];
   if (described.has(key)) return `${lines.join('\n')}\n`;
   described.add(key);
-  const { places, context } = one.settings.drover;
+  const { slots, context } = one.settings.drover;
   lines.push(
-    `Model ${one.model}. Drover: OLLAMA_NUM_PARALLEL=${places}, OLLAMA_CONTEXT_LENGTH=${context}.`,
+    `Model ${one.model}. Drover: OLLAMA_NUM_PARALLEL=${slots}, OLLAMA_CONTEXT_LENGTH=${context}.`,
     `llama-server: \`${one.settings.llama.join(' ')}\`.`,
   );
   if (one.note !== undefined) lines.push('', one.note);
@@ -143,7 +143,7 @@ next. The worst round is that of the ratio, or of Drover's own figure where the 
 missed by the median; beside that stands in how many of the rounds it was met.
 
 llama-server runs with \`-np N -kvu\` and what else suits a case. The two columns on its right show it as Ollama
-starts it: with N places that each own a part of the cache (\`-np N\`), and with the one place that is Ollama's
+starts it: with N slots that each own a part of the cache (\`-np N\`), and with the one slot that is Ollama's
 default (\`-np 1\`); these were measured in the first round only.
 
 The models have real shapes and random weights: "1b" is llama3.2's 1B at Q4_K_M (763 MiB), "small" has about a

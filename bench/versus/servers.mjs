@@ -70,15 +70,15 @@ class Program {
 export const engine_in = (log) => /\bengine (.*)$/m.exec(log)?.[1];
 
 export class Drover extends Program {
-  // `places` generations at a time, each with up to `context` tokens; its own defaults where they are left out. Its log
+  // `slots` generations at a time, each with up to `context` tokens; its own defaults where they are left out. Its log
   // is `name`.log in `folder`, which several of them can share.
-  static async start({ name = 'drover', binary, folder, model, places, context, env = {} }) {
+  static async start({ name = 'drover', binary, folder, model, slots, context, env = {} }) {
     const port = await free_port();
     const settings = {
       HOME: folder,
       OLLAMA_MODELS: path.join(folder, 'store'),
       OLLAMA_HOST: `127.0.0.1:${port}`,
-      ...(places === undefined ? {} : { OLLAMA_NUM_PARALLEL: String(places) }),
+      ...(slots === undefined ? {} : { OLLAMA_NUM_PARALLEL: String(slots) }),
       ...(context === undefined ? {} : { OLLAMA_CONTEXT_LENGTH: String(context) }),
       OLLAMA_KEEP_ALIVE: '-1',
       ...env,

@@ -1,7 +1,7 @@
 // What an answer looks like on the wire: one class for each kind of answer that a dialect has, one object a request.
 //
 // The event loop of an answer (answer.h) calls it on the I/O thread. Functions that take `out` append to it what is to
-// be sent; a part is the hot path of a server, so that forms put it together without a JSON tree.
+// be sent; part() is the hot path, so forms append text directly and build no JSON.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace drover::api {
 // Durations of one request as its client sees them.
 struct Timing {
   TimePoint arrived;
-  Duration load{};   // queue and load: until the request had its place
+  Duration load{};   // queue and load: until the request had its slot
   Duration queue{};  // the queue's part of that
 };
 
@@ -45,7 +45,7 @@ class AnswerForm {
   // After all parts, that which was held back until the end (finished.last) included.
   virtual void ending(std::string& /*out*/, const Ending& /*ending*/) {}
   virtual void failure(std::string& /*out*/, const Error& /*error*/, int /*status*/) {}
-  // What a client does not see, but who stands between does: that the connection is alive.
+  // Appends keep-alive bytes for proxies; clients ignore them.
   virtual void heartbeat(std::string& /*out*/) {}
 
   // ---- one JSON object

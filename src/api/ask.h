@@ -16,7 +16,7 @@
 
 namespace drover::api {
 
-// What becomes of a wish to think where the model cannot.
+// What to do when a client asks for thinking and the model does not support it.
 enum class ThinkRule { kRefuse, kIgnore };
 
 struct ThinkAsk {

@@ -305,7 +305,7 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
   target.trained_context = static_cast<int>(std::min<std::uint64_t>(model->gguf->context_length(), 1u << 30));
   const int parallel = settings.parallel == 0 ? 2 : settings.parallel;  // auto: more than one
   target.estimate = [gguf = model->gguf, parallel](int context_length) {
-    // The pool holds at most two full contexts, whatever the number of places.
+    // The pool holds at most two full contexts, whatever the number of slots.
     return gguf->estimate_memory_bytes(static_cast<std::uint64_t>(context_length), std::min(parallel, 2));
   };
   return target;

@@ -28,7 +28,7 @@ ModelTarget target_of(const std::shared_ptr<const Model>& model, const std::stri
 // pages.
 ModelTarget embedding_target_of(const std::shared_ptr<const Model>& model, const std::string& shown_name,
                                 const Settings& settings);
-// The key of the one to that of the other, and of either to the first.
+// Converts a generation model's key to its embedding model's key, and either key to the generation model's.
 std::string embedding_key(const std::string& key);
 std::string generation_key(std::string key);
 

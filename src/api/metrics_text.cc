@@ -17,31 +17,31 @@ constexpr std::size_t kBytesPerModel = 24 << 10;
 struct Gauges {
   std::uint64_t waiting = 0;
   std::uint64_t running = 0;
-  std::uint64_t places = 0;
+  std::uint64_t slots = 0;
   std::uint64_t embedding_running = 0;
-  std::uint64_t embedding_places = 0;
+  std::uint64_t embedding_slots = 0;
   std::uint64_t loaded = 0;
   std::uint64_t kv_cells = 0;
   std::uint64_t kv_used = 0;
   std::uint64_t kv_shared = 0;
   std::uint64_t kv_kept = 0;
-  std::uint64_t parked = 0;
+  std::uint64_t preempted = 0;
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
 
   void add(const LoadedModelView& view) {
     waiting += view.state.waiting;
     running += static_cast<std::uint64_t>(view.state.running);
-    // A runner for embeddings has many places, and its requests are no generations: they would hide how full it is.
-    places += view.embedding ? 0 : static_cast<std::uint64_t>(view.state.places);
+    // A runner for embeddings has many slots, and its requests are no generations: they would hide how full it is.
+    slots += view.embedding ? 0 : static_cast<std::uint64_t>(view.state.slots);
     embedding_running += view.embedding ? static_cast<std::uint64_t>(view.state.running) : 0;
-    embedding_places += view.embedding ? static_cast<std::uint64_t>(view.state.places) : 0;
+    embedding_slots += view.embedding ? static_cast<std::uint64_t>(view.state.slots) : 0;
     loaded += view.state.state == ModelState::kLoaded || view.state.state == ModelState::kDraining ? 1 : 0;
     kv_cells += view.kv.cells;
     kv_used += view.kv.used;
     kv_shared += view.kv.shared;
     kv_kept += view.kv.kept;
-    parked += view.parked;
+    preempted += view.preempted;
     memory_bytes += view.memory_bytes > 0 ? view.memory_bytes : view.state.memory_bytes;
     device_bytes += view.device_bytes;
   }
@@ -142,27 +142,32 @@ class Writer {
 };
 
 void write_requests(Writer& writer) {
-  writer.counters("drover_requests_total", "Requests that have ended, by how they did.", "outcome", kOutcomeNames,
+  writer.counters("drover_requests_total", "Requests completed, by outcome.", "outcome", kOutcomeNames,
                   &ModelMetrics::outcomes);
-  writer.gauge("drover_requests_waiting", "Requests that wait for a place now.", &Gauges::waiting);
-  writer.gauge("drover_requests_running", "Requests that have a place now.", &Gauges::running);
-  writer.gauge("drover_places", "Generations that may run at a time.", &Gauges::places);
-  writer.gauge("drover_embedding_requests_running", "Of the requests that have a place: those for embeddings.",
+  writer.gauge("drover_requests_waiting", "Requests that wait for a slot.", &Gauges::waiting);
+  writer.gauge("drover_requests_running", "Requests that have a slot.", &Gauges::running);
+  writer.gauge("drover_slots", "Generations that may run at the same time.", &Gauges::slots);
+  // Names of 0.1, for one minor version more.
+  writer.gauge("drover_places", "The same as drover_slots, under its earlier name.", &Gauges::slots);
+  writer.gauge("drover_embedding_requests_running", "Running requests that are for embeddings.",
                &Gauges::embedding_running);
-  writer.gauge("drover_embedding_places", "Requests for embeddings that may run at a time.", &Gauges::embedding_places);
-  writer.histogram("drover_queue_wait_seconds", "From arrival to place, less what the model's load took of it.",
+  writer.gauge("drover_embedding_slots", "Requests for embeddings that may run at the same time.",
+               &Gauges::embedding_slots);
+  writer.gauge("drover_embedding_places", "The same as drover_embedding_slots, under its earlier name.",
+               &Gauges::embedding_slots);
+  writer.histogram("drover_queue_wait_seconds", "From arrival to slot, without the load of the model.",
                    &ModelMetrics::queue_wait);
   writer.histogram("drover_time_to_first_token_seconds", "From arrival to the first output.",
                    &ModelMetrics::first_token);
-  writer.histogram("drover_inter_token_seconds", "Between two pieces of one answer, as a rule a token each.",
+  writer.histogram("drover_inter_token_seconds", "Between two pieces of one answer, as a rule one token each.",
                    &ModelMetrics::inter_token);
-  writer.histogram("drover_request_seconds", "From arrival to the end, of requests that had a place.",
+  writer.histogram("drover_request_seconds", "From arrival to the end, of requests that had a slot.",
                    &ModelMetrics::total);
-  writer.histogram("drover_prompt_tokens", "Tokens in a request's prompt.", &ModelMetrics::prompt_tokens);
-  writer.histogram("drover_output_tokens", "Tokens that a request's answer took.", &ModelMetrics::output_tokens);
-  writer.counter("drover_generated_tokens_total", "Tokens of answers so far, those of running requests included.",
+  writer.histogram("drover_prompt_tokens", "Tokens of a request's prompt.", &ModelMetrics::prompt_tokens);
+  writer.histogram("drover_output_tokens", "Tokens of a request's answer.", &ModelMetrics::output_tokens);
+  writer.counter("drover_generated_tokens_total", "Output tokens so far, including running requests.",
                  [](const ModelMetrics& metrics) { return metrics.generated_tokens; });
-  writer.counter("drover_cached_prompt_tokens_total", "Prompt tokens that were found in the cache.",
+  writer.counter("drover_cached_prompt_tokens_total", "Prompt tokens found in the prefix cache.",
                  [](const ModelMetrics& metrics) { return metrics.cached_tokens; });
 }
 
@@ -172,28 +177,32 @@ void write_models(Writer& writer) {
                    &ModelMetrics::load);
   writer.counter("drover_loads_total", "Loads that succeeded.",
                  [](const ModelMetrics& metrics) { return metrics.load.count(); });
-  writer.counter("drover_load_failures_total", "Loads that failed with an error.",
+  writer.counter("drover_load_failures_total", "Loads that failed.",
                  [](const ModelMetrics& metrics) { return metrics.load_failures; });
-  writer.counters("drover_unloads_total", "Runners that were told to end, by why.", "reason", kStopReasonNames,
+  writer.counters("drover_unloads_total", "Runners stopped by the server, by reason.", "reason", kStopReasonNames,
                   &ModelMetrics::unloads);
-  writer.counter("drover_evictions_total", "Unloads to make room for another model.", [](const ModelMetrics& metrics) {
-    return metrics.unloads[static_cast<std::size_t>(StopReason::kEvicted)];
-  });
-  writer.counter("drover_runner_crashes_total", "Runners that ended without being told to.",
+  writer.counter(
+      "drover_evictions_total", "Runners stopped to make room for another model.",
+      [](const ModelMetrics& metrics) { return metrics.unloads[static_cast<std::size_t>(StopReason::kEvicted)]; });
+  writer.counter("drover_runner_crashes_total", "Runners that ended without being stopped.",
                  [](const ModelMetrics& metrics) { return metrics.crashes; });
   writer.counter("drover_runner_restarts_total", "Runners started because the one before had crashed or hung.",
                  [](const ModelMetrics& metrics) { return metrics.restarts; });
-  writer.gauge("drover_model_memory_bytes", "Memory of the model's runner, as measured when it was loaded.",
+  writer.gauge("drover_model_memory_bytes", "Memory of the model's runner, measured when it was loaded.",
                &Gauges::memory_bytes);
-  writer.gauge("drover_model_device_memory_bytes", "The part of it on GPUs.", &Gauges::device_bytes);
-  writer.gauge("drover_kv_cells", "Tokens that the KV cache has room for.", &Gauges::kv_cells);
-  writer.gauge("drover_kv_cells_used", "Of those: held by running requests.", &Gauges::kv_used);
-  writer.gauge("drover_kv_cells_shared", "Of those used: held by more than one request.", &Gauges::kv_shared);
-  writer.gauge("drover_kv_cells_kept", "Held by no running request, for those to come.", &Gauges::kv_kept);
-  writer.gauge("drover_sequences_parked", "Requests that were taken out of a full cache and will be resumed.",
-               &Gauges::parked);
-  writer.counter("drover_sequence_parks_total", "How often a request was taken out of a full cache.",
-                 [](const ModelMetrics& metrics) { return metrics.parked; });
+  writer.gauge("drover_model_device_memory_bytes", "The part of the model's memory on GPUs.", &Gauges::device_bytes);
+  writer.gauge("drover_kv_cells", "Cells of the KV cache; one cell holds one token.", &Gauges::kv_cells);
+  writer.gauge("drover_kv_cells_used", "KV cells held by running requests.", &Gauges::kv_used);
+  writer.gauge("drover_kv_cells_shared", "Used KV cells held by several requests.", &Gauges::kv_shared);
+  writer.gauge("drover_kv_cells_kept", "KV cells held by no running request, for later ones.", &Gauges::kv_kept);
+  writer.gauge("drover_sequences_preempted", "Requests preempted from a full KV cache that will be resumed.",
+               &Gauges::preempted);
+  writer.gauge("drover_sequences_parked", "The same as drover_sequences_preempted, under its earlier name.",
+               &Gauges::preempted);
+  writer.counter("drover_preemptions_total", "Preemptions from a full KV cache.",
+                 [](const ModelMetrics& metrics) { return metrics.preempted; });
+  writer.counter("drover_sequence_parks_total", "The same as drover_preemptions_total, under its earlier name.",
+                 [](const ModelMetrics& metrics) { return metrics.preempted; });
 }
 
 }  // namespace
@@ -204,9 +213,9 @@ std::string metrics_text(const MetricsView& view) {
              fmt::format("{{version=\"{}\"}}", escaped(view.version)));
   write_requests(writer);
   write_models(writer);
-  writer.one("drover_queue_max", "gauge", "How many requests may wait, all models together.",
+  writer.one("drover_queue_max", "gauge", "Requests that may wait, all models together.",
              static_cast<double>(view.queue_max));
-  writer.one("drover_memory_max_bytes", "gauge", "What all runners together may take at present; 0: no bound.",
+  writer.one("drover_memory_max_bytes", "gauge", "Present memory limit for all runners together; 0: no limit.",
              static_cast<double>(view.memory_bytes_max));
   writer.one("process_resident_memory_bytes", "gauge", "Memory of the server itself, without its runners.",
              static_cast<double>(view.resident_bytes));

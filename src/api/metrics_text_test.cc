@@ -10,7 +10,7 @@ LoadedModelView loaded(const std::string& name, int running) {
   view.name = name;
   view.state.state = ModelState::kLoaded;
   view.state.running = running;
-  view.state.places = 4;
+  view.state.slots = 4;
   view.kv = {.cells = 100, .used = 20, .shared = 5, .kept = 30};
   return view;
 }
@@ -40,18 +40,20 @@ TEST(MetricsText, GaugesOfOneNameAreAddedUp) {
   metrics.of("cria");
   const std::string text = text_of(metrics, {loaded("cria", 1), loaded("cria", 2)});
   EXPECT_TRUE(has_line(text, R"(drover_requests_running{model="cria"} 3)"));
+  EXPECT_TRUE(has_line(text, R"(drover_slots{model="cria"} 8)"));
   EXPECT_TRUE(has_line(text, R"(drover_places{model="cria"} 8)"));
   EXPECT_TRUE(has_line(text, R"(drover_kv_cells_kept{model="cria"} 60)"));
 }
 
-TEST(MetricsText, PlacesForEmbeddingsAreCountedApart) {
+TEST(MetricsText, SlotsForEmbeddingsAreCountedApart) {
   Metrics metrics;
   metrics.of("cria");
   LoadedModelView embedder = loaded("cria", 3);
   embedder.embedding = true;
-  embedder.state.places = 64;
+  embedder.state.slots = 64;
   const std::string text = text_of(metrics, {loaded("cria", 1), embedder});
-  EXPECT_TRUE(has_line(text, R"(drover_places{model="cria"} 4)"));
+  EXPECT_TRUE(has_line(text, R"(drover_slots{model="cria"} 4)"));
+  EXPECT_TRUE(has_line(text, R"(drover_embedding_slots{model="cria"} 64)"));
   EXPECT_TRUE(has_line(text, R"(drover_embedding_places{model="cria"} 64)"));
   EXPECT_TRUE(has_line(text, R"(drover_requests_running{model="cria"} 4)"));
   EXPECT_TRUE(has_line(text, R"(drover_embedding_requests_running{model="cria"} 3)"));

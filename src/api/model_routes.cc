@@ -95,7 +95,8 @@ Json task_entry(const LoadedModelView& view) {
   task["state"] = state_text(view.state.state);
   task["running"] = view.state.running;
   task["waiting"] = view.state.waiting;
-  task["parallel"] = view.state.places;
+  task["slots"] = view.state.slots;
+  task["parallel"] = view.state.slots;  // the name of 0.1, for one minor version more
   return task;
 }
 
@@ -133,7 +134,8 @@ Json ps_entry(Service& service, std::span<const LoadedModelView* const> runners)
   entry["state"] = state_text(view.state.state);
   entry["running"] = view.state.running;
   entry["waiting"] = view.state.waiting;
-  entry["parallel"] = view.state.places;
+  entry["slots"] = view.state.slots;
+  entry["parallel"] = view.state.slots;  // the name of 0.1, for one minor version more
   entry["tasks"] = std::move(tasks);
   if (view.kv.cells > 0) {
     Json kv = Json::object();

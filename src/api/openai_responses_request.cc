@@ -147,11 +147,11 @@ Result<void> resolve(Json& input, const RecalledItems& recalled, JsonReader& rea
   for (Json& item : input) {
     if (is_reference(item)) {
       const std::string id = id_of(item);
-      if (id.empty()) return invalid(fmt::format("input[{}]: a reference to an item needs its id", index));
+      if (id.empty()) return invalid(fmt::format("input[{}]: an item_reference needs an id", index));
       const auto found = recalled.items.find(id);
       if (found == recalled.items.end()) return item_not_found(id);
       bytes += found->second->size();  // one item may be referred to any number of times
-      if (bytes > kReferredBytesMax) return invalid("the items that are referred to are too long together");
+      if (bytes > kReferredBytesMax) return invalid("the referenced items are too long in total");
       if (auto fault = reader.read(*found->second, item)) return invalid(std::move(fault->message));
     }
     ++index;

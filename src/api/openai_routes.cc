@@ -136,7 +136,7 @@ asio::awaitable<void> show_kept(Service& service, ResponseMemory& memory, http::
 
 asio::awaitable<void> get_response(Service& service, ResponseMemory& memory, http::Exchange& exchange) {
   if (exchange.query("stream") == "true") {
-    const Error error = invalid("an answer that is kept is not streamed");
+    const Error error = invalid("a stored response cannot be streamed");
     co_await send_openai_error(exchange, error);
     co_return;
   }

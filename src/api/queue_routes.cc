@@ -98,7 +98,8 @@ Json entry_of(const HistorySample& sample, std::chrono::milliseconds now) {
   entry["age_ms"] = (now - sample.at).count();
   entry["waiting"] = sample.waiting;
   entry["running"] = sample.running;
-  entry["places"] = sample.places;
+  entry["slots"] = sample.slots;
+  entry["places"] = sample.slots;  // the name of 0.1, for one minor version more
   entry["tokens_per_second"] = sample.tokens_per_second ? Json(*sample.tokens_per_second) : Json(nullptr);
   entry["first_token_ms"] = latency_entry(sample.first_token);
   entry["inter_token_ms"] = latency_entry(sample.inter_token);

@@ -83,7 +83,7 @@ class SchemaWalk {
   bool charge_repetitions(std::int64_t count) {
     budget_.repetitions -= count;
     if (budget_.repetitions >= 0) return true;
-    return fail(fmt::format("too large: the counts amount to more than {} repetitions in all", kRepetitionsMax));
+    return fail(fmt::format("too large: more than {} repetitions in all", kRepetitionsMax));
   }
 
   // `json` becomes a part of the grammar, character by character.
@@ -152,7 +152,7 @@ class SchemaWalk {
     for (const Json& type : types) {
       if (!type.is_string()) continue;
       const std::string& name = type.get_ref<const std::string&>();
-      if (!seen.insert(name).second) return fail("a type is there twice");
+      if (!seen.insert(name).second) return fail("a type is repeated");
       if (!charge(copy_cost) || !visit_typed(schema, name)) return false;
     }
     return true;
@@ -443,7 +443,7 @@ class SchemaWalk {
       to = std::strtoll(after, &end, 10);
       if (end == after) to = kCountMax + 1;  // there is none
       if (end != after && from > to) {
-        return fail(fmt::format("pattern repeats {{{}}} times, which is the wrong way round", shown(text)));
+        return fail(fmt::format("pattern has a repetition {{{}}} whose minimum exceeds its maximum", shown(text)));
       }
     }
     if (from > kCountMax) return fail(fmt::format("pattern repeats more than {} times", kCountMax));

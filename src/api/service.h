@@ -120,7 +120,7 @@ void add_model_routes(http::Router& router, Service& service);
 // Adds those of its OpenAI- and Anthropic-compatible faces.
 void add_openai_routes(http::Router& router, Service& service);
 void add_anthropic_routes(http::Router& router, Service& service);
-// Adds what shows and steers what happens now: GET /api/queue, DELETE /api/requests/:id; and GET /metrics.
+// Adds the operator routes: GET /api/queue, DELETE /api/requests/:id, GET /metrics.
 void add_queue_routes(http::Router& router, Service& service);
 void add_metrics_routes(http::Router& router, Service& service);
 // Adds the dashboard, a page that uses the routes above: GET /ui.

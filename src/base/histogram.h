@@ -37,7 +37,7 @@ class Histogram {
   }
 
   std::span<const double> bounds() const { return bounds_; }
-  // Of those that belong to this bound and to no lower one; bounds().size() is for those above all bounds.
+  // Number of values in the bucket of this bound; index bounds().size() is the overflow bucket.
   std::uint64_t count_at(std::size_t bound) const { return counts_[bound]; }
   std::uint64_t count() const { return count_; }
   double sum() const { return sum_; }

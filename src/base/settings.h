@@ -55,7 +55,7 @@ struct Settings {
   // DROVER_CLIENT_WEIGHTS: clients as lists and logs show them, and their share beside others; by default 1.
   std::map<std::string, double> client_weights;
   std::optional<std::string> default_think;    // DROVER_DEFAULT_THINK: "true", "false", a level; unset: by the model
-  int itl_target_ms = 0;                       // DROVER_ITL_TARGET_MS: aim between two tokens; 0: adapts
+  int itl_target_ms = 0;                       // DROVER_ITL_TARGET_MS: target time between two tokens; 0: adaptive
   int output_tokens_max = 0;                   // DROVER_MAX_TOKENS per request; 0: no limit
   std::chrono::nanoseconds generation_max{0};  // DROVER_MAX_GENERATION_TIME per request; 0: no limit
   std::string record_file;                     // DROVER_RECORD: the policy's events are written there; empty: not

@@ -258,7 +258,7 @@ std::string wrong_kernel_in_child(const std::vector<std::string>& paths, bool pa
   const std::string said = child > 0 ? read_all(ends[0]) : std::string();
   ::close(ends[0]);
   if (child < 0) {
-    spdlog::warn("the kernels are not checked: {}", std::strerror(errno));
+    spdlog::warn("cannot check the kernels: {}", std::strerror(errno));
     return {};
   }
   int status = 0;
@@ -292,7 +292,7 @@ Result<Kernels> choose_kernels(const std::vector<CpuVariant>& variants, const st
                    packed ? "with packed weights" : "as a whole", why);
     }
   }
-  return internal("no variant of the engine computes right on this processor; the last one: " + why);
+  return internal("no variant of the engine computes correctly on this processor; the last one: " + why);
 }
 
 }  // namespace drover

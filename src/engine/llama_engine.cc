@@ -93,7 +93,7 @@ Result<std::unique_ptr<LlamaEngine>> LlamaEngine::create(const LlamaModel& model
 
 Result<void> LlamaEngine::probe_memory(const LlamaModel& model, const ContextOptions& options) {
   if (llama_get_memory(context_) == nullptr)
-    return internal("the model has no memory of a sequence and cannot generate");
+    return internal("the model keeps no state of a sequence, so it cannot generate");
   // Decodes two tokens, which also warms up the model, and clears the memory.
   const common_context_seq_rm_type removal = common_context_can_seq_rm(context_);
   if (removal == COMMON_CONTEXT_SEQ_RM_TYPE_NO) return internal("the model cannot compute a first step");

@@ -122,7 +122,7 @@ struct Sampler::Parts {
   // token. Error: kInvalidArgument if the grammar does not accept it. Throws OverWorkLimit.
   Result<void> begin_with(const std::string& text) {
     if (text.size() > kBegunBytesMax) {
-      return invalid("an answer that the last message begins is held to a `format` up to 64 KiB only");
+      return invalid("with `format`, the last message may begin an answer of at most 64 KiB");
     }
     std::vector<Token> tokens = model.tokenize(text, false);
     std::string read;
@@ -141,7 +141,7 @@ struct Sampler::Parts {
       return true;
     };
     if (std::all_of(tokens.begin(), tokens.end(), fits)) return {};
-    return invalid("the answer that the last message begins does not begin as `format` wants it");
+    return invalid("the answer that the last message begins does not match `format`");
   }
 
   // The token of this text; kNoToken for an empty text, kUnknownToken if the vocabulary has no such token.
@@ -281,7 +281,7 @@ Token Sampler::choose(const float* logits) {
   // llama.cpp would still choose a token, and abort the process if that is an end token.
   const auto is_allowed = [](const llama_token_data& each) { return each.logit != -INFINITY; };
   if (std::none_of(array.data, array.data + array.size, is_allowed))
-    throw std::runtime_error("none of the model's tokens fits the grammar");
+    throw std::runtime_error("no token of the model matches the grammar");
   if (parts.direct) {
     const auto kept = std::min(static_cast<std::size_t>(parts.options.top_k), array.size);
     std::partial_sort(array.data, array.data + kept, array.data + array.size, logit_greater);

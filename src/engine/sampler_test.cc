@@ -322,7 +322,7 @@ TEST(Sampler, GoesOnInAnAnswerThatWasBegun) {
     options.grammar_start.text = begun;
     auto sampler = make_sampler(options);
     ASSERT_FALSE(sampler.ok()) << begun;
-    EXPECT_EQ(sampler.error().message, "the answer that the last message begins does not begin as `format` wants it");
+    EXPECT_EQ(sampler.error().message, "the answer that the last message begins does not match `format`");
   }
   options.grammar_start.text = "{\"age\": " + std::string(70'000, '2');
   EXPECT_FALSE(make_sampler(options).ok());

@@ -192,7 +192,7 @@ void Fleet::perform(const StopRunner& action) {
 
 void Fleet::perform(const Dispatch& action) {
   Runner& runner = *runners_.at(action.runner);
-  runner.send(requests_->place(action.request, action.runner, runner.load(), Clock::now()));
+  runner.send(requests_->give_slot(action.request, action.runner, runner.load(), Clock::now()));
 }
 
 void Fleet::perform(const CancelOnRunner& action) {

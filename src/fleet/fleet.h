@@ -42,7 +42,7 @@ struct Submission;
 
 class Fleet {
  public:
-  // `executable` is started as the runner. What the system has to give bounds all runners together.
+  // `executable` is started as the runner. The memory of this machine limits all runners together.
   Fleet(boost::asio::io_context& io, const Settings& settings, std::string executable);
   ~Fleet();
 

@@ -20,7 +20,7 @@ void History::add(const HistoryReading& reading) {
   sample.at = reading.at;
   sample.waiting = reading.waiting;
   sample.running = reading.running;
-  sample.places = reading.places;
+  sample.slots = reading.slots;
   if (!readings_.empty() && reading.at > readings_.back().at) {
     const HistoryReading& before = readings_.back();
     const double seconds = std::chrono::duration<double>(reading.at - before.at).count();

@@ -20,7 +20,7 @@ struct HistoryReading {
   std::chrono::milliseconds at{};  // boot_time()
   std::uint64_t waiting = 0;       // requests
   std::uint64_t running = 0;       // generations
-  std::uint64_t places = 0;        // for generations
+  std::uint64_t slots = 0;         // for generations
   std::uint64_t tokens = 0;
   Histogram first_token{kWaitBounds};
   Histogram inter_token{kGapBounds};
@@ -41,7 +41,7 @@ struct HistorySample {
   std::chrono::milliseconds at{};
   std::uint64_t waiting = 0;
   std::uint64_t running = 0;
-  std::uint64_t places = 0;
+  std::uint64_t slots = 0;
   std::optional<double> tokens_per_second;  // since the sample before
   std::optional<Latency> first_token;       // of the last two intervals; unset: there was none
   std::optional<Latency> inter_token;

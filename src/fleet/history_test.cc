@@ -36,11 +36,11 @@ TEST(History, TellsWhatWasAddedSinceTheReadingBefore) {
   reading.at = seconds(104);
   reading.tokens = 1200;
   reading.running = 3;
-  reading.places = 4;
+  reading.slots = 4;
   history.add(reading);
   EXPECT_EQ(history.samples().back().tokens_per_second, 50.0);
   EXPECT_EQ(history.samples().back().running, 3u);
-  EXPECT_EQ(history.samples().back().places, 4u);
+  EXPECT_EQ(history.samples().back().slots, 4u);
   // The machine has slept: the time of it counts.
   reading.at += seconds(3600);
   history.add(reading);

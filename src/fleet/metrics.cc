@@ -24,7 +24,7 @@ void ModelMetrics::on_output(RequestRecord& record, TimePoint now) {
 void ModelMetrics::on_ended(const RequestRecord& record) {
   ++outcomes[static_cast<std::size_t>(record.outcome)];
   cached_tokens += record.cached_tokens;
-  parked += record.parked;
+  preempted += record.preempted;
   // A piece may have held more than one token.
   if (record.output_tokens > record.tokens_noted) generated_tokens += record.output_tokens - record.tokens_noted;
   if (record.dispatched == TimePoint{}) return;

@@ -28,11 +28,11 @@ inline constexpr std::array kStopReasonNames = {"idle",         "evicted",   "as
 
 // Of the requests that named one model, and of its runners.
 struct ModelMetrics {
-  Histogram queue_wait{kWaitBounds};   // seconds until the place, less what the load took
+  Histogram queue_wait{kWaitBounds};   // seconds until the slot, less what the load took
   Histogram load{kLoadBounds};         // seconds; of the model, not of each request
   Histogram first_token{kWaitBounds};  // seconds from the arrival
   Histogram inter_token{kGapBounds};   // seconds between two pieces of one answer, as they reach the front
-  Histogram total{kTotalBounds};       // seconds from the arrival to the end, of those that had a place
+  Histogram total{kTotalBounds};       // seconds from the arrival to the end, of those that had a slot
   Histogram prompt_tokens{kTokenBounds};
   Histogram output_tokens{kTokenBounds};
   std::array<std::uint64_t, kOutcomeNames.size()> outcomes{};
@@ -42,7 +42,7 @@ struct ModelMetrics {
   std::uint64_t restarts = 0;  // runners started because the one before them crashed or hung
   std::uint64_t cached_tokens = 0;
   std::uint64_t generated_tokens = 0;  // in answers that run too: a token for each piece until the end tells how many
-  std::uint64_t parked = 0;
+  std::uint64_t preempted = 0;
 
   // The events of a request, in their order; `record` says what is known by then.
   void on_dispatched(const RequestRecord& record);

@@ -39,7 +39,7 @@ TEST(Metrics, AModelThatIsCalledOther) {
   EXPECT_EQ(metrics.models().size(), Metrics::kModelsMax);
 }
 
-TEST(Metrics, ARequestFromItsPlaceToItsEnd) {
+TEST(Metrics, ARequestFromItsSlotToItsEnd) {
   ModelMetrics metrics;
   RequestRecord request = record();
   metrics.on_dispatched(request);
@@ -76,7 +76,7 @@ TEST(Metrics, GeneratedTokensGrowWithEachPieceAndEndAsTheRunnerCountedThem) {
   EXPECT_DOUBLE_EQ(metrics.output_tokens.sum(), 5);
 }
 
-TEST(Metrics, ARequestWithoutAPlaceHasAnOutcomeAlone) {
+TEST(Metrics, ARequestWithoutASlotHasAnOutcomeAlone) {
   ModelMetrics metrics;
   RequestRecord request = record();
   request.dispatched = {};

@@ -27,8 +27,8 @@ void Observer::observe(std::span<const LoadedModelView> views, const Metrics& me
     model.generates = !view.embedding;
     model.running = static_cast<std::uint64_t>(view.state.running);
     model.waiting = view.state.waiting;
-    // One that comes or leaves gives no places away, however many it has.
-    model.places = state == ModelState::kLoaded ? static_cast<std::uint64_t>(view.state.places) : 0;
+    // One that comes or leaves gives no slots away, however many it has.
+    model.slots = state == ModelState::kLoaded ? static_cast<std::uint64_t>(view.state.slots) : 0;
     model.more_bytes = more_bytes(view);
   }
   input.models = models;
@@ -51,7 +51,7 @@ void Observer::note(std::span<const LoadedModelView> views, const Metrics& metri
     reading.kv_kept += view.kv.kept;
     if (view.embedding) continue;
     reading.running += static_cast<std::uint64_t>(view.state.running);
-    reading.places += static_cast<std::uint64_t>(view.state.places);
+    reading.slots += static_cast<std::uint64_t>(view.state.slots);
   }
   for (const auto& [name, model] : metrics.models()) {
     reading.tokens += model.generated_tokens;

@@ -22,7 +22,7 @@ class Observer {
     std::uint64_t memory_bytes_max = 0;  // over all runners; 0: none
   };
 
-  // Once in kHistoryInterval. `more_bytes`: memory that one more place of a model would take, or the model itself if it
+  // Once in kHistoryInterval. `more_bytes`: memory that one more slot of a model would take, or the model itself if it
   // is not loaded.
   void observe(std::span<const LoadedModelView> views, const Metrics& metrics, const Bounds& bounds,
                const std::function<std::uint64_t(const LoadedModelView&)>& more_bytes);

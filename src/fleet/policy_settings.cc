@@ -13,7 +13,7 @@ DispatcherConfig dispatcher_config(const Settings& settings) {
   DispatcherConfig config;
   config.waiting_max = settings.queue_max;
   config.loaded_models_max = loaded_models_max(settings);
-  config.places = std::max(settings.parallel, 1);
+  config.slots = std::max(settings.parallel, 1);
   config.request_timeout = settings.request_timeout;
   config.load_timeout = settings.load_timeout;
   config.hang_timeout = settings.hang_timeout;

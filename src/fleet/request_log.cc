@@ -83,7 +83,7 @@ std::string request_line(const RequestRecord& record, LogFormat format) {
     line.number("prompt_tokens", record.prompt_tokens);
     line.number("cached_tokens", record.cached_tokens);
     line.number("output_tokens", record.output_tokens);
-    if (record.parked > 0) line.number("parked", record.parked);
+    if (record.preempted > 0) line.number("preempted", record.preempted);
   }
   return line.take();
 }

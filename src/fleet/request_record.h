@@ -42,7 +42,7 @@ struct RequestRecord {
   std::string model;  // the name that the request used
   Priority priority = Priority::kNormal;
   TimePoint arrived;
-  TimePoint dispatched{};    // when it got its place for the first time; zero: it never did
+  TimePoint dispatched{};    // when it got its slot for the first time; zero: it never did
   TimePoint first_output{};  // zero: there was none
   TimePoint last_output{};
   Duration load{};  // the part of its wait in which its model was loading
@@ -50,7 +50,7 @@ struct RequestRecord {
   std::uint32_t cached_tokens = 0;  // of the prompt
   std::uint32_t output_tokens = 0;  // while it runs: pieces of output so far
   std::uint32_t tokens_noted = 0;   // of these: those that the metrics know of
-  std::uint32_t parked = 0;         // how often it was parked
+  std::uint32_t preempted = 0;      // how often it was preempted
   Outcome outcome = Outcome::kFailed;
   std::string error;  // empty: none
   TimePoint ended{};

@@ -128,11 +128,11 @@ void RequestTable::note_refused(RequestIdentity identity, const Error& error) {
 
 // ---- what happens to it
 
-const pb::ToRunner& RequestTable::place(RequestId request, RunnerId runner, const Load& load, TimePoint now) {
+const pb::ToRunner& RequestTable::give_slot(RequestId request, RunnerId runner, const Load& load, TimePoint now) {
   Entry& entry = *entries_.at(request);
   RequestRecord& record = entry.record;
   entry.runner = runner;
-  entry.placed = now;
+  entry.slot_since = now;
   if (record.dispatched == TimePoint{}) {
     record.dispatched = now;
     record.load = std::max(load.loaded - std::max(load.started, record.arrived), Duration::zero());
@@ -167,7 +167,7 @@ bool RequestTable::take(pb::Chunk chunk, TimePoint now) {
     entry.whole_bytes += chunk.ByteSizeLong();
     append(*entry.whole, chunk);
     if (entry.whole_bytes > kWholeBytesMax) {
-      give_up(entry, {ErrorCode::kTooLarge, "the answer is too large to be sent whole: ask for a stream"});
+      give_up(entry, {ErrorCode::kTooLarge, "the response exceeds 64 MiB; set \"stream\": true"});
     }
     return false;
   }
@@ -268,7 +268,7 @@ void RequestTable::end(RequestId request, RequestEvent event) {
 
 // Ends a request whose answer would take more memory than it may. What was delivered stays, and `error` follows it.
 void RequestTable::give_up(Entry& entry, Error error) {
-  spdlog::warn("request {} is ended: {}", entry.record.identity.id, error.message);
+  spdlog::warn("ending request {}: {}", entry.record.identity.id, error.message);
   entry.ticket->deliver(EventFailed{std::move(error), std::nullopt});
   entry.ticket->ended_ = true;
   entry.leaving = Outcome::kCanceled;
@@ -286,21 +286,21 @@ void RequestTable::note_end(Entry& entry, const RequestEvent& event, TimePoint n
     record.prompt_tokens = finished->prompt_tokens();
     record.cached_tokens = finished->cached_tokens();
     record.output_tokens = finished->output_tokens();
-    record.parked = finished->parked();
+    record.preempted = finished->preempted();
   }
   // Whoever only wants to see the prompt goes once it has come.
   if (finished != nullptr && entry.frame.generate().render_only()) return note_end(record, Outcome::kStop, {}, now);
   if (entry.ticket == nullptr && entry.runner != RunnerId{}) return note_end(record, entry.leaving, {}, now);
   if (finished != nullptr) {
     const bool at_limit = finished->reason() == pb::Finished::LENGTH;
-    entry.model->services.add(ended_service(now - entry.placed, limits_of(entry.frame), *finished));
+    entry.model->services.add(ended_service(now - entry.slot_since, limits_of(entry.frame), *finished));
     return note_end(record, at_limit ? Outcome::kLength : Outcome::kStop, {}, now);
   }
   const auto* failed = std::get_if<EventFailed>(&event);
   if (failed != nullptr) return note_end(record, outcome_of(failed->error.code), failed->error.message, now);
   if (const auto* embedded = std::get_if<pb::Embedded>(&event)) {
     record.prompt_tokens = embedded->prompt_tokens();
-    entry.model->services.add({now - entry.placed, {}, 0, ServiceEnd::kByItself});
+    entry.model->services.add({now - entry.slot_since, {}, 0, ServiceEnd::kByItself});
     return note_end(record, Outcome::kStop, {}, now);
   }
   note_end(record, Outcome::kLoaded, {}, now);

@@ -32,7 +32,7 @@ class RequestTable {
     std::optional<pb::Chunk> whole;  // of an answer that is not streamed: what has come of it
     ServedModel* model = nullptr;
     RunnerId runner;
-    TimePoint placed;  // when it got the place that it has; record.dispatched is the first time
+    TimePoint slot_since;  // when it got the slot that it has; record.dispatched is the first time
     RequestRecord record;
     ModelMetrics* metrics = nullptr;
     std::size_t whole_bytes = 0;               // of what has come of it
@@ -61,8 +61,8 @@ class RequestTable {
 
   // ---- what happens to it; requests that are unknown, because they have ended, are passed over
 
-  // It has a place, once more if it is replayed. What its runner is to be sent.
-  const pb::ToRunner& place(RequestId request, RunnerId runner, const Load& load, TimePoint now);
+  // It has a slot, once more if it is replayed. What its runner is to be sent.
+  const pb::ToRunner& give_slot(RequestId request, RunnerId runner, const Load& load, TimePoint now);
   void start(pb::Started started);
   // True: the first piece of its answer is on its way to its client.
   bool take(pb::Chunk chunk, TimePoint now);

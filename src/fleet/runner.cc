@@ -19,13 +19,13 @@ const char* reason_text(StopReason reason) {
     case StopReason::kEvicted:
       return "another model needs its memory";
     case StopReason::kAskedFor:
-      return "asked for";
+      return "requested";
     case StopReason::kHung:
-      return "no step finished in time";
+      return "a step made no progress in time";
     case StopReason::kLoadStalled:
       return "the load makes no progress";
     case StopReason::kAbandoned:
-      return "nobody waits for it any more";
+      return "no request waits for it";
     case StopReason::kGrown:
       return "a request needs a larger context";
     case StopReason::kShutdown:
@@ -82,7 +82,7 @@ void Runner::send_load(int context_length) {
   const int context = context_length > 0 ? context_length : context_default(settings_);
   load.set_family_template(target.family_template);
   load.set_context_length(static_cast<std::uint32_t>(context));
-  load.set_parallel(static_cast<std::uint32_t>(settings_.parallel));
+  load.set_slots(static_cast<std::uint32_t>(settings_.parallel));
   load.set_itl_target_ms(static_cast<std::uint32_t>(settings_.itl_target_ms));
   load.set_batch(static_cast<std::uint32_t>(std::max(target.batch, 0)));
   load.set_threads(static_cast<std::uint32_t>(std::max(target.threads, 0)));
@@ -155,7 +155,7 @@ void Runner::on_message(pb::FromRunner& message) {
     case pb::FromRunner::kHealth:
       return on_health(message.health());
     default:
-      spdlog::warn("a message that the front does not know");
+      spdlog::warn("unknown message from the runner of {}", name_);
   }
 }
 
@@ -163,16 +163,16 @@ void Runner::on_loaded(const pb::Loaded& loaded, TimePoint now) {
   device_bytes_ = loaded.device_bytes();
   loaded_ = now;
   kv_.cells = loaded.kv_cells();
-  places_ = static_cast<int>(loaded.parallel());
+  slots_ = static_cast<int>(loaded.slots());
   model_.last_load = now - started_;
   metrics_.load.observe(model_.last_load);
   // What the engine counts leaves out the process around it; what is resident leaves out pages not touched yet.
   memory_bytes_ = std::max(loaded.memory_bytes(), process_->resident_bytes() + loaded.device_bytes());
-  spdlog::info("loaded {}{}: context {}, {} places, {} MiB", name_, model_.target.embedding ? " for embeddings" : "",
-               loaded.context_length(), loaded.parallel(), memory_bytes_ >> 20);
+  spdlog::info("loaded {}{}: context {}, {} slots, {} MiB", name_, model_.target.embedding ? " for embeddings" : "",
+               loaded.context_length(), loaded.slots(), memory_bytes_ >> 20);
   notice_ = loaded.notice();
   if (!notice_.empty()) spdlog::warn("{}: {}", name_, notice_);
-  listeners_.tell(event::Loaded{id_, places_, static_cast<int>(loaded.context_length()), memory_bytes_});
+  listeners_.tell(event::Loaded{id_, slots_, static_cast<int>(loaded.context_length()), memory_bytes_});
 }
 
 void Runner::on_chunks(pb::Chunks& chunks, TimePoint now) {
@@ -183,7 +183,7 @@ void Runner::on_chunks(pb::Chunks& chunks, TimePoint now) {
   }
 }
 
-// The end goes to its client first: the place is then the next one's.
+// The end goes to its client first: the slot is then the next one's.
 void Runner::on_finished(pb::Finished& finished) {
   const std::uint32_t cached = std::min(finished.cached_tokens(), finished.prompt_tokens());
   const event::Finished ended{RequestId{finished.request()}, finished.prompt_tokens() - cached,
@@ -220,12 +220,12 @@ void Runner::on_health(const pb::Health& health) {
   kv_.used = health.kv_cells_used();
   kv_.shared = health.kv_cells_shared();
   kv_.kept = health.kv_cells_kept();
-  parked_ = health.parked();
+  preempted_ = health.preempted();
   if (std::exchange(progress_, health.progress()) != health.progress()) listeners_.tell(event::Progress{id_});
-  const int places = static_cast<int>(health.parallel());
-  if (places <= 0 || places == places_ || !serves()) return;
-  places_ = places;
-  listeners_.tell(event::PlacesChanged{id_, places});
+  const int slots = static_cast<int>(health.slots());
+  if (slots <= 0 || slots == slots_ || !serves()) return;
+  slots_ = slots;
+  listeners_.tell(event::SlotsChanged{id_, slots});
 }
 
 // A thread that hangs has been at the same request for about as long as nothing was heard of its runner.
@@ -240,7 +240,8 @@ void Runner::tell_blame(TimePoint now) {
 
 void Runner::note_end(const RunnerEnd& end, const std::string& work) {
   if (stopping_ || load_failed_) return;
-  spdlog::error("the runner of {} has ended: {}{}", name_, end.how, work.empty() ? "" : ", at work for " + work);
+  spdlog::error("the runner of {} ended unexpectedly: {}{}", name_, end.how,
+                work.empty() ? "" : ", while working for " + work);
   ++metrics_.crashes;
   model_.failed = true;
 }
@@ -257,7 +258,7 @@ void Runner::describe(LoadedModelView& view) const {
   view.memory_bytes = memory_bytes_;
   view.device_bytes = device_bytes_;
   view.kv = kv_;
-  view.parked = parked_;
+  view.preempted = preempted_;
   view.notice = notice_;
 }
 

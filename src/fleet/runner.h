@@ -82,9 +82,9 @@ class Runner {
   std::uint64_t device_bytes_ = 0;
   std::string notice_;  // see LoadedModelView
   KvView kv_;
-  std::uint32_t parked_ = 0;
+  std::uint32_t preempted_ = 0;
   std::uint64_t progress_ = 0;  // as its health told last
-  int places_ = 0;              // as the policy was told last
+  int slots_ = 0;               // as the policy was told last
   int sharers_ = 1;             // how many compute, as it was told last
   Blame blame_;                 // as the policy was told last
 };

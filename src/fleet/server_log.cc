@@ -52,7 +52,7 @@ class RunnerLog {
     const auto level = take_level(line);
     if (!logger_->should_log(level)) return;
     if (!allowance_.takes(line.size(), Clock::now())) {
-      if (!std::exchange(silent_, true)) logger_->warn("says more than the log takes: lines are left out");
+      if (!std::exchange(silent_, true)) logger_->warn("writes more than the log accepts: lines are left out");
       return;
     }
     silent_ = false;

@@ -97,7 +97,7 @@ std::vector<RequestStatus> Fleet::requests_of(const ModelView& view, std::span<c
     const bool answered = entry.record.first_output != TimePoint{};
     RunningService& service = running.emplace_back();
     service.limits = limits_of(entry.frame);
-    service.elapsed = now - entry.placed;
+    service.elapsed = now - entry.slot_since;
     if (answered) service.output = now - entry.record.first_output;
     service.tokens = entry.record.output_tokens;
     if (request.phase == RequestPhase::kCanceling) {  // it ends with this step
@@ -114,8 +114,8 @@ std::vector<RequestStatus> Fleet::requests_of(const ModelView& view, std::span<c
   if (runner == runners_.end() || (view.state != ModelState::kLoaded && !loading)) return all;
   const Duration load_left =
       loading ? std::max(model.last_load - (now - runner->second->started()), Duration::zero()) : Duration::zero();
-  const int places = view.places > 0 ? view.places : std::max(settings_.parallel, 1);
-  const auto waits = estimate_waits(model.services, places, running, load_left, waiting);
+  const int slots = view.slots > 0 ? view.slots : std::max(settings_.parallel, 1);
+  const auto waits = estimate_waits(model.services, slots, running, load_left, waiting);
   for (RequestStatus& status : all) {
     if (waits && status.position > 0 && status.position <= waits->size()) status.wait = (*waits)[status.position - 1];
   }
@@ -140,7 +140,7 @@ std::vector<LoadedModelView> Fleet::loaded() const {
   return views;
 }
 
-// For the model if it is not loaded; else for one place more: the second one brings a second context's worth of cells,
+// For the model if it is not loaded; else for one slot more: the second one brings a second context's worth of cells,
 // and all others share those two.
 std::uint64_t Fleet::memory_for_more(const LoadedModelView& view) const {
   const ServedModel* model = models_.find(view.key);
@@ -148,7 +148,7 @@ std::uint64_t Fleet::memory_for_more(const LoadedModelView& view) const {
   const auto& estimate = model->target.estimate;
   const int context = view.state.context_length > 0 ? view.state.context_length : context_default(settings_);
   if (view.state.state == ModelState::kUnloaded) return estimate(context);
-  if (view.state.places > 1) return 0;
+  if (view.state.slots > 1) return 0;
   const std::uint64_t one = estimate(context);
   const std::uint64_t two = estimate(2 * std::min(context, 1 << 29));
   return two - std::min(one, two);

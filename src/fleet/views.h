@@ -11,9 +11,9 @@
 
 namespace drover {
 
-// What a runner's KV cache holds, in cells, as it last told.
+// Use of a runner's KV cache in cells, as last reported by the runner.
 struct KvView {
-  std::uint32_t cells = 0;   // there are so many
+  std::uint32_t cells = 0;   // size of the cache
   std::uint32_t used = 0;    // by running sequences
   std::uint32_t shared = 0;  // of those: by more than one
   std::uint32_t kept = 0;    // by none that runs, for requests to come
@@ -29,8 +29,8 @@ struct LoadedModelView {
   std::uint64_t memory_bytes = 0;
   std::uint64_t device_bytes = 0;
   KvView kv;
-  std::uint32_t parked = 0;  // sequences that are parked now
-  std::string notice;        // what the runner wants known: why its places are fewer than asked for
+  std::uint32_t preempted = 0;  // sequences that are preempted now
+  std::string notice;           // what the runner wants known: why its slots are fewer than asked for
 };
 
 // A request that has not ended, as /api/queue shows it.

@@ -129,7 +129,7 @@ Result<std::vector<LevelPlan>> read_levels(const BenchArguments& arguments, std:
   std::vector<LevelPlan> levels;
   for (const double rate : arguments.rates) {
     if (!(rate > 0) || rate > kRateMax)
-      return invalid(fmt::format("--rate {} is not above 0 and up to {}", rate, kRateMax));
+      return invalid(fmt::format("--rate must be greater than 0 and at most {} (got {})", kRateMax, rate));
     plan.kind = LoopKind::kOpen;
     plan.per_second = rate;
     levels.push_back(plan);
@@ -408,7 +408,7 @@ void add_bench(CLI::App& app, int& exit_code) {
       command->add_option("--concurrency", to.concurrency, "Requests at once, one level each (default 1,2,4,8,16)")
           ->delimiter(',')
           ->type_name("N,…");
-  command->add_option("--rate", to.rates, "Requests a second at random times, one level each, instead")
+  command->add_option("--rate", to.rates, "Instead: random requests per second (Poisson), one level each")
       ->delimiter(',')
       ->excludes(concurrency)
       ->type_name("R,…");

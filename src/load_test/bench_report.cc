@@ -270,18 +270,17 @@ std::vector<std::string> report_notes(const BenchWork& work, const std::vector<L
     cpu = std::max(cpu, level.client.cpu_share);
     lag = std::max(lag, level.client.lag_p99);
   }
-  notes.push_back(fmt::format("This client took at most {:.0f} % of a core{} and was {} late (p99).", cpu * 100,
-                              net::is_loopback_url(url) ? ", which its server on the same machine did not have," : "",
-                              latency_text(lag)));
+  notes.push_back(fmt::format("Load generator: at most {:.0f} % of a core{}, p99 scheduling delay {}.", cpu * 100,
+                              net::is_loopback_url(url) ? " (shared with the server)" : "", latency_text(lag)));
   for (const LevelResult& level : levels) {
     if (level.interrupted)
-      notes.push_back(fmt::format("INTERRUPTED at {}: only what had ended counts.", level_name(level.plan)));
+      notes.push_back(fmt::format("INTERRUPTED at {}: only completed requests count.", level_name(level.plan)));
     if (!level.client.overloaded()) continue;
-    notes.push_back(
-        fmt::format("WARNING: at {} this client was the bottleneck or close to it ({:.0f} % of a core, {} late): these "
-                    "figures may be "
-                    "its own and not the server's.",
-                    level_name(level.plan), level.client.cpu_share * 100, latency_text(level.client.lag_p99)));
+    notes.push_back(fmt::format(
+        "WARNING: at {} the load generator was the bottleneck or close to it ({:.0f} % of a core, {} late): the "
+        "figures may be "
+        "its own and not the server's.",
+        level_name(level.plan), level.client.cpu_share * 100, latency_text(level.client.lag_p99)));
   }
   return notes;
 }

@@ -17,9 +17,9 @@ std::string text_of(const std::string& wish, const AdviceModel& model, double id
                      model.name, idle_share * 100);
 }
 
-// It has all the places that the setting allows, and all of them are taken.
-bool is_held_by_places(const AdviceModel& model, std::uint64_t parallel) {
-  return model.loaded && model.generates && parallel > 0 && model.places >= parallel && model.running >= model.places;
+// It has all the slots that the setting allows, and all of them are taken.
+bool is_held_by_slots(const AdviceModel& model, std::uint64_t parallel) {
+  return model.loaded && model.generates && parallel > 0 && model.slots >= parallel && model.running >= model.slots;
 }
 
 bool is_held_by_models(const AdviceModel& model, const AdviceInput& input) {
@@ -37,7 +37,7 @@ std::optional<Advice> advise(const AdviceInput& input) {
   if (input.idle_share < kIdleMin || input.idle_share < worth) return std::nullopt;
   for (const AdviceModel& model : input.models) {
     if (model.waiting == 0 || (input.room_bytes && model.more_bytes > *input.room_bytes)) continue;
-    if (is_held_by_places(model, input.parallel)) {
+    if (is_held_by_slots(model, input.parallel)) {
       const std::string wish = fmt::format("OLLAMA_NUM_PARALLEL than {} (or auto)", input.parallel);
       return Advice{"OLLAMA_NUM_PARALLEL", text_of(wish, model, input.idle_share)};
     }

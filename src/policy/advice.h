@@ -14,11 +14,11 @@ namespace drover {
 struct AdviceModel {
   std::string name;
   bool loaded = false;    // or on its way in or out; else it is not in memory
-  bool generates = true;  // else it makes embeddings, whose places no setting counts
+  bool generates = true;  // else it makes embeddings, whose slots no setting counts
   std::uint64_t running = 0;
   std::uint64_t waiting = 0;
-  std::uint64_t places = 0;      // that it gives to requests: none on its way in or out
-  std::uint64_t more_bytes = 0;  // memory for one place more, or for the model if it is not loaded
+  std::uint64_t slots = 0;       // that it gives to requests: none on its way in or out
+  std::uint64_t more_bytes = 0;  // memory for one slot more, or for the model if it is not loaded
 };
 
 struct AdviceInput {

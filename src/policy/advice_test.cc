@@ -13,7 +13,7 @@ AdviceModel busy_model() {
   model.name = "cria";
   model.loaded = true;
   model.running = 1;
-  model.places = 1;
+  model.slots = 1;
   model.waiting = 3;
   model.more_bytes = 100;
   return model;
@@ -43,7 +43,7 @@ struct Machine {
   }
 };
 
-TEST(Advise, NamesTheNumberOfPlaces) {
+TEST(Advise, NamesTheNumberOfSlots) {
   Machine machine;
   EXPECT_EQ(machine.setting(), "OLLAMA_NUM_PARALLEL");
   EXPECT_EQ(machine.text(),
@@ -60,9 +60,9 @@ TEST(Advise, NothingWhileNobodyWaitsOrNothingIsIdle) {
   machine = {};
   machine.input.idle_share = 0.4;  // the one that runs takes 0.6
   EXPECT_EQ(machine.setting(), "");
-  machine.models[0].running = machine.models[0].places = machine.input.parallel = 4;  // each takes 0.15
+  machine.models[0].running = machine.models[0].slots = machine.input.parallel = 4;  // each takes 0.15
   EXPECT_EQ(machine.setting(), "OLLAMA_NUM_PARALLEL");
-  machine.models[0].running = machine.models[0].places = machine.input.parallel = 40;
+  machine.models[0].running = machine.models[0].slots = machine.input.parallel = 40;
   machine.input.idle_share = 0.05;
   EXPECT_EQ(machine.setting(), "");
 }
@@ -72,10 +72,10 @@ TEST(Advise, NothingWhereTheSettingIsNotWhatHolds) {
   machine.input.parallel = 0;  // auto knows better
   EXPECT_EQ(machine.setting(), "");
   machine = {};
-  machine.input.parallel = 8;  // memory allowed one place only
+  machine.input.parallel = 8;  // memory allowed one slot only
   EXPECT_EQ(machine.setting(), "");
   machine = {};
-  machine.models[0].places = 2;  // one is free: the next is about to get it
+  machine.models[0].slots = 2;  // one is free: the next is about to get it
   EXPECT_EQ(machine.setting(), "");
   machine = {};
   machine.models[0].generates = false;

@@ -31,7 +31,7 @@ Duration wait_allowed(const Arrival& arrival, Duration request_timeout) {
 
 Dispatcher::Dispatcher(DispatcherConfig config) : config_(config) {
   config_.loaded_models_max = std::max(config_.loaded_models_max, 1);
-  config_.places = std::max(config_.places, 1);
+  config_.slots = std::max(config_.slots, 1);
 }
 
 ModelNeeds Dispatcher::Model::needs() const {
@@ -175,11 +175,11 @@ bool Dispatcher::is_served(const Model& model, const ModelNeeds& needs) const {
 bool Dispatcher::starts_at_once(const Model& model, const Arrival& arrival) const {
   if (!is_served(model, arrival.needs)) return false;
   return arrival.load_only ||
-         (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->places &&
+         (model.queue.empty() && static_cast<int>(model.runner->running.size()) < model.runner->slots &&
           !model.runner->is_isolated());
 }
 
-// How many are queued if one more waits for `one_more`, or if nobody does. Those that find a place free once their
+// How many are queued if one more waits for `one_more`, or if nobody does. Those that find a slot free once their
 // model is in memory are waiting for the load and not for each other. They are covered as far as their models can be in
 // memory together, beside those that are busy now.
 std::size_t Dispatcher::queued_with(const Model* one_more) const {
@@ -188,16 +188,16 @@ std::size_t Dispatcher::queued_with(const Model* one_more) const {
   std::size_t busy = 0;
   for (const auto& [id, model] : models_) {
     const Runner* runner = model.runner;
-    const auto places = static_cast<std::size_t>(runner && runner->places > 0 ? runner->places : config_.places);
+    const auto slots = static_cast<std::size_t>(runner && runner->slots > 0 ? runner->slots : config_.slots);
     const std::size_t running = runner ? runner->running.size() : 0;
     const std::size_t waiting = model.waiting() + (&model == one_more ? 1 : 0);
-    const std::size_t with_place = std::min(waiting, places - std::min(places, running));
-    (running > 0 ? covered : covered_idle) += with_place;
+    const std::size_t with_slot = std::min(waiting, slots - std::min(slots, running));
+    (running > 0 ? covered : covered_idle) += with_slot;
     if (running > 0) ++busy;
   }
   const auto loaded_max = static_cast<std::size_t>(config_.loaded_models_max);
   const std::size_t models_to_come = loaded_max - std::min(loaded_max, busy);
-  covered += std::min(covered_idle, models_to_come * static_cast<std::size_t>(config_.places));
+  covered += std::min(covered_idle, models_to_come * static_cast<std::size_t>(config_.slots));
   return waiting_ + (one_more ? 1 : 0) - covered;
 }
 
@@ -270,11 +270,11 @@ std::string Dispatcher::why_waiting(const Request& request) const {
   } else if (runner != nullptr && runner->state == RunnerState::kServing && runner->is_isolated()) {
     why = "a request that may have ended its model's runner is replayed alone";
   } else if (runner != nullptr && runner->state == RunnerState::kServing) {
-    why = fmt::format("all places of its model are taken ({})", runner->places);
+    why = fmt::format("all slots of its model are taken ({})", runner->slots);
   } else if (runner != nullptr && runner->state == RunnerState::kGrowing) {
-    why = fmt::format("its model is loaded anew for a context of {} tokens", *model.context_needs.rbegin());
+    why = fmt::format("its model is being loaded again for a context of {} tokens", *model.context_needs.rbegin());
   } else if (runner != nullptr && runner->state == RunnerState::kDraining) {
-    why = "it is another model's turn for this one's memory";
+    why = "another model has its turn for this memory";
   } else if (runner != nullptr) {
     why = "its model is being unloaded and then loaded again";
   }
@@ -322,7 +322,7 @@ ModelView Dispatcher::view_of(const Model& model) const {
         break;
     }
     view.runner = runner->id;
-    view.places = runner->places;
+    view.slots = runner->slots;
     view.running = static_cast<int>(runner->running.size());
     view.context_length = runner->context_length;
     view.memory_bytes = runner->memory_bytes;
@@ -377,9 +377,9 @@ Duration Dispatcher::retry_after(ModelId id, TimePoint now) const {
   Duration estimate = kRetryAfterMin;
   if (const auto it = models_.find(id); it != models_.end()) {
     const Model& model = it->second;
-    const int places = model.runner && model.runner->places > 0 ? model.runner->places : config_.places;
+    const int slots = model.runner && model.runner->slots > 0 ? model.runner->slots : config_.slots;
     const auto ahead = static_cast<std::int64_t>(model.queue.size()) + 1;
-    const double wait = static_cast<double>(model.queue.mean_service().count()) * static_cast<double>(ahead) / places;
+    const double wait = static_cast<double>(model.queue.mean_service().count()) * static_cast<double>(ahead) / slots;
     estimate = Duration(static_cast<std::int64_t>(std::min(wait, static_cast<double>(kRetryAfterMax.count()))));
     if (model.refusal && model.refusal->until > now) estimate = model.refusal->until - now;
   }

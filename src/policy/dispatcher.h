@@ -2,12 +2,12 @@
 // and what has to be done comes out as a list of actions. One thread calls it.
 //
 // Each model has its own queue, so that a load, an eviction, a failure or a long generation delays only the requests
-// for that model. Places of a model are shared between clients by weighted fair queueing; within one client and
+// for that model. Slots of a model are shared between clients by weighted fair queueing; within one client and
 // priority the order of arrival holds.
 //
 // A model that is needed and not in memory gets there at once if there is room, else in the place of idle models, least
 // recently used first, else in that of a busy one whose turn is over: that has been in memory and waited for, both for
-// residence_min. Those that wait for memory take turns in the order in which they began to. So with room for one, each
+// residence_min. Models that wait for memory are served first come, first served. So with room for one, each
 // model before it costs a wait of residence_min, the longest generation that runs, an unload and a load, and no more.
 //
 // Inside, an event changes what it is about and touches its model; settle() then lets every touched model serve its
@@ -38,10 +38,10 @@ namespace drover {
 struct DispatcherConfig {
   std::size_t waiting_max = 512;       // requests queued, all models together; replays beyond it are not refused
   int loaded_models_max = 3;           // runners in memory, those that load included
-  int places = 1;                      // parallel generations per model, until its runner says otherwise
-  std::uint64_t memory_bytes_max = 0;  // bound over all runners; 0: none
+  int slots = 1;                       // parallel generations per model, until its runner says otherwise
+  std::uint64_t memory_bytes_max = 0;  // memory limit for all runners together; 0: none
   Duration request_timeout = std::chrono::minutes(5);  // how long a request may wait; zero: no limit
-  Duration load_timeout = std::chrono::minutes(5);     // a load without progress for so long fails; zero: no limit
+  Duration load_timeout = std::chrono::minutes(5);     // a load fails after this time without progress; zero: no limit
   Duration hang_timeout{};  // a runner with work and no step for so long is killed; zero: off
   // After a failed load, doubled with each further one: a model that cannot load is tried three times in its first
   // minute and once in each of the following ones, however often it is asked for.
@@ -76,7 +76,7 @@ class Dispatcher {
   int busy_runners() const;                                               // that compute for someone at this moment
   std::vector<RequestView> requests() const;  // waiting and running, in the order they will be served
   std::size_t waiting() const { return waiting_; }
-  // Those of them that count towards waiting_max. One that will have a place as soon as its model is in memory does
+  // Those of them that count towards waiting_max. One that will have a slot as soon as its model is in memory does
   // not, as long as it is for one of the loaded_models_max models that can be in memory together.
   std::size_t queued() const { return queued_with(nullptr); }
   // 1 for the request that is next among those waiting for its model; 0 if it is not waiting. Those behind 256 others
@@ -108,7 +108,7 @@ class Dispatcher {
     Model* model = nullptr;
     RunnerState state = RunnerState::kLoading;
     ModelNeeds needs;  // what it was started for
-    int places = 0;
+    int slots = 0;
     int context_length = 0;
     std::uint64_t memory_bytes = 0;  // estimate, then measured
     float load_fraction = 0;
@@ -117,7 +117,7 @@ class Dispatcher {
     TimePoint last_used;
     Duration keep_alive{};
     Blame blame;                    // if it hangs
-    std::vector<Request*> running;  // those with a place, in the order in which they got it
+    std::vector<Request*> running;  // those with a slot, in the order in which they got it
 
     // It can serve a request for so many tokens as well as any other runner of its model could.
     bool serves(int context) const;
@@ -134,7 +134,7 @@ class Dispatcher {
     bool load_only = false;
     RequestPhase phase = RequestPhase::kWaiting;
     TimePoint deadline = kNever;  // while it waits
-    Runner* runner = nullptr;     // while it has a place
+    Runner* runner = nullptr;     // while it has a slot
     bool output_sent = false;
     bool suspect = false;   // may have killed a runner: runs alone
     int killed_beside = 0;  // runners that were killed from outside while it ran on them beside others
@@ -201,7 +201,7 @@ class Dispatcher {
   void on(const event::MemoryBound& bound, TimePoint now);
   void on(const event::LoadProgress& progress, TimePoint now);
   void on(const event::Loaded& loaded, TimePoint now);
-  void on(const event::PlacesChanged& changed, TimePoint now);
+  void on(const event::SlotsChanged& changed, TimePoint now);
   void on(const event::LoadFailed& failed, TimePoint now);
   void on(const event::OutputSent& sent, TimePoint now);
   void on(const event::Finished& finished, TimePoint now);

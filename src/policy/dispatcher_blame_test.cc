@@ -154,13 +154,13 @@ TEST_F(DispatcherBlameTest, WorkForARequestThatHasEndedIsNobodysFaultTwice) {
 
 TEST_F(DispatcherBlameTest, ArrivalsCountAsQueuedWhileASuspectRunsAlone) {
   config_.waiting_max = 0;
-  config_.places = 2;
+  config_.slots = 2;
   run(2);
   gone(1, kByItself);
   loaded(2, 2);
   finish(RequestId{2});
   EXPECT_EQ(actions(), (Log{"start 2 A", "run r2 2", "run r3 2"}));
-  EXPECT_TRUE(admit(arrival('A')).ok()) << "it finds a place as soon as the suspect is done";
+  EXPECT_TRUE(admit(arrival('A')).ok()) << "it finds a slot as soon as the suspect is done";
   EXPECT_EQ(actions(), Log{});
   EXPECT_FALSE(admit(arrival('A')).ok());
 }

@@ -29,13 +29,13 @@ TEST_F(DispatcherExplain, WhyARequestWaitsAndWhyItIsNext) {
                                  "A r1 waits, 1 in all for this model: its model is loading"}));
   loaded(1);
   EXPECT_EQ(explanations(),
-            Log{"A r1 gets place 1 of 1 after 0.000 s: first in the fair order (normal priority), 0 others wait"});
+            Log{"A r1 gets slot 1 of 1 after 0.000 s: first in the fair order (normal priority), 0 others wait"});
   ask('A');
-  EXPECT_EQ(explanations(), Log{"A r2 waits, 1 in all for this model: all places of its model are taken (1)"});
+  EXPECT_EQ(explanations(), Log{"A r2 waits, 1 in all for this model: all slots of its model are taken (1)"});
   pass(1500ms);
   finish(RequestId{1});
   EXPECT_EQ(explanations(),
-            Log{"A r2 gets place 1 of 1 after 1.500 s: first in the fair order (normal priority), 0 others wait"});
+            Log{"A r2 gets slot 1 of 1 after 1.500 s: first in the fair order (normal priority), 0 others wait"});
 }
 
 TEST_F(DispatcherExplain, WhyAModelLeaves) {
@@ -45,7 +45,7 @@ TEST_F(DispatcherExplain, WhyAModelLeaves) {
   pass(2s);
   ask('B');
   EXPECT_EQ(explanations(),
-            (Log{"A is evicted: idle for 2.0 s, longer than any other, and its 1.00 GiB are wanted (B)",
+            (Log{"A is evicted: idle for 2.0 s, longer than any other, and its 1.00 GiB are needed (B)",
                  "B r2 waits, 1 in all for this model: its model is not in memory and waits for 1.0 GiB of it"}));
   gone(1);
   loaded(2);

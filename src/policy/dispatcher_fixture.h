@@ -114,8 +114,8 @@ class DispatcherFixture : public ::testing::Test {
   void tell(const Event& event) { dispatcher().tell(event, now_); }
   void cancel(RequestId request) { tell(event::Cancel{request}); }
   void finish(RequestId request) { tell(event::Finished{request}); }
-  void loaded(std::uint64_t runner, int places = 1, int context_length = 4096, std::uint64_t bytes = 0) {
-    tell(event::Loaded{RunnerId{runner}, places, context_length, bytes});
+  void loaded(std::uint64_t runner, int slots = 1, int context_length = 4096, std::uint64_t bytes = 0) {
+    tell(event::Loaded{RunnerId{runner}, slots, context_length, bytes});
   }
   void load_failed(std::uint64_t runner, bool memory = false) {
     tell(event::LoadFailed{RunnerId{runner}, internal("no good"), memory});
@@ -146,13 +146,13 @@ class DispatcherFixture : public ::testing::Test {
     return log;
   }
   // A model that is in memory and idle; its runner's number.
-  std::uint64_t load(char model, int places = 1) {
+  std::uint64_t load(char model, int slots = 1) {
     Arrival wanted = arrival(model);
     wanted.load_only = true;
     ask(wanted);
     const Log log = actions();
     EXPECT_EQ(log.size(), 1u);
-    loaded(++runners_, places);
+    loaded(++runners_, slots);
     EXPECT_EQ(actions(), Log{"complete r" + std::to_string(wanted.request.value)});
     return runners_;
   }

@@ -104,7 +104,7 @@ TEST_F(DispatcherMemoryTest, BusyModelIsDrainedWhenItsTurnIsOver) {
   pass(1s);
   EXPECT_EQ(view('A').state, ModelState::kDraining);
   finish(RequestId{3});
-  EXPECT_EQ(actions(), Log{}) << "r5 waits, the place is free, and the model is drained";
+  EXPECT_EQ(actions(), Log{}) << "r5 waits, the slot is free, and the model is drained";
   finish(RequestId{4});
   EXPECT_EQ(actions(), Log{"stop 1 evicted"});
   gone(1);

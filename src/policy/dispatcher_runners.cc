@@ -53,7 +53,7 @@ void Dispatcher::on(const event::Loaded& loaded, TimePoint now) {
   if (!runner || runner->state != RunnerState::kLoading) return;
   Model& model = *runner->model;
   runner->state = RunnerState::kServing;
-  runner->places = std::max(loaded.places, 1);
+  runner->slots = std::max(loaded.slots, 1);
   runner->context_length = loaded.context_length;
   if (loaded.memory_bytes > 0) runner->memory_bytes = loaded.memory_bytes;
   runner->load_fraction = 1;
@@ -71,13 +71,13 @@ void Dispatcher::on(const event::Loaded& loaded, TimePoint now) {
   settle(now);
 }
 
-void Dispatcher::on(const event::PlacesChanged& changed, TimePoint now) {
+void Dispatcher::on(const event::SlotsChanged& changed, TimePoint now) {
   Runner* runner = runner_of(changed.runner);
   // Before Loaded the number would be overwritten, and one that stops takes no more requests.
   if (!runner || runner->state == RunnerState::kLoading || runner->state == RunnerState::kStopping) return;
-  const int places = std::max(changed.places, 1);
-  if (places == runner->places) return;
-  runner->places = places;
+  const int slots = std::max(changed.slots, 1);
+  if (slots == runner->slots) return;
+  runner->slots = slots;
   touch(*runner->model);
   settle(now);
 }

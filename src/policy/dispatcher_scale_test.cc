@@ -47,7 +47,7 @@ Shape of_loads() {
   return [](std::size_t, Arrival& arrival) { arrival.load_only = true; };
 }
 
-// A model with one place, which is taken or still loads, and many that wait for it.
+// A model with one slot, which is taken or still loads, and many that wait for it.
 class Crowd : public DispatcherFixture {
  public:
   Crowd(std::size_t count, const Shape& shape, bool loading) {

@@ -78,7 +78,7 @@ void Dispatcher::serve(Model& model, TimePoint now) {
 void Dispatcher::serve_queue(Runner& runner, TimePoint now) {
   Model& model = *runner.model;
   if (!complete_load_only(runner, now)) runner.state = RunnerState::kGrowing;
-  while (runner.state == RunnerState::kServing && static_cast<int>(runner.running.size()) < runner.places) {
+  while (runner.state == RunnerState::kServing && static_cast<int>(runner.running.size()) < runner.slots) {
     const FairQueue::Waiter* next = model.queue.next(now);
     if (!next) break;
     Request& request = requests_.at(next->request);
@@ -123,8 +123,8 @@ void Dispatcher::dispatch(Request& request, Runner& runner, TimePoint now) {
   runner.last_used = now;
   explain(*request.model, request.waiter.request, [&] {
     static constexpr const char* kPriorities[] = {"high", "normal", "low"};
-    return fmt::format("gets place {} of {} after {:.3f} s: first in the fair order ({} priority), {} others wait",
-                       runner.running.size(), runner.places, to_seconds(now - request.waiter.arrived),
+    return fmt::format("gets slot {} of {} after {:.3f} s: first in the fair order ({} priority), {} others wait",
+                       runner.running.size(), runner.slots, to_seconds(now - request.waiter.arrived),
                        kPriorities[static_cast<int>(request.waiter.priority)], request.model->waiting());
   });
   act(Dispatch{request.waiter.request, runner.id});
@@ -185,7 +185,7 @@ void Dispatcher::plan(TimePoint now) {
   for (const RunnerId id : plan.evict) {
     Runner& runner = runners_.at(id);
     const auto why = [&] {
-      return fmt::format("is evicted: idle for {:.1f} s, longer than any other, and its {:.2f} GiB are wanted",
+      return fmt::format("is evicted: idle for {:.1f} s, longer than any other, and its {:.2f} GiB are needed",
                          to_seconds(now - runner.last_used), gibibytes(room_for(runner.memory_bytes).bytes));
     };
     explain(*runner.model, {}, why, claimant);

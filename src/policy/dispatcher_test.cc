@@ -28,7 +28,7 @@ TEST_F(DispatcherTest, OneAfterTheOtherInOrderOfArrival) {
   EXPECT_TRUE(dispatcher().requests().empty());
 }
 
-TEST_F(DispatcherTest, AsManyAtOnceAsTheRunnerHasPlaces) {
+TEST_F(DispatcherTest, AsManyAtOnceAsTheRunnerHasSlots) {
   const auto runner = load('A', 3);
   for (int i = 0; i < 4; ++i) ask('A');
   EXPECT_EQ(actions(), (Log{"run r2 1", "run r3 1", "run r4 1"}));
@@ -39,23 +39,23 @@ TEST_F(DispatcherTest, AsManyAtOnceAsTheRunnerHasPlaces) {
   EXPECT_EQ(actions(), Log{"run r5 1"});
 }
 
-TEST_F(DispatcherTest, PlacesComeAndGoWhileRequestsRun) {
+TEST_F(DispatcherTest, SlotsComeAndGoWhileRequestsRun) {
   const auto runner = load('A', 1);
   for (int i = 0; i < 6; ++i) ask('A');
   EXPECT_EQ(actions(), Log{"run r2 1"});
-  tell(event::PlacesChanged{RunnerId{runner}, 3});
+  tell(event::SlotsChanged{RunnerId{runner}, 3});
   EXPECT_EQ(actions(), (Log{"run r3 1", "run r4 1"})) << "in order of arrival";
-  EXPECT_EQ(view('A').places, 3);
-  tell(event::PlacesChanged{RunnerId{runner}, 2});
+  EXPECT_EQ(view('A').slots, 3);
+  tell(event::SlotsChanged{RunnerId{runner}, 2});
   EXPECT_EQ(actions(), Log{}) << "nobody who runs is stopped";
   finish(RequestId{3});
   EXPECT_EQ(actions(), Log{}) << "two are running";
   finish(RequestId{2});
   EXPECT_EQ(actions(), Log{"run r5 1"});
-  tell(event::PlacesChanged{RunnerId{runner}, 0});
-  EXPECT_EQ(view('A').places, 1) << "never none";
-  tell(event::PlacesChanged{RunnerId{runner + 1}, 5});
-  EXPECT_EQ(view('A').places, 1);
+  tell(event::SlotsChanged{RunnerId{runner}, 0});
+  EXPECT_EQ(view('A').slots, 1) << "never none";
+  tell(event::SlotsChanged{RunnerId{runner + 1}, 5});
+  EXPECT_EQ(view('A').slots, 1);
 }
 
 TEST_F(DispatcherTest, RunnersThatComputeAreThoseWithRequests) {
@@ -73,15 +73,15 @@ TEST_F(DispatcherTest, RunnersThatComputeAreThoseWithRequests) {
   EXPECT_EQ(dispatcher().busy_runners(), 1);
 }
 
-TEST_F(DispatcherTest, PlacesOfARunnerThatLoadsAreThoseItLoadsWith) {
+TEST_F(DispatcherTest, SlotsOfARunnerThatLoadsAreThoseItLoadsWith) {
   ask('A');
   ask('A');
   actions();
-  tell(event::PlacesChanged{RunnerId{1}, 2});
+  tell(event::SlotsChanged{RunnerId{1}, 2});
   EXPECT_EQ(actions(), Log{});
   loaded(1, 1);
   EXPECT_EQ(actions(), Log{"run r1 1"});
-  EXPECT_EQ(view('A').places, 1);
+  EXPECT_EQ(view('A').slots, 1);
 }
 
 TEST_F(DispatcherTest, QueueIsBoundedAndThoseThatRunDoNotCount) {
@@ -101,7 +101,7 @@ TEST_F(DispatcherTest, QueueIsBoundedAndThoseThatRunDoNotCount) {
   ask('A');
 }
 
-TEST_F(DispatcherTest, FullQueueOfOneModelLeavesFreePlacesOfAnotherInUse) {
+TEST_F(DispatcherTest, FullQueueOfOneModelLeavesFreeSlotsOfAnotherInUse) {
   config_.waiting_max = 1;
   load('A');
   load('B');
@@ -113,9 +113,9 @@ TEST_F(DispatcherTest, FullQueueOfOneModelLeavesFreePlacesOfAnotherInUse) {
   EXPECT_EQ(actions(), Log{"run r" + std::to_string(other.value) + " 2"});
 }
 
-TEST_F(DispatcherTest, WhoWillHaveAPlaceOnceTheModelIsLoadedIsNotQueued) {
+TEST_F(DispatcherTest, WhoWillHaveASlotOnceTheModelIsLoadedIsNotQueued) {
   config_.waiting_max = 0;
-  config_.places = 2;
+  config_.slots = 2;
   ask('A');
   Arrival only_load = arrival('A');
   only_load.load_only = true;
@@ -125,7 +125,7 @@ TEST_F(DispatcherTest, WhoWillHaveAPlaceOnceTheModelIsLoadedIsNotQueued) {
   EXPECT_EQ(admit(arrival('A')).error().code, ErrorCode::kQueueFull);
   loaded(1);
   EXPECT_EQ(actions(), (Log{"start 1 A", "complete r2", "run r1 1"}));
-  EXPECT_EQ(admit(arrival('A')).error().code, ErrorCode::kQueueFull) << "the runner has one place and not two";
+  EXPECT_EQ(admit(arrival('A')).error().code, ErrorCode::kQueueFull) << "the runner has one slot and not two";
 }
 
 TEST_F(DispatcherTest, WhoWaitsForTheMemoryOfABusyModelIsQueued) {
@@ -219,7 +219,7 @@ TEST_F(DispatcherTest, CancelWhileWaitingIsSilent) {
   EXPECT_EQ(actions(), Log{"run r4 1"});
 }
 
-TEST_F(DispatcherTest, CancelWhileRunningHoldsThePlaceUntilItIsFree) {
+TEST_F(DispatcherTest, CancelWhileRunningHoldsTheSlotUntilItIsFree) {
   load('A');
   ask('A');
   ask('A');
@@ -357,14 +357,14 @@ TEST_F(DispatcherTest, PositionsAreTheOrderOfService) {
   EXPECT_EQ(served, (std::vector<std::uint64_t>{2, 6, 3, 7, 4, 5}));
 }
 
-TEST_F(DispatcherTest, LoadOnlyWantsNoPlace) {
+TEST_F(DispatcherTest, LoadOnlyWantsNoSlot) {
   load('A');
   ask('A');
   actions();
   Arrival empty = arrival('A');
   empty.load_only = true;
   ask(empty);
-  EXPECT_EQ(actions(), Log{"complete r3"}) << "the only place is taken, and it needs none";
+  EXPECT_EQ(actions(), Log{"complete r3"}) << "the only slot is taken, and it needs none";
 }
 
 TEST_F(DispatcherTest, KeepAliveOfTheLatestRequestCounts) {
@@ -456,7 +456,7 @@ TEST_F(DispatcherTest, RetryAfterFollowsTheMeasuredServiceTime) {
   pass(8s);
   finish(RequestId{2});
   for (int i = 0; i < 5; ++i) ask('A');
-  EXPECT_EQ(dispatcher().retry_after(ModelId{0}, now_), 16s) << "three wait and this one: 4 x 8 s on 2 places";
+  EXPECT_EQ(dispatcher().retry_after(ModelId{0}, now_), 16s) << "three wait and this one: 4 x 8 s on 2 slots";
   for (int i = 0; i < 100; ++i) ask('A');
   EXPECT_EQ(dispatcher().retry_after(ModelId{0}, now_), 60s);
 }

@@ -19,7 +19,7 @@ using Json = nlohmann::json;
 constexpr int kVersion = 1;
 constexpr std::string_view kNotARecord = "this is not a record of DROVER_RECORD, or one of another version";
 
-// Their places are those in Event.
+// Their slots are those in Event.
 constexpr std::array kNames = {"admit",  "cancel", "unload",   "shutdown", "memory_bound", "load", "loaded", "slots",
                                "failed", "output", "finished", "progress", "blamed",       "gone", "tick"};
 static_assert(kNames.size() == std::variant_size_v<Event>);
@@ -74,10 +74,10 @@ struct Writer {
     line.number("n", e.runner.value).number("fraction", static_cast<double>(e.fraction));
   }
   void operator()(const event::Loaded& e) const {
-    line.number("n", e.runner.value).number("slots", e.places).number("context", e.context_length);
+    line.number("n", e.runner.value).number("slots", e.slots).number("context", e.context_length);
     line.number("bytes", e.memory_bytes);
   }
-  void operator()(const event::PlacesChanged& e) const { line.number("n", e.runner.value).number("slots", e.places); }
+  void operator()(const event::SlotsChanged& e) const { line.number("n", e.runner.value).number("slots", e.slots); }
   void operator()(const event::LoadFailed& e) const {
     line.number("n", e.runner.value).flag("memory", e.memory).flag("missing", e.error.code == ErrorCode::kNotFound);
   }
@@ -161,13 +161,13 @@ void read(Fields& fields, event::LoadProgress& e) {
 }
 void read(Fields& fields, event::Loaded& e) {
   fields.id("n", e.runner);
-  e.places = fields.number<int>("slots");
+  e.slots = fields.number<int>("slots");
   e.context_length = fields.number<int>("context");
   e.memory_bytes = fields.number<std::uint64_t>("bytes");
 }
-void read(Fields& fields, event::PlacesChanged& e) {
+void read(Fields& fields, event::SlotsChanged& e) {
   fields.id("n", e.runner);
-  e.places = fields.number<int>("slots");
+  e.slots = fields.number<int>("slots");
 }
 void read(Fields& fields, event::LoadFailed& e) {
   fields.id("n", e.runner);
@@ -208,7 +208,7 @@ Event event_at(std::size_t wanted, std::index_sequence<Index...>) {
 std::string record_head(const DispatcherConfig& config) {
   Line line(fmt::format("{{\"drover_record\":{}", kVersion));
   line.number("queue_max", config.waiting_max).number("loaded_models_max", config.loaded_models_max);
-  line.number("parallel", config.places).number("memory_bytes_max", config.memory_bytes_max);
+  line.number("parallel", config.slots).number("memory_bytes_max", config.memory_bytes_max);
   line.time("request_timeout", config.request_timeout).time("load_timeout", config.load_timeout);
   line.time("hang_timeout", config.hang_timeout).time("load_backoff_first", config.load_backoff_first);
   line.time("crash_backoff_first", config.crash_backoff_first).time("backoff_max", config.backoff_max);
@@ -224,7 +224,7 @@ Result<DispatcherConfig> read_record_head(std::string_view line) {
   DispatcherConfig config;
   config.waiting_max = fields.number<std::size_t>("queue_max");
   config.loaded_models_max = fields.number<int>("loaded_models_max");
-  config.places = fields.number<int>("parallel");
+  config.slots = fields.number<int>("parallel");
   config.memory_bytes_max = fields.number<std::uint64_t>("memory_bytes_max");
   config.request_timeout = fields.time("request_timeout");
   config.load_timeout = fields.time("load_timeout");

@@ -32,7 +32,7 @@ TEST(EventRecord, EveryEventIsReadAsItWasWritten) {
                                      event::MemoryBound{std::uint64_t{1} << 36},
                                      event::LoadProgress{runner, 0.25f},
                                      event::Loaded{runner, 4, 4096, 1u << 30},
-                                     event::PlacesChanged{runner, 6},
+                                     event::SlotsChanged{runner, 6},
                                      event::LoadFailed{runner, internal("no"), true},
                                      event::LoadFailed{runner, not_found("no"), false},
                                      event::OutputSent{RequestId{7}},
@@ -56,7 +56,7 @@ TEST(EventRecord, EveryEventIsReadAsItWasWritten) {
 TEST(EventRecord, TheHeadTellsTheSettings) {
   DispatcherConfig config;
   config.waiting_max = 7;
-  config.places = 3;
+  config.slots = 3;
   config.request_timeout = 90s;
   const std::string head = record_head(config);
   const auto read = read_record_head(head);

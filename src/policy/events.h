@@ -28,7 +28,7 @@ struct Arrival {
   ModelNeeds needs;
   std::optional<Duration> timeout;                // replaces request_timeout when it is shorter
   Duration keep_alive = std::chrono::minutes(5);  // negative: for ever; zero: unload when this request is done
-  bool load_only = false;                         // wants the model in memory and no place; ends with Complete
+  bool load_only = false;                         // wants the model in memory and no slot; ends with Complete
 };
 
 // What is known of whose fault a runner's end is.
@@ -52,7 +52,7 @@ struct Admit {
   Arrival arrival;
 };
 // The client is gone: a waiting request is forgotten without a further word, a running one gets CancelOnRunner and
-// holds its place until Finished. Unknown requests are ignored.
+// holds its slot until Finished. Unknown requests are ignored.
 struct Cancel {
   RequestId request;
 };
@@ -76,15 +76,15 @@ struct LoadProgress {
 };
 struct Loaded {
   RunnerId runner;
-  int places = 1;
+  int slots = 1;
   int context_length = 0;
   std::uint64_t memory_bytes = 0;
 };
-// A loaded runner can now take so many requests at a time, 1 or more. What runs is not cut short: with fewer places
+// A loaded runner can now take so many requests at a time, 1 or more. What runs is not cut short: with fewer slots
 // than running requests, the next one is dispatched when enough of them have finished.
-struct PlacesChanged {
+struct SlotsChanged {
   RunnerId runner;
-  int places = 1;
+  int slots = 1;
 };
 // The load failed; RunnerGone still follows, without StopRunner. `memory`: for lack of it, so one idle model is evicted
 // and the load is tried once more. kNotFound: the model has been deleted; those that waited are told, and the next one
@@ -98,7 +98,7 @@ struct LoadFailed {
 struct OutputSent {
   RequestId request;
 };
-// The request has ended on its runner, in whatever way; its place is free. What it took is for a replay of the day
+// The request has ended on its runner, in whatever way; its slot is free. What it took is for a replay of the day
 // (src/replay): the policy does not look at it.
 struct Finished {
   RequestId request;
@@ -114,7 +114,7 @@ struct Blamed {
   RunnerId runner;
   Blame blame;
 };
-// The process has ended, asked to or not. The request whose fault it is fails; the others that had a place on it and
+// The process has ended, asked to or not. The request whose fault it is fails; the others that had a slot on it and
 // had sent nothing are replayed, ahead of others, and get their time to wait anew. If nobody knows whose fault it is,
 // each of them is replayed alone, until it has sent something: a second death has one culprit. A runner that is
 // killed from outside is nobody's fault, but a request that loses too many that way is looked at alone, and then fails.
@@ -132,10 +132,10 @@ struct Tick {};
 
 using Event =
     std::variant<event::Admit, event::Cancel, event::Unload, event::Shutdown, event::MemoryBound, event::LoadProgress,
-                 event::Loaded, event::PlacesChanged, event::LoadFailed, event::OutputSent, event::Finished,
+                 event::Loaded, event::SlotsChanged, event::LoadFailed, event::OutputSent, event::Finished,
                  event::Progress, event::Blamed, event::RunnerGone, event::Tick>;
 
-// ---- what to do; in this order, without gaps
+// ---- actions, to be carried out in this order; none may be skipped
 
 struct StartRunner {
   RunnerId runner;
@@ -151,11 +151,11 @@ struct StopRunner {
 struct Dispatch {
   RequestId request;
   RunnerId runner;
-};  // the request has a place on this runner
+};  // the request has a slot on this runner
 struct CancelOnRunner {
   RequestId request;
   RunnerId runner;
-};  // free its place; answer with Finished
+};  // free its slot; answer with Finished
 struct Complete {
   RequestId request;
 };  // a load_only request: the model is in memory
@@ -170,7 +170,7 @@ struct Refuse {
 };  // it was not taken in; the only thing that follows from its Admit
 
 // Why something was decided, for those who look into it; only if the configuration asks for it. The text is what
-// happens to the request, or without one to the model: "gets place 2 of 4 after 0.1 s"; `other` is the model because of
+// happens to the request, or without one to the model: "gets slot 2 of 4 after 0.1 s"; `other` is the model because of
 // which it does.
 struct Explanation {
   ModelId model;

@@ -204,7 +204,7 @@ void FairQueue::advance(int level, std::int64_t virtual_time) {
   while (!idle.empty() && idle.begin()->first <= virtual_now_[level]) forget(*idle.begin()->second);
 }
 
-// Since when the flow has waited in vain: its first request is there, and none of its others runs.
+// Start of the flow's present starvation: it has a waiting request, and none running.
 TimePoint FairQueue::neglected_since(const Flow& flow) const {
   return std::max(flow.waiting.front()->arrived, flow.last_end);
 }

@@ -1,6 +1,6 @@
-// The requests that wait for one model's places, and whose turn is next. Pure; the dispatcher owns one per model.
+// The requests that wait for one model's slots, and whose turn is next. Pure; the dispatcher owns one per model.
 //
-// Clients share the places by start-time fair queueing: each flow (a client at one priority) has a virtual time, the
+// Clients share the slots by start-time fair queueing: each flow (a client at one priority) has a virtual time, the
 // service it has had, divided by its client's weight; the flow that has had least goes next, and one that comes back
 // from idleness starts where the others are, so that it neither waits behind a backlog nor saves up for a burst. Cost
 // is measured service time: it is charged as the mean when a request starts and corrected when it ends. Within a flow
@@ -38,7 +38,7 @@ class FairQueue {
   struct Waiter {
     RequestId request;
     std::string client;
-    double weight = 1;  // of the client: its share of the places beside others; above 0
+    double weight = 1;  // of the client: its share of the slots beside others; above 0
     Priority priority = Priority::kNormal;
     std::uint64_t sequence = 0;  // order of arrival over all requests
     TimePoint arrived;
@@ -65,9 +65,9 @@ class FairQueue {
   void remove(Waiter& waiter, TimePoint now);
   // Whose turn it is; nullptr when nobody waits.
   Waiter* next(TimePoint now);
-  // The one that next() named gets a place.
+  // The one that next() named gets a slot.
   void start(Waiter& waiter, TimePoint now);
-  // It has given its place back.
+  // It has given its slot back.
   void end(Waiter& waiter, Ending ending, TimePoint now);
   // Its runner died: it waits again, before all others, and is not charged for the attempt.
   void put_back(Waiter& waiter, TimePoint now);

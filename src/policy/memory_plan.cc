@@ -124,7 +124,7 @@ MemoryPlan plan_memory(Room total, std::span<const Resident> residents, std::spa
       free -= want.need;
     } else {
       const std::vector<Candidate*> victims = claim(candidates, want.need, available);
-      // It comes after others that want memory and have claimed what there is; whoever it could hold up may pass.
+      // Earlier models have claimed all memory; later ones that would not delay it may go ahead.
       if (!available.holds(want.need)) continue;
       for (const Candidate* victim : victims) pursue(*victim->resident, want.since, residence_min, now, plan);
     }

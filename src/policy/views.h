@@ -15,7 +15,7 @@ struct ModelView {
   ModelId model;
   ModelState state = ModelState::kUnloaded;
   RunnerId runner;
-  int places = 0;
+  int slots = 0;
   int running = 0;
   std::size_t waiting = 0;
   int context_length = 0;

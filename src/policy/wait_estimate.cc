@@ -128,15 +128,15 @@ class ServiceForecast {
   double tokens_mean_ = 0;
 };
 
-std::optional<std::vector<Duration>> estimate_waits(const ServiceHistory& history, int places,
+std::optional<std::vector<Duration>> estimate_waits(const ServiceHistory& history, int slots,
                                                     std::span<const RunningService> running, Duration load_left,
                                                     std::span<const ServiceLimits> waiting) {
   if (history.empty()) return std::nullopt;
   const ServiceForecast forecast(history, running);
-  // When each place is free, the soonest on top.
+  // When each slot is free, the soonest on top.
   std::priority_queue<Duration, std::vector<Duration>, std::greater<>> free_at;
   for (const RunningService& service : running) free_at.push(std::max(forecast.left(service), load_left));
-  while (static_cast<int>(free_at.size()) < std::max(places, 1)) free_at.push(load_left);
+  while (static_cast<int>(free_at.size()) < std::max(slots, 1)) free_at.push(load_left);
   std::vector<Duration> waits;
   waits.reserve(waiting.size());
   RunningService service;

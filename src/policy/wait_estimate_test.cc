@@ -29,15 +29,15 @@ RunningService running(std::int64_t tokens, std::optional<std::int64_t> limit = 
 }
 
 // To the millisecond, for so many that wait without limits of their own.
-Waits waits(const ServiceHistory& history, int places, std::vector<RunningService> services, std::size_t count,
+Waits waits(const ServiceHistory& history, int slots, std::vector<RunningService> services, std::size_t count,
             Duration load_left = {}) {
   const std::vector<ServiceLimits> waiting(count);
-  Waits estimated = estimate_waits(history, places, services, load_left, waiting).value();
+  Waits estimated = estimate_waits(history, slots, services, load_left, waiting).value();
   for (Duration& wait : estimated) wait = std::chrono::round<std::chrono::milliseconds>(wait);
   return estimated;
 }
 
-// How long a service with these limits would have its place.
+// How long a service with these limits would have its slot.
 Duration whole(const ServiceHistory& history, ServiceLimits limits) {
   const std::vector<ServiceLimits> two = {limits, {}};
   return std::chrono::round<std::chrono::milliseconds>(estimate_waits(history, 1, {}, 0s, two).value()[1]);
@@ -48,18 +48,18 @@ TEST(WaitEstimate, NothingIsKnownBeforeTheFirstServiceHasEnded) {
   EXPECT_FALSE(estimate_waits(ServiceHistory(), 1, {}, 0s, waiting));
 }
 
-TEST(WaitEstimate, OnePlaceServesOneAfterAnother) {
+TEST(WaitEstimate, OneSlotServesOneAfterAnother) {
   const ServiceHistory history = history_of({answer(100)});
   EXPECT_EQ(waits(history, 1, {running(40)}, 3), (Waits{600ms, 2600ms, 4600ms}));
 }
 
-TEST(WaitEstimate, EachTakesThePlaceThatIsFreeFirst) {
+TEST(WaitEstimate, EachTakesTheSlotThatIsFreeFirst) {
   const ServiceHistory history = history_of({answer(100)});
   EXPECT_EQ(waits(history, 3, {running(90), running(10), running(60)}, 5),
             (Waits{100ms, 400ms, 900ms, 2100ms, 2400ms}));
 }
 
-TEST(WaitEstimate, FreePlacesAreTakenAtOnceAndAfterALoad) {
+TEST(WaitEstimate, FreeSlotsAreTakenAtOnceAndAfterALoad) {
   const ServiceHistory history = history_of({answer(100)});
   EXPECT_EQ(waits(history, 2, {running(90)}, 3), (Waits{0s, 100ms, 2s}));
   EXPECT_EQ(waits(history, 2, {}, 3, 5s), (Waits{5s, 5s, 7s}));
@@ -152,8 +152,8 @@ enum class Ends { kAtLimit, kByThemselves, kEither };
 struct Load {
   Loop loop;
   Ends ends;
-  int places;
-  int clients_per_place = 4;  // of a closed loop
+  int slots;
+  int clients_per_slot = 4;  // of a closed loop
 };
 
 // A model whose answers take from 5 to 200 tokens. Of those that end at their limit the request says how many; of those
@@ -165,10 +165,10 @@ class SteadyLoad {
   // By how much the estimates were off, in the median of all that those who waited could have asked for.
   double median_error() {
     constexpr int kRequests = 3000;
-    const double poisson_rate = 0.9 * load_.places / (0.05 + 102.5 * 0.01);
+    const double poisson_rate = 0.9 * load_.slots / (0.05 + 102.5 * 0.01);
     double next_arrival = 0;
     if (load_.loop == Loop::kClosed) {
-      for (int i = 0; i < load_.clients_per_place * load_.places; ++i) arrive();
+      for (int i = 0; i < load_.clients_per_slot * load_.slots; ++i) arrive();
       next_arrival = std::numeric_limits<double>::infinity();
     }
     double next_look = 0.25;
@@ -215,7 +215,7 @@ class SteadyLoad {
   }
 
   void dispatch() {
-    while (!waiting_.empty() && static_cast<int>(running_.size()) < load_.places) {
+    while (!waiting_.empty() && static_cast<int>(running_.size()) < load_.slots) {
       Request& request = running_.emplace_back(std::move(waiting_.front()));
       waiting_.pop_front();
       request.begin = now_;
@@ -239,7 +239,7 @@ class SteadyLoad {
     }
     std::vector<ServiceLimits> waiting;
     for (const Request& request : waiting_) waiting.push_back({.tokens = request.limit, .time = {}});
-    const auto waits = estimate_waits(history_, load_.places, running, {}, waiting);
+    const auto waits = estimate_waits(history_, load_.slots, running, {}, waiting);
     if (!waits || ended_ < 64) return;
     for (std::size_t i = 0; i < waits->size(); ++i)
       waiting_[i].estimates.emplace_back(now_, std::chrono::duration<double>((*waits)[i]).count());
@@ -274,7 +274,7 @@ TEST_P(WaitEstimateInLoad, IsOffByLessThan30PercentInTheMedian) {
   EXPECT_LT(error, 0.3);
 }
 
-// Where nobody can know when the one that runs will end, four clients of one place have too few ahead of them for the
+// Where nobody can know when the one that runs will end, four clients of one slot have too few ahead of them for the
 // mean to tell much: there it is 30 %, and would be with the true distribution of lengths too.
 INSTANTIATE_TEST_SUITE_P(
     Loads, WaitEstimateInLoad,

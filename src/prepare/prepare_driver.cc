@@ -237,7 +237,7 @@ void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
     const auto request = pool_.answered(worker, !good || answer.retire(), Clock::now());
     act();  // the worker starts the next request while this one is delivered
     if (!request) return;
-    if (!good) return fail(*request, internal("the process that prepared the request answered with nonsense"));
+    if (!good) return fail(*request, internal("the process that prepared the request sent an invalid answer"));
     if (answer.has_failed()) {
       const std::string& why = answer.failed().message();
       const auto kind = answer.failed().kind();
@@ -300,7 +300,7 @@ void PrepareDriver::act() {
 void PrepareDriver::start(WorkerId worker) {
   auto socket = keeper_.start_worker(worker);
   if (!socket) {
-    spdlog::error("no process to prepare requests can be started: {}", socket.error().message);
+    spdlog::error("cannot start a process to prepare requests: {}", socket.error().message);
     unstarted_.push_back(worker);
   }
   lines_[worker].socket = socket ? *socket : -1;

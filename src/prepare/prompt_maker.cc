@@ -97,7 +97,7 @@ Result<void> PromptMaker::add_tokens(const pb::Generate& work, MadePrompt& promp
   prompt.tokens.assign(work.context().begin(), work.context().end());
   for (const Token token : prompt.tokens) {
     if (token < 0 || token >= model_.vocabulary_size())
-      return invalid("context holds a token that the model does not have");
+      return invalid("context has a token that is not in the model's vocabulary");
   }
   const std::vector<Token> tokens = model_.tokenize(prompt.rendered.text, prompt.tokens.empty());
   prompt.tokens.insert(prompt.tokens.end(), tokens.begin(), tokens.end());

@@ -257,7 +257,7 @@ Result<void> Pull::take(Fetch& fetch, const Answer& head, std::string_view bytes
   }
   Blob& blob = *fetch.blob;
   if (bytes.size() > fetch.piece.range.end - fetch.at) {
-    return invalid(fmt::format("the registry sends more of {} than it was asked for", blob.layer.digest.to_string()));
+    return invalid(fmt::format("the registry sent more of {} than requested", blob.layer.digest.to_string()));
   }
   if (Result<void> written = blob.file->write(fetch.at, bytes); !written) return written;
   fetch.at += bytes.size();
@@ -272,14 +272,14 @@ Result<void> Pull::check_head(Fetch& fetch, const Answer& head) const {
     const std::optional<ContentRange> said = parse_content_range(head.content_range);
     if (!said) return invalid(fmt::format("the registry's answer has no valid range: \"{}\"", head.content_range));
     if (said->total != layer.size) return wrong_size(layer, said->total);
-    if (said->range != fetch.piece.range) return invalid("the registry sends another range than it was asked for");
+    if (said->range != fetch.piece.range) return invalid("the registry sent another range than requested");
     return {};
   }
   // The whole blob instead of a range. That is as good if the range is all there is.
   if (head.length && *head.length != layer.size) return wrong_size(layer, *head.length);
   if (fetch.piece.range == ByteRange{0, layer.size}) return {};
   fetch.no_ranges = true;
-  return internal("the registry knows no ranges");
+  return internal("the registry does not support ranges");
 }
 
 // Enters what has arrived into the ledger, and lets the hasher have it.
@@ -371,7 +371,7 @@ Result<void> Pull::look_at_hash(Blob& blob) {
   if (blob.hashed->digest != blob.layer.digest) {
     if (blob.resumed) {
       // Perhaps what an earlier try left was damaged; then it is fetched anew, once.
-      spdlog::warn("{}: what was left of {} was damaged; it is fetched again", name_.display_shortest(),
+      spdlog::warn("{}: the partial download of {} is damaged and is fetched again", name_.display_shortest(),
                    blob.layer.digest.to_string());
       blob.resumed = false;
       if (Result<void> reset = blob.file->reset(); !reset) return reset;

@@ -142,7 +142,7 @@ std::size_t Session::Transfer::give_body(char* into, std::size_t bytes_max) {
   if (call.file) {
     const ssize_t got = ::pread(call.file->descriptor, into, want, static_cast<off_t>(call.file->begin + sent));
     if (got <= 0) {
-      failure = internal("cannot read the blob that is being sent");
+      failure = internal("cannot read the blob to be sent");
       return CURL_READFUNC_ABORT;
     }
     count = static_cast<std::size_t>(got);
@@ -157,8 +157,9 @@ std::size_t Session::Transfer::give_body(char* into, std::size_t bytes_max) {
 int Session::Transfer::open_socket(const curl_sockaddr& address) {
   const AddressKind kind = kind_of(address.addr);
   if (!session.is_allowed(kind)) {
-    failure = Error{ErrorCode::kForbidden, fmt::format("refused to go from the registry {} to the {} address of {}",
-                                                       session.registry_.authority(), to_string(kind), url.host())};
+    failure =
+        Error{ErrorCode::kForbidden, fmt::format("refused to connect from the registry {} to the {} address of {}",
+                                                 session.registry_.authority(), to_string(kind), url.host())};
     return CURL_SOCKET_BAD;
   }
   return ::socket(address.family, address.socktype | SOCK_CLOEXEC, address.protocol);
@@ -383,12 +384,12 @@ std::optional<Error> Session::redirect(Transfer& transfer) {
   }
   Result<Url> next = transfer.url.resolve(transfer.answer.location);
   if (!next) {
-    return Error{ErrorCode::kForbidden, fmt::format("{} redirects to a place that is refused: {}", transfer.url.shown(),
-                                                    next.error().message)};
+    return Error{ErrorCode::kForbidden, fmt::format("{} redirects to an address that is refused: {}",
+                                                    transfer.url.shown(), next.error().message)};
   }
   // What is written as an address is refused without a try; the rest when a connection is made.
   if (const auto kind = kind_of_text(next->host()); kind && !is_allowed(*kind)) {
-    return Error{ErrorCode::kForbidden, fmt::format("refused to go from the registry {} to the {} address of {}",
+    return Error{ErrorCode::kForbidden, fmt::format("refused to connect from the registry {} to the {} address of {}",
                                                     registry_.authority(), to_string(*kind), next->host())};
   }
   transfer.url = std::move(*next);

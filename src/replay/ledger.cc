@@ -28,7 +28,7 @@ void Ledger::arrived(const Arrival& arrival, TimePoint now) {
 void Ledger::decided(const Action& action, TimePoint now) {
   if (const auto* dispatch = std::get_if<Dispatch>(&action)) {
     const auto found = waiting_.find(dispatch->request);
-    if (found == waiting_.end()) return;  // it has had a place before
+    if (found == waiting_.end()) return;  // it has had a slot before
     const double seconds = to_seconds(now - found->second.since);
     outcome_.waits.add(seconds);
     outcome_.clients[found->second.client].add(seconds);

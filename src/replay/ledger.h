@@ -1,4 +1,4 @@
-// What requests got, in a recorded day or in a replay of it: how long each waited for its place, or why it had none.
+// What requests got, in a recorded day or in a replay of it: how long each waited for its slot, or why it had none.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class Waits {
 };
 
 struct Outcome {
-  Waits waits;  // of all that had a place: until they had it for the first time
+  Waits waits;  // of all that had a slot: until they had it for the first time
   std::map<std::string, Waits> clients;
   std::uint64_t arrived = 0;
   std::uint64_t refused = 0;
@@ -46,7 +46,7 @@ class Ledger {
     TimePoint since;
   };
   Outcome outcome_;
-  std::unordered_map<RequestId, Waiting> waiting_;  // for a place
+  std::unordered_map<RequestId, Waiting> waiting_;  // for a slot
 };
 
 }  // namespace drover

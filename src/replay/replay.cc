@@ -25,7 +25,7 @@ DispatcherConfig config_of(const Recording& recording, const Changes& changes) {
   DispatcherConfig config = recording.config;
   // Nothing hangs and no load stalls in a replay.
   config.hang_timeout = config.load_timeout = Duration::zero();
-  config.places = std::max(changes.parallel.value_or(config.places), 1);
+  config.slots = std::max(changes.parallel.value_or(config.slots), 1);
   config.waiting_max = changes.queue_max.value_or(config.waiting_max);
   config.loaded_models_max = changes.loaded_models_max.value_or(config.loaded_models_max);
   config.request_timeout = changes.request_timeout.value_or(config.request_timeout);
@@ -113,7 +113,7 @@ class Play {
 
   void happen(const RecordedEvent& recorded) {
     if (const auto* admit = std::get_if<event::Admit>(&recorded.event)) return admit_again(admit->arrival);
-    if (const auto* changed = std::get_if<event::PlacesChanged>(&recorded.event)) return change_places(*changed);
+    if (const auto* changed = std::get_if<event::SlotsChanged>(&recorded.event)) return change_slots(*changed);
     const Event& event = recorded.event;
     if (std::holds_alternative<event::Cancel>(event) || std::holds_alternative<event::Unload>(event) ||
         std::holds_alternative<event::Shutdown>(event) || std::holds_alternative<event::MemoryBound>(event))
@@ -132,11 +132,11 @@ class Play {
   }
 
   // A runner that chose its number of slots chose it for its model: what runs it now has it too.
-  void change_places(const event::PlacesChanged& changed) {
+  void change_slots(const event::SlotsChanged& changed) {
     const auto model = day_.runners.find(changed.runner);
     if (changes_.parallel || model == day_.runners.end()) return;
     for (auto& [id, runner] : runners_)
-      if (runner.model == model->second) return tell(event::PlacesChanged{id, changed.places});
+      if (runner.model == model->second) return tell(event::SlotsChanged{id, changed.slots});
   }
 
   // ---- what runners do
@@ -217,7 +217,7 @@ class Play {
     if (number < recorded.loads.size()) took = recorded.loads[number].first;
     runner.loaded.runner = start.runner;
     runner.loaded.context_length = std::max(runner.loaded.context_length, start.context_length);
-    if (changes_.parallel || recorded.loads.empty()) runner.loaded.places = config_places();
+    if (changes_.parallel || recorded.loads.empty()) runner.loaded.slots = config_slots();
     schedule(took, Kind::kLoaded, start.runner.value);
   }
 
@@ -253,7 +253,7 @@ class Play {
     return found->second.finished ? work : std::max(work, model.work_mean);
   }
 
-  int config_places() const { return std::max(changes_.parallel.value_or(recording_.config.places), 1); }
+  int config_slots() const { return std::max(changes_.parallel.value_or(recording_.config.slots), 1); }
 
   const Recording& recording_;
   const Day& day_;
@@ -298,7 +298,7 @@ std::optional<std::string> why_not_reproduced(const Outcome& recorded, const Out
 
 // What the record does not say and the changes would need; else notes what is taken for granted.
 std::optional<std::string> why_not_with(const Changes& changes, const Recording& recording, Answer& answer) {
-  if (!changes.parallel || *changes.parallel == recording.config.places) return std::nullopt;
+  if (!changes.parallel || *changes.parallel == recording.config.slots) return std::nullopt;
   answer.notes.push_back("memory for another number of slots is taken to be what it was");
   for (const auto& [id, model] : answer.models) {
     if (model.running_max == 0) continue;

@@ -48,10 +48,10 @@ std::vector<Job> jobs(int count, Duration gap_mean, int models = 1) {
   return jobs;
 }
 
-DispatcherConfig config(int places) {
+DispatcherConfig config(int slots) {
   DispatcherConfig config;
   config.waiting_max = 100000;
-  config.places = places;
+  config.slots = slots;
   config.request_timeout = 0s;
   return config;
 }
@@ -60,7 +60,7 @@ DispatcherConfig config(int places) {
 class Server {
  public:
   Server(const DispatcherConfig& config, std::vector<Job> jobs)
-      : places_(config.places), dispatcher_(config), jobs_(std::move(jobs)), record_(record_head(config)) {}
+      : slots_(config.slots), dispatcher_(config), jobs_(std::move(jobs)), record_(record_head(config)) {}
 
   void run() {
     while (next()) {
@@ -124,7 +124,7 @@ class Server {
     }
     if (!runner.loaded) {
       runner.loaded = true;
-      return tell(event::Loaded{id, places_, 4096, 0});
+      return tell(event::Loaded{id, slots_, 4096, 0});
     }
     std::vector<Event> events;
     for (Running& one : runner.running) {
@@ -165,7 +165,7 @@ class Server {
     }
   }
 
-  const int places_;
+  const int slots_;
   Dispatcher dispatcher_;
   const std::vector<Job> jobs_;
   std::string record_;
@@ -183,14 +183,14 @@ Recording read(const std::string& text) {
 }
 
 // The day of a server that has so many slots.
-Recording day_of(int places, const std::vector<Job>& jobs) {
-  Server server(config(places), jobs);
+Recording day_of(int slots, const std::vector<Job>& jobs) {
+  Server server(config(slots), jobs);
   server.run();
   return read(server.record());
 }
 
-Outcome truth(int places, const std::vector<Job>& jobs) {
-  Server server(config(places), jobs);
+Outcome truth(int slots, const std::vector<Job>& jobs) {
+  Server server(config(slots), jobs);
   server.run();
   return server.outcome();
 }

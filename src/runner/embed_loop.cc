@@ -58,7 +58,7 @@ void EmbedLoop::accept(pb::Embed work) {
     const std::vector<Token>& tokens = inputs.emplace_back(list.tokens().begin(), list.tokens().end());
     const auto is_known = [&](Token token) { return token >= 0 && token < model_.vocabulary_size(); };
     if (!std::all_of(tokens.begin(), tokens.end(), is_known)) {
-      return fail(RequestId{work.request()}, invalid("input holds a token that the model does not have"));
+      return fail(RequestId{work.request()}, invalid("input has a token that is not in the model's vocabulary"));
     }
   }
   prepare(work, std::move(inputs));
@@ -79,7 +79,7 @@ void EmbedLoop::on_tokens(const pb::Embed& work, const pb::Inputs& made) {
 void EmbedLoop::prepare(const pb::Embed& work, std::vector<std::vector<Token>> inputs) {
   auto job = std::make_unique<Job>();
   job->request = RequestId{work.request()};
-  if (inputs.empty()) return fail(job->request, invalid("there is no input"));
+  if (inputs.empty()) return fail(job->request, invalid("input is empty"));
   for (std::vector<Token>& tokens : inputs) {
     if (auto checked = check_input(work, tokens); !checked) return fail(job->request, checked.error());
     job->tokens += tokens.size();

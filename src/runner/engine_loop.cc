@@ -235,7 +235,7 @@ void EngineLoop::end(RequestId request, pb::Finished::Reason reason, TimePoint n
   const bool started = job.first_token != TimePoint{};
   out.finished.set_prompt_ns(nanoseconds((started ? job.first_token : now) - job.added));
   out.finished.set_output_ns(started ? nanoseconds(now - job.first_token) : 0);
-  out.finished.set_parked(static_cast<std::uint32_t>(stats.preempted));
+  out.finished.set_preempted(static_cast<std::uint32_t>(stats.preempted));
   scheduler_.remove(request);
   jobs_.erase(found);
   output_.post(std::move(out));
@@ -281,8 +281,8 @@ pb::Health EngineLoop::health() const {
   health.set_kv_cells_used(cells_used_.load(std::memory_order_relaxed));
   health.set_kv_cells_kept(cells_kept_.load(std::memory_order_relaxed));
   health.set_kv_cells_shared(cells_shared_.load(std::memory_order_relaxed));
-  health.set_parked(preempted_.load(std::memory_order_relaxed));
-  health.set_parallel(slots_now_.load(std::memory_order_relaxed));
+  health.set_preempted(preempted_.load(std::memory_order_relaxed));
+  health.set_slots(slots_now_.load(std::memory_order_relaxed));
   return health;
 }
 

@@ -196,8 +196,8 @@ Result<LoadedModel> load_generator(const pb::Load& load, Keeper& keeper, FrameCh
   if (!loaded.model->can_generate()) return invalid("the model does not support generate");
   loaded.context_length = context_length_of(load, *loaded.model);
   const int most = loaded.model->is_recurrent() ? kSlotsAutoMaxRecurrent : kSlotsAutoMax;
-  loaded.slots = load.parallel() > 0 ? static_cast<int>(load.parallel()) : kSlotsAuto;
-  loaded.slots_max = load.parallel() > 0 ? loaded.slots : most;
+  loaded.slots = load.slots() > 0 ? static_cast<int>(load.slots()) : kSlotsAuto;
+  loaded.slots_max = load.slots() > 0 ? loaded.slots : most;
   ContextOptions context;
   const int step_tokens = loaded.model->is_recurrent() ? kStepTokensRecurrent : kStepTokens;
   context.step_tokens_max = load.batch() > 0 ? static_cast<int>(load.batch()) : step_tokens;
@@ -223,7 +223,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
   pb::FromRunner frame;
   pb::Loaded& message = *frame.mutable_loaded();
   message.set_context_length(static_cast<std::uint32_t>(loaded.context_length));
-  message.set_parallel(static_cast<std::uint32_t>(loaded.slots));
+  message.set_slots(static_cast<std::uint32_t>(loaded.slots));
   message.set_memory_bytes(loaded.engine->memory_bytes());
   message.set_device_bytes(loaded.engine->device_bytes());
   message.set_kv_cells(static_cast<std::uint32_t>(loaded.engine->limits().cells));
@@ -281,7 +281,7 @@ void report_loaded(const LoadedModel& loaded, FrameChannel& channel) {
         loaded.engine->share_processors(static_cast<int>(message.share().runners()));
         break;
       default:
-        spdlog::warn("a message that a runner does not know");
+        spdlog::warn("unknown message from the server");
     }
   };
   // Preparing counts as work.
@@ -353,7 +353,7 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
   // Batches are packed from the requests in flight, so allow as many as all concurrent batches can hold.
   const auto lanes = static_cast<int>(loaded.lanes.size());
   const int in_flight = std::max(loaded.wide->batch_inputs_max(), lanes * kLaneRequests);
-  message.set_parallel(static_cast<std::uint32_t>(in_flight));
+  message.set_slots(static_cast<std::uint32_t>(in_flight));
   std::uint64_t bytes = loaded.wide->memory_bytes();
   for (const auto& lane : loaded.lanes) bytes += lane->memory_bytes();
   message.set_memory_bytes(bytes);
@@ -375,7 +375,7 @@ void report_loaded(const LoadedEmbedder& loaded, FrameChannel& channel) {
         loaded.wide->share_processors(static_cast<int>(message.share().runners()));  // lanes have one thread each
         break;
       default:
-        spdlog::warn("a message that an embedding runner does not know");
+        spdlog::warn("unknown message from the server");
     }
   };
   std::thread tokenize_thread([&] { loop.tokenize(); });

@@ -207,7 +207,7 @@ void watch_crashes(const LineWriter& writer) {
     try {
       if (const auto what = std::current_exception()) std::rethrow_exception(what);
     } catch (const std::exception& exception) {
-      spdlog::critical("the server ends: {}", exception.what());
+      spdlog::critical("the server has failed: {}", exception.what());
     } catch (...) {
     }
     std::abort();

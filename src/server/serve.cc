@@ -64,7 +64,7 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
   const std::size_t kept = std::min(kDescriptorsKept, descriptors / 2);
   if (descriptors - kept < limits.connections_max) {
     limits.connections_max = descriptors - kept;
-    spdlog::warn("only {} files and sockets may be open (ulimit -Hn): at most {} connections", descriptors,
+    spdlog::warn("the system allows {} open files and sockets (ulimit -Hn): connections are limited to {}", descriptors,
                  limits.connections_max);
   }
   limits.probes_max = std::min(limits.probes_max, descriptors / 16);  // they are among those that are kept
@@ -80,12 +80,11 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
 
 // Once, and not for each model that is loaded.
 void tell_sandbox(SandboxMode mode) {
-  if (mode == SandboxMode::kOff) return spdlog::info("models are read without a sandbox (DROVER_SANDBOX)");
+  if (mode == SandboxMode::kOff) return spdlog::info("the sandbox for models is off (DROVER_SANDBOX)");
   const SandboxSupport support = sandbox_support();
-  if (support.missing.empty()) return spdlog::info("models are read in a sandbox: {}", support.parts());
-  spdlog::warn("models {} by this kernel: {}",
-               mode == SandboxMode::kRequire ? "cannot be read, as they are not confined" : "are not wholly confined",
-               fmt::join(support.missing, "; "));
+  if (support.missing.empty()) return spdlog::info("the sandbox for models is complete: {}", support.parts());
+  spdlog::warn("the sandbox for models is incomplete on this kernel{}: {}",
+               mode == SandboxMode::kRequire ? ", so no model can be loaded" : "", fmt::join(support.missing, "; "));
 }
 
 // A new user has something to talk to before any download.
@@ -97,7 +96,7 @@ void offer_builtin_model(ModelStore& store) {
   if (imported) {
     spdlog::info("the model folder is empty: offering the built-in model cria");
   } else {
-    spdlog::warn("the built-in model cannot be stored: {}", imported.error().message);
+    spdlog::warn("cannot store the built-in model: {}", imported.error().message);
   }
 }
 
@@ -176,15 +175,13 @@ class ServerLife {
   Result<void> open_store() {
     const auto access = store_.open();
     if (!access) return access.error();
-    if (*access == FolderAccess::kReadOnly)
-      spdlog::info("the model folder cannot be written to: models stay as they are");
-    if (*access == FolderAccess::kGuest)
-      spdlog::info("another server uses the model folder: it is left to that to prune");
+    if (*access == FolderAccess::kReadOnly) spdlog::info("the model folder is read-only: models cannot be changed");
+    if (*access == FolderAccess::kGuest) spdlog::info("another server uses the model folder, and prunes it");
     offer_builtin_model(store_);
     if (*access != FolderAccess::kOwner || !settings_.prune) return {};
     registry_.sweep();
     const auto pruned = store_.prune();
-    if (!pruned) spdlog::warn("nothing is pruned: {}", pruned.error().message);
+    if (!pruned) spdlog::warn("cannot prune the model folder: {}", pruned.error().message);
     if (pruned && *pruned > 0) spdlog::info("removed {} unused blobs", *pruned);
     return {};
   }
@@ -232,7 +229,7 @@ class ServerLife {
 
   void tell_manager(const std::string& state) {
     const auto told = manager_.tell(state);
-    if (!told) spdlog::warn("the service manager cannot be told: {}", told.error().message);
+    if (!told) spdlog::warn("cannot notify the service manager: {}", told.error().message);
   }
 
   void wait_for_signal() {
@@ -249,7 +246,7 @@ class ServerLife {
       deadline_.expires_after(settings_.shutdown_timeout);
       deadline_.async_wait([this](boost::system::error_code stopped) {
         if (stopped) return;
-        spdlog::warn("ending {} requests that have not finished in time", driver_.in_flight());
+        spdlog::warn("ending {} requests that did not finish in time", driver_.in_flight());
         driver_.end_now();
       });
       driver_.shutdown([this] { finish(); });

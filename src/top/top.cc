@@ -469,7 +469,7 @@ class Top {
 int run_top(const std::string& url, double interval) {
   use_utf8_locale();
   if (!is_terminal(STDIN_FILENO) || !is_terminal(STDOUT_FILENO)) {
-    print_error(invalid("top needs a terminal; for scripts there is \"drover ps\", or /api/ps and /api/queue"));
+    print_error(invalid("top needs a terminal; in scripts use \"drover ps\", or /api/ps and /api/queue"));
     return 1;
   }
   signal(SIGPIPE, SIG_IGN);
@@ -483,10 +483,10 @@ void add_top(CLI::App& app, int& exit_code) {
     std::string url;
     double interval = 1;
   };
-  auto* command = app.add_subcommand("top", "Watch what a server is doing");
+  auto* command = app.add_subcommand("top", "Show the models and requests of a server, live");
   auto given = std::make_shared<Arguments>();
-  command->add_option("--url", given->url, "The server (default: that of OLLAMA_HOST)")->type_name("URL");
-  command->add_option("--interval", given->interval, "Seconds between two looks (default 1)")
+  command->add_option("--url", given->url, "Address of the server (default: OLLAMA_HOST)")->type_name("URL");
+  command->add_option("--interval", given->interval, "Seconds between updates (default 1)")
       ->check(CLI::Range(kIntervalMin, kIntervalMax))
       ->type_name("SECONDS");
   command->footer("Keys: arrows select, c cancels a request, s stops a model, ? shows help, q quits.");

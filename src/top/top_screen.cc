@@ -13,16 +13,16 @@ constexpr std::array<std::string_view, 16> kHelp = {
     "↑ ↓ k j      select a model or a request (PgUp, PgDn, Home, End too)",
     "c            cancel the selected request; asks first",
     "s            stop the selected model, or that of the request; asks first",
-    "space        ask the server now",
+    "space        update now",
     "?            this text",
     "q  Ctrl-C    quit",
     "",
-    "PLACES       running requests, of as many as run at once; EMBEDS: for embeddings",
+    "SLOTS        running requests, of as many as run at once; EMBEDS: for embeddings",
     "KV           how much of the model's context memory is in use",
-    "UNTIL        when the model is unloaded if nobody asks it",
+    "UNTIL        when the model is unloaded, if no request comes",
     "PHASE        queued, loading (its model), prefill (its prompt), generating",
-    "POS  WAIT    place in the queue, and how long it will take, estimated",
-    "AGE          since the request came",
+    "POS  WAIT    position in the queue, and the estimated wait",
+    "AGE          time since the request arrived",
     "TOKENS       of the prompt + of the answer so far",
     "",
     "Press any key to go back."};
@@ -89,9 +89,9 @@ constexpr int kNeverShown = 1 << 20;  // no screen is so wide
 // The column for embeddings is there while a model makes some.
 std::vector<Column> model_columns(const TopState& state) {
   const bool embeds = std::any_of(state.models.begin(), state.models.end(),
-                                  [](const TopModel& model) { return model.embed_places.has_value(); });
+                                  [](const TopModel& model) { return model.embed_slots.has_value(); });
   return {{"MODEL", 0, Align::kLeft, 0},     {"STATE", 9, Align::kLeft, 40},
-          {"PLACES", 7, Align::kRight, 0},   {"EMBEDS", 7, Align::kRight, embeds ? 50 : kNeverShown},
+          {"SLOTS", 7, Align::kRight, 0},    {"EMBEDS", 7, Align::kRight, embeds ? 50 : kNeverShown},
           {"WAITING", 7, Align::kRight, 0},  {"TOKENS/S", 8, Align::kRight, 50},
           {"KV", 4, Align::kRight, 100},     {"MEMORY", 7, Align::kRight, 60},
           {"ON GPU", 7, Align::kRight, 100}, {"UNTIL", 7, Align::kRight, 60}};
@@ -139,15 +139,15 @@ std::string rate_text(double rate) {
   return rate < 100 ? fmt::format("{:.1f}", rate) : fmt::format("{:.0f}", rate);
 }
 
-std::string places_text(const std::optional<std::uint64_t>& running, const std::optional<std::uint64_t>& places) {
-  return running && places ? fmt::format("{}/{}", *running, *places) : count_text(running);
+std::string slots_text(const std::optional<std::uint64_t>& running, const std::optional<std::uint64_t>& slots) {
+  return running && slots ? fmt::format("{}/{}", *running, *slots) : count_text(running);
 }
 
 Cells model_cells(const TopModel& model, Timestamp now) {
   return {model.name,
           state_text(model),
-          places_text(model.running, model.places),
-          places_text(model.embed_running, model.embed_places),
+          slots_text(model.running, model.slots),
+          slots_text(model.embed_running, model.embed_slots),
           count_text(model.waiting),
           model.tokens_per_second ? rate_text(*model.tokens_per_second) : "-",
           model.cells_used ? fmt::format("{:.0f}%", *model.cells_used * 100) : "-",

@@ -13,17 +13,23 @@ std::optional<double> optional_number(const Json& object, std::string_view name)
   return field->get<double>();
 }
 
-// What the model does, with places for each; the fields beside are those of the first.
+// Servers of 0.1 say `parallel`.
+std::optional<std::uint64_t> slots_of(const Json& object) {
+  const auto slots = optional_count(object, "slots");
+  return slots ? slots : optional_count(object, "parallel");
+}
+
+// What the model does, with slots for each; the fields beside are those of the first.
 void read_tasks(const Json& tasks, TopModel& model) {
   model.generates = false;
-  model.running = model.waiting = model.places = std::nullopt;
+  model.running = model.waiting = model.slots = std::nullopt;
   for (const Json& task : tasks) {
     const bool embeds = text_field(task, "task") == "embedding";
     if (!embeds && text_field(task, "task") != "completion") continue;
     const auto waiting = optional_count(task, "waiting");
     if (waiting) model.waiting = model.waiting.value_or(0) + *waiting;
     (embeds ? model.embed_running : model.running) = optional_count(task, "running");
-    (embeds ? model.embed_places : model.places) = optional_count(task, "parallel");
+    (embeds ? model.embed_slots : model.slots) = slots_of(task);
     model.generates = model.generates || !embeds;
   }
 }
@@ -35,7 +41,7 @@ TopModel read_model(const Json& object) {
   model.state = text_field(object, "state");
   model.running = optional_count(object, "running");
   model.waiting = optional_count(object, "waiting");
-  model.places = optional_count(object, "parallel");
+  model.slots = slots_of(object);
   if (const Json& tasks = array_field(object, "tasks"); !tasks.empty()) read_tasks(tasks, model);
   model.load_fraction = optional_number(object, "load_progress");
   model.memory = count_field(object, "size");

@@ -23,9 +23,9 @@ struct TopModel {
   bool generates = true;
   std::optional<std::uint64_t> running;  // generations
   std::optional<std::uint64_t> waiting;  // for whatever
-  std::optional<std::uint64_t> places;
+  std::optional<std::uint64_t> slots;
   std::optional<std::uint64_t> embed_running;  // requests for embeddings; none: it has no runner for them
-  std::optional<std::uint64_t> embed_places;
+  std::optional<std::uint64_t> embed_slots;
   std::optional<double> load_fraction;  // while it loads: 0 to 1
   std::optional<double> tokens_per_second;
   std::optional<double> cells_used;  // of its context memory: 0 to 1

@@ -26,7 +26,7 @@ TEST(ReadModels, ReadsWhatDroverAndOllamaSay) {
     {"name":"c","state":"loading","load_progress":0.5,"running":"many"}, 5]})"));
   ASSERT_EQ(models.size(), 3u);
   EXPECT_EQ(models[0].running, 2u);
-  EXPECT_EQ(models[0].places, 4u);
+  EXPECT_EQ(models[0].slots, 4u);
   EXPECT_EQ(models[0].cells_used, 0.25);
   EXPECT_EQ(models[0].expires, kNow + std::chrono::seconds(298));
   EXPECT_EQ(models[1].name, "b");
@@ -38,22 +38,22 @@ TEST(ReadModels, ReadsWhatDroverAndOllamaSay) {
   EXPECT_TRUE(read_models(Json::parse(R"({"models":null})")).empty());
 }
 
-TEST(ReadModels, CountsPlacesForEmbeddingsApart) {
+TEST(ReadModels, CountsSlotsForEmbeddingsApart) {
   const auto models = read_models(Json::parse(R"({"models":[
-    {"name":"both","running":1,"waiting":2,"parallel":4,"tasks":[
-      {"task":"completion","running":1,"waiting":2,"parallel":4},
+    {"name":"both","running":1,"waiting":2,"slots":4,"tasks":[
+      {"task":"completion","running":1,"waiting":2,"slots":4},
       {"task":"embedding","running":3,"waiting":1,"parallel":64}]},
     {"name":"bert","running":3,"parallel":64,"tasks":[{"task":"embedding","running":3,"waiting":0,"parallel":64},5]}]})"));
   ASSERT_EQ(models.size(), 2u);
   EXPECT_TRUE(models[0].generates);
   EXPECT_EQ(models[0].running, 1u);
-  EXPECT_EQ(models[0].places, 4u);
+  EXPECT_EQ(models[0].slots, 4u);
   EXPECT_EQ(models[0].embed_running, 3u);
-  EXPECT_EQ(models[0].embed_places, 64u);
+  EXPECT_EQ(models[0].embed_slots, 64u);
   EXPECT_EQ(models[0].waiting, 3u);
   EXPECT_FALSE(models[1].generates);
   EXPECT_EQ(models[1].running, std::nullopt);
-  EXPECT_EQ(models[1].embed_places, 64u);
+  EXPECT_EQ(models[1].embed_slots, 64u);
 }
 
 TEST(ShowRates, OnceForEachName) {
@@ -157,7 +157,7 @@ TopState busy_state(int waiting) {
   model.state = "loaded";
   model.running = 2;
   model.waiting = static_cast<std::uint64_t>(waiting);
-  model.places = 2;
+  model.slots = 2;
   model.tokens_per_second = 61.25;
   model.memory = 2'500'000'000;
   state.models = {model};
@@ -212,9 +212,9 @@ TEST(DrawTop, HasAColumnForEmbeddingsWhileThereAreSome) {
   TopState state = busy_state(0);
   EXPECT_EQ(joined(draw_top(state, TopCursor(), {80, 24}, kNow)).find("EMBEDS"), std::string::npos);
   state.models[1].embed_running = 3;
-  state.models[1].embed_places = 64;
+  state.models[1].embed_slots = 64;
   const auto lines = draw_top(state, TopCursor(), {80, 24}, kNow);
-  EXPECT_NE(joined(lines).find("PLACES  EMBEDS WAITING"), std::string::npos) << joined(lines);
+  EXPECT_NE(joined(lines).find("SLOTS  EMBEDS WAITING"), std::string::npos) << joined(lines);
   EXPECT_NE(joined(lines).find("0/2    3/64       0"), std::string::npos) << joined(lines);
   EXPECT_NE(joined(lines).find("in use"), std::string::npos);
 }

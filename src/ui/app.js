@@ -29,7 +29,7 @@ const charts = [
     title: 'Running',
     series: [
       { key: 'running', tone: 'main', area: true },
-      { key: 'places', label: 'places', tone: 'faint', dashed: true },
+      { key: 'slots', label: 'slots', tone: 'faint', dashed: true },
     ],
     format: count,
     end_min: 4,
@@ -87,11 +87,11 @@ let disk_read_at = -Infinity;
 let read_at = -Infinity;
 let history_read = false; // since this page was last asleep, or the server gone
 
-// Places for embeddings are many more, and would hide how full those for generations are.
+// Slots for embeddings are many more, and would hide how full those for generations are.
 function generations(in_memory) {
   const tasks = in_memory.flatMap((model) => model.tasks ?? [model]).filter(({ task }) => task !== 'embedding');
   const sum = (field) => tasks.reduce((total, task) => total + (task[field] ?? 0), 0);
-  return { running: sum('running'), places: sum('parallel') || undefined };
+  return { running: sum('running'), slots: sum('slots') || undefined };
 }
 
 function sample_of(at, metrics, queue, in_memory) {

@@ -9,7 +9,7 @@ function sample_of(recorded, now, interval_ms) {
     span_ms: interval_ms,
     waiting: recorded.waiting,
     running: recorded.running,
-    places: recorded.places || undefined,
+    slots: recorded.slots || undefined,
     tokens: recorded.tokens_per_second ?? undefined,
     first_median: first?.median,
     first_high: first?.p95,

@@ -3,7 +3,7 @@
 const families = new Set([
   'drover_time_to_first_token_seconds',
   'drover_inter_token_seconds',
-  'drover_places',
+  'drover_slots',
   'drover_requests_running',
   'drover_requests_waiting',
   'drover_kv_cells',

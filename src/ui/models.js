@@ -18,10 +18,10 @@ const states = {
   backoff: { words: 'failed', tone: 'bad' },
 };
 
-// What it does, each with places of its own. A server that does not tell has one kind.
+// What it does, each with slots of its own. A server that does not tell has one kind.
 function tasks_of(model) {
-  const { state, running, waiting, parallel } = model;
-  return model.tasks ?? [{ task: 'completion', state, running, waiting, parallel }];
+  const { state, running, waiting, slots } = model;
+  return model.tasks ?? [{ task: 'completion', state, running, waiting, slots }];
 }
 
 const sum_of = (model, field) => tasks_of(model).reduce((sum, task) => sum + (task[field] ?? 0), 0);
@@ -124,7 +124,7 @@ export class Models {
     const { name } = first;
     const sub = h('small', {});
     const state = h('span', { class: 'state' });
-    const places = bar();
+    const slots = bar();
     const embeds = h('small', { class: 'embeds' });
     const model_details = new ModelDetails(name, () => this.#was_deleted(name));
     const title = h('button', { type: 'button', class: 'name', 'aria-expanded': 'false', title: name }, name);
@@ -141,7 +141,7 @@ export class Models {
       {},
       h('th', { scope: 'row' }, title, sub),
       h('td', { 'data-label': 'State' }, state),
-      h('td', { 'data-label': 'Places' }, ...places.nodes, embeds),
+      h('td', { 'data-label': 'Slots' }, ...slots.nodes, embeds),
       waiting,
       memory,
       h('td', { class: 'cells', 'data-label': 'KV cache' }, ...cells.nodes),
@@ -156,7 +156,7 @@ export class Models {
         set_text(sub, details(model));
         set_attribute(state, 'data-tone', tone);
         set_text(state, model.state === 'loading' ? `${words} ${percent(model.load_progress ?? 0)}` : words);
-        this.#update_places(places, embeds, model);
+        this.#update_slots(slots, embeds, model);
         const waits = sum_of(model, 'waiting');
         set_text(waiting, in_memory ? count(waits) : '');
         set_attribute(waiting, 'data-tone', waits > 0 ? 'wait' : 'off');
@@ -174,10 +174,10 @@ export class Models {
   }
 
   // The bar is for generations, if the model does that.
-  #update_places(places, embeds, model) {
-    const [first, second] = tasks_of(model).filter(({ parallel }) => parallel > 0);
-    const words = ({ running, parallel }) => `${running} / ${parallel}`;
-    places.update(first ? words(first) : '', first ? first.running / first.parallel : NaN);
+  #update_slots(slots, embeds, model) {
+    const [first, second] = tasks_of(model).filter(({ slots }) => slots > 0);
+    const words = ({ running, slots }) => `${running} / ${slots}`;
+    slots.update(first ? words(first) : '', first ? first.running / first.slots : NaN);
     show_text(embeds, second ? `${words(second)} embed` : '');
   }
 

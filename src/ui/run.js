@@ -20,7 +20,7 @@ export class Run {
     if (this.ended) return;
     this.phase = phase;
     this.position = position;
-    if (position === 0 && this.placed === undefined) this.placed = now;
+    if (position === 0 && this.slot_at === undefined) this.slot_at = now;
   }
 
   note_item(item, now) {
@@ -37,7 +37,7 @@ export class Run {
     if (!item.done) return;
     this.last = item;
     // What the server measured is exact.
-    this.placed = this.sent + (item.load_duration ?? 0) / 1e6;
+    this.slot_at = this.sent + (item.load_duration ?? 0) / 1e6;
   }
 
   note_end(now, problem) {
@@ -45,17 +45,17 @@ export class Run {
     this.problem = problem;
   }
 
-  // unsent: until the browser sent it; wait: from there until it had a place (waiting: it has none so far); prefill: from
+  // unsent: until the browser sent it; wait: from there until it had a slot (waiting: it has none so far); prefill: from
   // there to the first token; generation: from there on.
   times(now) {
     const end = this.ended ?? now;
     const sent = this.sent ?? end;
     // The queue is looked at once a second, and may say later than the first token that the wait was over.
-    const placed = this.first < (this.placed ?? Infinity) ? this.first : this.placed;
+    const slot_at = this.first < (this.slot_at ?? Infinity) ? this.first : this.slot_at;
     const times = { unsent: sent - this.started, total: end - this.started };
-    if (placed !== undefined) times.wait = placed - sent;
+    if (slot_at !== undefined) times.wait = slot_at - sent;
     else if (this.sent !== undefined && !this.ended) times.waiting = end - sent;
-    if (placed !== undefined) times.prefill = (this.first ?? end) - placed;
+    if (slot_at !== undefined) times.prefill = (this.first ?? end) - slot_at;
     if (this.first !== undefined) {
       times.first = this.first - sent;
       times.generation = end - this.first;
@@ -91,6 +91,6 @@ export class Run {
     if (this.sent === undefined) return 'Waits for a connection of the browser…';
     if (this.phase === 'loading') return 'The model is loading…';
     if (this.position > 0) return `Waits for its turn: ${this.position} in line…`;
-    return this.placed === undefined ? 'Sent…' : 'Reads the prompt…';
+    return this.slot_at === undefined ? 'Sent…' : 'Reads the prompt…';
   }
 }

@@ -46,7 +46,7 @@ async function occupy(t, server, count) {
 const advice = async (server) => (await server.get('/api/queue')).json.advice;
 const said = (server) => server.stderr.match(/info +a larger OLLAMA_\w+ .*/g) ?? [];
 
-test('requests that wait for a place', async (t) => {
+test('requests that wait for a slot', async (t) => {
   const use = { idle: 0.6 };
   const server = await server_on(t, use, { OLLAMA_NUM_PARALLEL: '1' });
   if (!server) return;

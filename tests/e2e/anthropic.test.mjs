@@ -184,7 +184,7 @@ describe('messages', () => {
     assert.deepEqual(events.find(({ event }) => event === 'message_delta').data.usage, third.usage);
   });
 
-  test('abort in mid-stream frees the place', async () => {
+  test('abort in mid-stream frees the slot', async () => {
     const stream = await create({ model: 'endless', messages: say('Hello'), stream: true, max_tokens: without_end });
     let parts = 0;
     for await (const { type } of stream) {

@@ -72,7 +72,7 @@ describe('a client that reads nothing of a long answer', () => {
   test('is told so when too much waits for it; others are served, and memory stays bounded', async (t) => {
     const server = await server_with_wordy(t, { OLLAMA_NUM_PARALLEL: '2' });
     const before = resident_bytes(server.process.pid);
-    // Both places are in the same steps: whatever the machine does, this one gets a token for each of the sleeper's.
+    // Both slots are in the same steps: whatever the machine does, this one gets a token for each of the sleeper's.
     const other = server.stream('Tell me a story.', { model: 'wordy', options: { num_predict: tokens } });
     await other.more(3);
     const sleeper = new Sleeper(server, 'sleeper');
@@ -91,7 +91,7 @@ describe('a client that reads nothing of a long answer', () => {
     other.close();
     assert.ok(highest - before < memory_bytes_max, `${highest - before} bytes`);
     assert.equal(outcome_of(server, 'sleeper'), 'canceled');
-    assert.match(server.stderr, /request sleeper is ended: the client does not read its answer/);
+    assert.match(server.stderr, /ending request sleeper: the client does not read its answer/);
     // What was held back is still there, in whole lines, and then the reason.
     const text = await sleeper.read();
     assert.ok(text.endsWith(last_chunk), text.slice(-300));
@@ -101,7 +101,7 @@ describe('a client that reads nothing of a long answer', () => {
     assert.deepEqual(lines.at(-1), { error: 'the client does not read its answer' });
   });
 
-  test('and goes away frees its place', async (t) => {
+  test('and goes away frees its slot', async (t) => {
     const server = await server_with_wordy(t, {});
     const sleeper = new Sleeper(server, 'sleeper');
     await until_filled(server, 'sleeper');

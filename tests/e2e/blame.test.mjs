@@ -34,7 +34,7 @@ describe('a runner crashes', () => {
     await runs(server, 2);
     process.kill(victim, 'SIGABRT'); // which sanitizers leave alone
     await wait_until(() => !is_alive(victim), 'it has died');
-    await wait_until(() => /the runner of endless:latest has ended: signal 6/.test(server.stderr), 'the server knows');
+    await wait_until(() => /the runner of endless:latest ended unexpectedly: signal 6/.test(server.stderr), 'the server knows');
     let together = 0;
     const look = wait_until(async () => {
       together = Math.max(together, await running(server));
@@ -67,7 +67,7 @@ describe('a runner crashes', () => {
     const answers = [whole(server, 3000), whole(server, 3000)];
     await runs(server, 2);
     process.kill(server.runners()[0], 'SIGKILL');
-    await wait_until(() => /the runner of endless:latest has ended: signal 9/.test(server.stderr), 'the server knows');
+    await wait_until(() => /the runner of endless:latest ended unexpectedly: signal 9/.test(server.stderr), 'the server knows');
     await runs(server, 2);
     for (const { status, text } of await Promise.all(answers)) assert.equal(status, 200, text);
   });

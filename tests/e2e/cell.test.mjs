@@ -93,7 +93,7 @@ describe('preparing', () => {
     for (const bomb of bombs) bomb.close();
     await wait_until(() => workers().length <= 2, 'their processes have gone');
     const requests = async () => (await server.get('/api/queue')).json.requests;
-    await wait_until(async () => (await requests()).length === 0, 'their places are free');
+    await wait_until(async () => (await requests()).length === 0, 'their slots are free');
   });
 
   test('in a process that dies is an error of one request', async () => {

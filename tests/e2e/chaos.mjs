@@ -9,7 +9,7 @@ const leave_after_ms_max = 300;
 
 export const chaos_models = ['ones', 'twos', 'thre'];
 
-// Room for two of the three models, two places each.
+// Room for two of the three models, two slots each.
 export const chaos_settings = (hang_timeout) => ({
   OLLAMA_NUM_PARALLEL: '2',
   OLLAMA_MAX_LOADED_MODELS: '2',
@@ -45,7 +45,7 @@ class Runners {
   is_gone(pid, model) {
     const log = this.server.stderr;
     const since = log.slice(log.lastIndexOf(`in process ${pid}\n`));
-    return since.includes(`the runner of ${model}:latest has ended`) || since.includes(`unloading ${model}:latest`);
+    return since.includes(`the runner of ${model}:latest ended unexpectedly`) || since.includes(`unloading ${model}:latest`);
   }
 }
 

@@ -66,7 +66,7 @@ describe('the ollama npm client', () => {
     }
   });
 
-  test('abort ends one stream and frees its place', async () => {
+  test('abort ends one stream and frees its slot', async () => {
     const own = client();
     const stream = await own.generate({
       model: 'endless',

@@ -171,7 +171,7 @@ describe('the ollama npm client, in a chat', () => {
     assert.ok(cut.eval_count + cut.prompt_eval_count <= 64, `${cut.prompt_eval_count} + ${cut.eval_count}`);
   });
 
-  test('an abort ends the stream, and frees its place', async () => {
+  test('an abort ends the stream, and frees its slot', async () => {
     const stream = await chat({ model: 'endless', messages: [user('Hello')], stream: true });
     let parts = 0;
     await assert.rejects(

@@ -30,7 +30,7 @@ const begin_of = (stream) => instant(stream.items[0].created_at);
 const end_of = (stream) => instant(stream.items.at(-1).created_at);
 const overlap = (a, b) => begin_of(a) < end_of(b) && begin_of(b) < end_of(a);
 
-// A request that holds its place until it is closed.
+// A request that holds its slot until it is closed.
 const occupant = (server) =>
   server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } });
 
@@ -54,7 +54,7 @@ describe('answers are right when many are asked at once', () => {
     const known = asked.filter(({ answer }, i) => alone[i] === answer).length;
     assert.ok(known >= asked.length * 0.95, `alone, ${known} of ${asked.length} are what cria was taught`);
 
-    // Four times as many as there are places: how many run together is then the server's doing, not this client's.
+    // Four times as many as there are slots: how many run together is then the server's doing, not this client's.
     const streams = [];
     const together = await at_once(32, asked, async ({ prompt }, i) => {
       if (i % 2 === 0) return (await server.generate(prompt)).response;
@@ -172,7 +172,7 @@ describe('the queue', () => {
       for (const answer of answers) check_refusal(answer, timed_out);
       assert.ok(waited > 1950, `refused after ${waited} ms`);
     }
-    await holder.more(10); // it holds the place still: that nobody gave it up is not why they were answered
+    await holder.more(10); // it holds the slot still: that nobody gave it up is not why they were answered
     holder.close();
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
   });
@@ -227,7 +227,7 @@ describe('the queue', () => {
       stream.call.head.then(({ statusCode }) => statusCode === 503 && refused.push(stream));
       return stream;
     });
-    // One of the three has the place as soon as there is one, and two wait in the queue.
+    // One of the three has the slot as soon as there is one, and two wait in the queue.
     await wait_until(() => refused.length === 9, 'all are refused but three');
     assert.equal(await waiting_for(server, 'cria'), 3);
     signal(runner, 'SIGCONT');

@@ -178,7 +178,7 @@ describe('conversations', () => {
         assert.match(whole.name, /^(Ada|Bob)$/);
       }
     }
-    const refused = '400 the answer that the last message begins does not begin as `format` wants it';
+    const refused = '400 the answer that the last message begins does not match `format`';
     for (const begun of ['The answer', '{"name"', '{"age": 22, "name": "C', '{"age": 22, "name": "Bob"} and']) {
       assert.equal(await ask(begun), refused);
     }

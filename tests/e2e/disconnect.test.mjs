@@ -1,6 +1,6 @@
-// A client that goes away frees its place at once, whatever its request was doing.
+// A client that goes away frees its slot at once, whatever its request was doing.
 //
-// The model is slow on purpose: had the place not been freed, whoever comes next would wait for all that was asked for.
+// The model is slow on purpose: had the slot not been freed, whoever comes next would wait for all that was asked for.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
@@ -137,9 +137,9 @@ describe('a client that leaves while its model loads', () => {
 });
 
 describe('clients that come and go', () => {
-  test('leave no place taken', async (t) => {
-    const places = 4;
-    const server = await server_for_test(t, { env: { OLLAMA_NUM_PARALLEL: `${places}` } });
+  test('leave no slot taken', async (t) => {
+    const slots = 4;
+    const server = await server_for_test(t, { env: { OLLAMA_NUM_PARALLEL: `${slots}` } });
     await server.create('endless', endless());
     const begin = (stream) => {
       const body = { model: 'endless', prompt: 'Tell me a story.', stream, options: { num_predict: without_end } };
@@ -152,12 +152,12 @@ describe('clients that come and go', () => {
         call.close();
       }
     }
-    const all = Array.from({ length: places }, () => begin(true));
+    const all = Array.from({ length: slots }, () => begin(true));
     for (const stream of all) await stream.more(10);
     const fifth = begin(true);
     await wait_until(async () => (await waiting_for(server, 'endless')) === 1, 'one waits');
     for (const stream of all) await stream.more(30);
-    assert.equal(fifth.items.length, 0, 'there are no more places than before');
+    assert.equal(fifth.items.length, 0, 'there are no more slots than before');
     for (const stream of [...all, fifth]) stream.close();
     assert.equal((await server.generate('Count to 3')).response, '1, 2, 3');
   });

@@ -340,7 +340,7 @@ describe('the documented request', () => {
   test('list running models', async () => {
     await server.generate('Hello');
     const { json } = await server.get('/api/ps');
-    const own = { state: word, running: whole, waiting: whole, parallel: whole, tasks: list({ task: word, state: word, running: whole, waiting: whole, parallel: whole }), kv: optional((kv) => assert.ok(kv.cells > 0)) };
+    const own = { state: word, running: whole, waiting: whole, slots: whole, parallel: whole, tasks: list({ task: word, state: word, running: whole, waiting: whole, slots: whole, parallel: whole }), kv: optional((kv) => assert.ok(kv.cells > 0)) };
     const model = { name: word, model: word, size: whole, digest, details, expires_at: time, size_vram: whole, context_length: whole };
     check(json, { models: list({ ...model, ...own }) });
     assert.ok(json.models.length > 0);

@@ -137,7 +137,7 @@ describe('/api/embed', () => {
     const own = await server_for_test(t);
     await own.ok('/api/embed', { model, input: 'a' });
     await own.generate('Hello');
-    // They are one model, with the places of each counted apart.
+    // They are one model, with the slots of each counted apart.
     const [row, ...others] = await own.loaded_models();
     assert.deepEqual(others, []);
     assert.deepEqual([row.name, row.running, row.parallel], ['cria:latest', 0, 1]);
@@ -249,13 +249,13 @@ describe('many texts together', () => {
     assert.deepEqual(ended(), ['single', 'list']);
   });
 
-  test('a client that goes away frees its place; the others are served', async () => {
+  test('a client that goes away frees its slot; the others are served', async () => {
     const call = server.call('POST', '/api/embed', { model, input: texts(2000, 60) }, { 'x-request-id': 'left' });
     const count = async () =>
       (await server.loaded_models()).filter(({ name }) => name === 'cria:latest').reduce((sum, { running }) => sum + running, 0);
     await wait_until(async () => (await count()) === 1, 'the list is being computed');
     call.close();
-    await wait_until(async () => (await count()) === 0, 'its place is free');
+    await wait_until(async () => (await count()) === 0, 'its slot is free');
     const left = () => / request id=left .* outcome=(\w+)/.exec(server.stderr)?.[1];
     await wait_until(left, 'the log says how it ended');
     assert.equal(left(), 'disconnected');
@@ -323,7 +323,7 @@ describe('/v1/embeddings', () => {
       await bad({ input }, 'invalid input type');
     const formats = "Invalid value for 'encoding_format' = hex. Supported values: ['float', 'base64'].";
     await bad({ input: 'a', encoding_format: 'hex' }, formats);
-    await bad({ input: [1_000_000] }, 'input holds a token that the model does not have');
+    await bad({ input: [1_000_000] }, "input has a token that is not in the model's vocabulary");
     await bad({ input: [[]] }, 'input content cannot be empty');
     const missing = 'model "nobody" not found, try pulling it first';
     await refused({ model: 'nobody', input: 'a' }, 404, 'not_found_error', missing);

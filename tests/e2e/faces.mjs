@@ -23,7 +23,7 @@ export const tools = [
   schema: { type: 'object', properties: { [parameter]: { type: 'string', description: meaning } }, required: [parameter] },
 }));
 
-// Occupies the one place of `endless` until it is closed.
+// Occupies the one slot of `endless` until it is closed.
 export async function hold(server) {
   const holder = new Stream(
     server.call('POST', '/api/generate', { model: 'endless', prompt: 'Hello', options: { num_predict: without_end } }),
@@ -39,7 +39,7 @@ export const waiting = (server, count) =>
   wait_until(async () => (await state_of(server, 'endless')).waiting === count, `${count} requests wait`);
 
 export const nobody_runs = (server) =>
-  wait_until(async () => (await state_of(server, 'endless')).running === 0, 'the place is free');
+  wait_until(async () => (await state_of(server, 'endless')).running === 0, 'the slot is free');
 
 export async function all(stream) {
   const items = [];

@@ -17,7 +17,7 @@ const waiting = async (server) => (await server.get('/api/ps')).json.models[0]?.
 const until_waiting = (server, count) =>
   wait_until(async () => (await waiting(server)) === count, `${count} requests wait`);
 
-// The one place is taken until this is closed.
+// The one slot is taken until this is closed.
 async function holder_of(server) {
   const holder = ask(server, { 'x-client-id': 'holder' }, without_end);
   await holder.more(3);
@@ -29,7 +29,7 @@ async function all(streams) {
   for (const { items } of streams) assert.equal(items.at(-1).done, true, JSON.stringify(items.at(-1)));
 }
 
-// The time that a request had the place, as the server tells it: what is shared, however long one takes here and now.
+// The time that a request had the slot, as the server tells it: what is shared, however long one takes here and now.
 function service_of({ items }) {
   const { total_duration, load_duration } = items.at(-1);
   return (total_duration - load_duration) / 1e6;
@@ -52,7 +52,7 @@ function check_shares(t, heavy, light, weight) {
   assert.ok(compared > heavy.length / 2, `they shared for ${compared} requests`);
 }
 
-describe('clients share a place', () => {
+describe('clients share a slot', () => {
   const server = server_for_suite({}, create_endless);
 
   test('one with hundreds of requests delays the only one of another by one of them', async (t) => {
@@ -189,7 +189,7 @@ describe('caps for all requests', () => {
     assert.equal((await server.generate('Count to 3')).done_reason, 'stop');
   });
 
-  test('DROVER_MAX_GENERATION_TIME too, and its place is free', async (t) => {
+  test('DROVER_MAX_GENERATION_TIME too, and its slot is free', async (t) => {
     const server = await server_for_test(t, { env: { DROVER_MAX_GENERATION_TIME: '1s' } });
     await create_endless(server);
     const streams = [ask(server, {}, without_end), ask(server, {}, without_end)];

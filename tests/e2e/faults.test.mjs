@@ -204,7 +204,7 @@ describe('a runner hangs', () => {
     assert.equal((await server.generate('Count to 3', { model: 'other' })).response, '1, 2, 3');
     await ended_with_error(stream);
     assert.ok(performance.now() - start > 3000, 'it was given some time');
-    await wait_until(() => /unloading endless:latest: no step finished in time/.test(server.stderr), 'the log says so');
+    await wait_until(() => /unloading endless:latest: a step made no progress in time/.test(server.stderr), 'the log says so');
     await wait_until(() => !is_alive(victim), 'the runner that hung has ended');
     assert.equal(
       (await server.generate('Count to 3', { model: 'endless', options: { num_predict: 3 } })).eval_count,

@@ -28,7 +28,7 @@ export function renamed(name) {
 const pad = 1023; // cria's last token, which it never learned to say
 
 // cria without an end: the tokens that stop a generation have other names, so they are tokens like all others. It
-// occupies a place for as many tokens as a request asks for.
+// occupies a slot for as many tokens as a request asks for.
 export function endless() {
   const bytes = renamed('Endl');
   for (const [from, to] of [

@@ -112,7 +112,7 @@ describe('what a registry says', () => {
         more();
       });
     const model = () => model_of(randomBytes(100_000));
-    await refuses(t, model(), /sends more of sha256:.* than it was asked for/, { answer: endless(200, {}) });
+    await refuses(t, model(), /sent more of sha256:.* than requested/, { answer: endless(200, {}) });
     await refuses(t, model(), /sends more of/, { answer: endless(206, { 'content-range': 'bytes 0-99999/100000' }) });
     for (const range of ['bytes 0-99999/100001', 'bytes 0-99999/99999'])
       await refuses(t, model(), /but the manifest says 100000/, { answer: endless(206, { 'content-range': range }) });
@@ -171,10 +171,10 @@ describe('what a registry says', () => {
 
   test('redirects to other schemes and other places', async (t) => {
     for (const location of ['file:///etc/passwd', 'ftp://127.0.0.1/x', 'gopher://127.0.0.1:70/x', 'dict://127.0.0.1/x', 'data:,x'])
-      await refuses(t, model_of(randomBytes(100)), /redirects to a place that is refused/, redirects_to(location));
-    await refuses(t, model_of(randomBytes(100)), /redirects to a place that is refused/, redirects_to('http://me:secret@127.0.0.1/'));
-    await refuses(t, model_of(randomBytes(100)), /redirects to a place that is refused/, redirects_to(''));
-    const place = (kind) => new RegExp(`^refused to go from the registry .* to the ${kind} address of`);
+      await refuses(t, model_of(randomBytes(100)), /redirects to an address that is refused/, redirects_to(location));
+    await refuses(t, model_of(randomBytes(100)), /redirects to an address that is refused/, redirects_to('http://me:secret@127.0.0.1/'));
+    await refuses(t, model_of(randomBytes(100)), /redirects to an address that is refused/, redirects_to(''));
+    const place = (kind) => new RegExp(`^refused to connect from the registry .* to the ${kind} address of`);
     for (const location of ['http://169.254.169.254/latest/meta-data/', 'http://[fd00:ec2::254]/latest/', 'http://[fe80::1]/'])
       await refuses(t, model_of(randomBytes(100)), place('link-local'), redirects_to(location));
     await refuses(t, model_of(randomBytes(100)), place('private'), redirects_to('http://10.0.0.1/'));
@@ -196,7 +196,7 @@ describe('what a registry says', () => {
     if (!address) return t.skip('this machine has no address but its own');
     const secret = await stand_in(t, model_of(randomBytes(100)));
     for (const host of [secret.host, `localhost:${secret.host.split(':')[1]}`, `0.0.0.0:${secret.host.split(':')[1]}`]) {
-      await refuses(t, model_of(randomBytes(100)), /^refused to go from the registry .* to the loopback address of/, {
+      await refuses(t, model_of(randomBytes(100)), /^refused to connect from the registry .* to the loopback address of/, {
         ...redirects_to(`http://${host}/`),
         address,
       });

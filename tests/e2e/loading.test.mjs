@@ -65,7 +65,7 @@ describe('while a model loads', () => {
     const abandoned = await stalled_load(server, 'slow');
     abandoned.request.close();
     await wait_until(() => !is_alive(abandoned.runner), 'nobody waits, so the load is given up');
-    const why = /unloading slow:latest: nobody waits for it any more/;
+    const why = /unloading slow:latest: no request waits for it/;
     await wait_until(() => why.test(server.stderr), 'the log says why');
   });
 });

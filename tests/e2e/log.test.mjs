@@ -86,7 +86,7 @@ describe('DROVER_LOG_FORMAT=json', () => {
   test('a runner that dies is heard, and every line is an object', async () => {
     await ask('alive', { messages });
     for (const pid of server.runners()) signal(pid, 'SIGABRT');
-    await line_with(server, /the runner of cria:latest has ended: signal 6/);
+    await line_with(server, /the runner of cria:latest ended unexpectedly: signal 6/);
     for (const line of lines_of(server)) {
       const entry = JSON.parse(line);
       assert.ok(entry.time && entry.level && entry.message, line);
@@ -106,14 +106,14 @@ test('OLLAMA_DEBUG=1 says why: who waits, who is next, who is evicted', async (t
   await first.head;
   const second = server.call('POST', '/api/generate', body, headers('second'));
   t.after(() => second.close());
-  await line_with(server, /DEBUG? +request second for endless:latest waits, 1 in all for this model: all places of its model/i);
+  await line_with(server, /DEBUG? +request second for endless:latest waits, 1 in all for this model: all slots of its model/i);
   first.close();
   await second.head;
-  await line_with(server, /request second for endless:latest gets place 1 of 1 after [\d.]+ s: first in the fair order/);
+  await line_with(server, /request second for endless:latest gets slot 1 of 1 after [\d.]+ s: first in the fair order/);
   second.close();
   await wait_until(async () => (await server.get('/api/queue')).json.requests.length === 0, 'all is done');
   await server.generate('Hello', { model: 'another' });
-  await line_with(server, /endless:latest is evicted: idle for .* GiB are wanted \(for another:latest\)/);
+  await line_with(server, /endless:latest is evicted: idle for .* GiB are needed \(for another:latest\)/);
   await line_with(server, /another:latest starts to load: 1 wait for it/);
   // What a runner says stands under its model's name.
   await server.generate('the sun and the river '.repeat(40), { model: 'another', options: { num_ctx: 64 } });
@@ -274,7 +274,7 @@ test('a runner that spews does not fill the log, and does not wait', async (t) =
     }
   }
   fs.closeSync(spew);
-  await line_with(server, /\[cria:latest\] says more than the log takes: lines are left out/);
+  await line_with(server, /\[cria:latest\] writes more than the log accepts: lines are left out/);
   await server.ok('/api/generate', { model: 'cria', keep_alive: 0 });
   // Told once, or several times where it takes long to say all that.
   const told = () => [...server.stderr.matchAll(/\[cria:latest\] (\d+) lines were left out/g)];

@@ -76,7 +76,7 @@ async function scrape(server) {
   assert.match(answer.headers['content-type'], /^text\/plain; version=0\.0\.4/);
   const families = parse(answer.text);
   check(families);
-  // The value of a sample, 0 if there is none: value('drover_places', {model: 'cria'}).
+  // The value of a sample, 0 if there is none: value('drover_slots', {model: 'cria'}).
   const value = (name, labels) => {
     const family = families[name] ?? families[name.replace(/_(count|sum)$/, '')] ?? assert.fail(`no ${name}`);
     const same = (sample) =>
@@ -134,7 +134,7 @@ describe('the figures', () => {
     assert.equal(of('drover_loads_total'), 1);
     assert.equal(of('drover_load_seconds_count'), 1);
     assert.equal(of('drover_model_loaded'), 1);
-    assert.equal(of('drover_places'), 2);
+    assert.equal(of('drover_slots'), 2);
     assert.ok(of('drover_model_memory_bytes') > 1 << 20);
     assert.ok(of('drover_kv_cells') > 0);
   });
@@ -145,7 +145,7 @@ describe('the figures', () => {
     t.after(() => streams.forEach((stream) => stream.close()));
     for (let i = 0; i < 4; i++) {
       streams.push(server.stream('Tell me a story.', { model: 'endless', options: { num_predict: without_end } }));
-      if (i < 2) await streams[i].more(); // it has a place: until the model is loaded, all wait
+      if (i < 2) await streams[i].more(); // it has a slot: until the model is loaded, all wait
     }
     const gauge = async (name) => (await scrape(server)).value(name, { model: 'endless:latest' });
     await wait_until(async () => (await gauge('drover_requests_waiting')) === 2, 'two wait');
@@ -203,7 +203,7 @@ test('evictions are counted, and why', async (t) => {
   assert.equal(value('drover_evictions_total', { model: 'other-model:latest' }), 0);
 });
 
-test('many scrapes while all places are taken and many wait', async (t) => {
+test('many scrapes while all slots are taken and many wait', async (t) => {
   const server = await server_for_test(t, { env: { OLLAMA_NUM_PARALLEL: '8' } });
   await server.create('endless', endless());
   const streams = Array.from({ length: 200 }, () =>

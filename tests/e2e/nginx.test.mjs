@@ -115,7 +115,7 @@ describe('behind nginx', { skip: !nginx && 'there is no nginx' }, () => {
     await listed(0);
   });
 
-  test('a client that leaves frees its place, whether it runs or waits', async () => {
+  test('a client that leaves frees its slot, whether it runs or waits', async () => {
     const body = { model: 'endless', prompt: 'Hello', options: { num_predict: without_end } };
     // Heartbeats, so that the proxy's time-out is not what ends one that waits.
     const generate = () => new Stream(proxy.call('POST', '/api/generate', body, { 'X-Heartbeat': '1s' }));

@@ -229,7 +229,7 @@ describe('chat completions', () => {
     assert.ok(output.some(({ type }) => type === 'function_call'), JSON.stringify(output));
   });
 
-  test('abort in mid-stream frees the place', async () => {
+  test('abort in mid-stream frees the slot', async () => {
     const stream = await chat({ model: 'endless', messages: say('Hello'), stream: true });
     let parts = 0;
     for await (const { choices } of stream) {

@@ -297,7 +297,7 @@ describe('fields of other servers', () => {
       ['/detokenize', { tokens: ['a'] }, 400, /tokens must be a list of numbers/],
       ['/detokenize', { tokens: [-1] }, 400, /tokens must be a list of numbers/],
       ['/detokenize', { tokens: [2 ** 40] }, 400, /tokens must be a list of numbers/],
-      ['/detokenize', { tokens: [1_000_000] }, 400, /a token that the model does not have/],
+      ['/detokenize', { tokens: [1_000_000] }, 400, /a token that is not in the model's vocabulary/],
     ]) {
       const refused = await server.post(path, { model, ...body });
       assert.equal(refused.status, status, refused.text);

@@ -98,8 +98,8 @@ describe('the queue', () => {
     assert.equal(requests[0].estimated_wait_ms, null);
     assert.doesNotMatch(JSON.stringify(requests), /secret/);
     const { models } = (await server.get('/api/ps')).json;
-    const { state, parallel, kv } = models[0];
-    assert.deepEqual([state, models[0].running, models[0].waiting, parallel], ['loaded', 1, 2, 1]);
+    const { state, slots, parallel, kv } = models[0];
+    assert.deepEqual([state, models[0].running, models[0].waiting, slots, parallel], ['loaded', 1, 2, 1, 1]);
     assert.deepEqual(Object.keys(kv), ['cells', 'used', 'shared', 'kept']);
     assert.ok(kv.cells >= kv.used + kv.kept);
   });
@@ -142,7 +142,7 @@ describe('the queue', () => {
     assert.deepEqual(runs.items.at(-1), canceled);
     assert.ok(!runs.items.some(({ done }) => done));
     const served = await next;
-    assert.equal(served.status, 200, 'the place is the next one\'s');
+    assert.equal(served.status, 200, 'the slot is the next one\'s');
     assert.equal(served.headers['x-queue-position'], '2');
   });
 
@@ -187,7 +187,7 @@ test('the phases of a request', async (t) => {
 // Estimates are compared with what was waited from the moment when they were made; both are the server's figures. A limit
 // on time ends each generation, so that the load is as steady as the machine is. How steady that was is measured, and
 // what a generation takes more or less than the mean is nothing that can be foreseen.
-async function round_of_estimates(server, places) {
+async function round_of_estimates(server, slots) {
   const ask = () => {
     const body = { model: 'endless', prompt: 'Hello', stream: false, options: { num_predict: without_end } };
     return server.post('/api/generate', body);
@@ -195,7 +195,7 @@ async function round_of_estimates(server, places) {
   const samples = [];
   const waited = new Map();
   const services = [];
-  let left = 10 * places;
+  let left = 10 * slots;
   const lane = async () => {
     while (left-- > 0) {
       const { headers, json } = await ask();
@@ -204,10 +204,10 @@ async function round_of_estimates(server, places) {
     }
   };
   let done = false;
-  const load = Promise.all(Array.from({ length: 4 * places }, lane)).then(() => (done = true));
+  const load = Promise.all(Array.from({ length: 4 * slots }, lane)).then(() => (done = true));
   while (!done) {
     await sleep(20);
-    if (waited.size < 4 * places) continue; // the first ones wait for the load
+    if (waited.size < 4 * slots) continue; // the first ones wait for the load
     for (const { id, age_ms, estimated_wait_ms } of (await queue(server)).requests)
       if (estimated_wait_ms !== null) samples.push({ id, age_ms, estimated_wait_ms });
   }
@@ -223,14 +223,14 @@ async function round_of_estimates(server, places) {
   };
 }
 
-for (const places of [1, 4]) {
-  test(`the estimated wait in a steady load, ${places} at a time`, async (t) => {
-    const env = { OLLAMA_NUM_PARALLEL: String(places), DROVER_MAX_GENERATION_TIME: '1s' };
+for (const slots of [1, 4]) {
+  test(`the estimated wait in a steady load, ${slots} at a time`, async (t) => {
+    const env = { OLLAMA_NUM_PARALLEL: String(slots), DROVER_MAX_GENERATION_TIME: '1s' };
     const server = await server_for_test(t, { env });
     await server.create('endless', endless());
     let close = false;
     for (let round = 0; round < 5 && !close; round++) {
-      const { count, error, unsteady } = await round_of_estimates(server, places);
+      const { count, error, unsteady } = await round_of_estimates(server, slots);
       t.diagnostic(
         `${count} estimates, off by ${(error * 100).toFixed(0)} % of a wait in the median; ` +
           `generations differ by ${(unsteady * 100).toFixed(0)} % of their mean`,

@@ -44,7 +44,7 @@ function assert_knows_nothing(pid) {
 
 test('a runner has no rights, no secrets and no descriptors but its own', async (t) => {
   const server = await server_for_test(t, { env: { TEST_SECRET: 'x', TZ: 'UTC' } });
-  assert.match(server.stderr, /info +models are read in a sandbox: seccomp, Landlock \d+\n/);
+  assert.match(server.stderr, /info +the sandbox for models is complete: seccomp, Landlock \d+\n/);
   await server.generate('Count to 3');
   await server.ok('/api/embed', { model: 'cria', input: 'hello' });
   const runners = server.runners();
@@ -139,7 +139,7 @@ test('each of the engine\'s variants finds what it needs', async (t) => {
 describe('DROVER_SANDBOX', () => {
   test('off: as the server itself', async (t) => {
     const server = await server_for_test(t, { env: { DROVER_SANDBOX: 'off' } });
-    assert.match(server.stderr, /info +models are read without a sandbox \(DROVER_SANDBOX\)\n/);
+    assert.match(server.stderr, /info +the sandbox for models is off \(DROVER_SANDBOX\)\n/);
     await server.generate('Count to 3');
     assert.equal(status_of(server.runners()[0]).Seccomp, status_of(process.pid).Seccomp);
     assert_knows_nothing(server.runners()[0]);
@@ -159,7 +159,7 @@ describe('DROVER_SANDBOX', () => {
     await server.ok('/api/embed', { model: 'cria', input: 'hello' });
     const lines = server.stderr.split('\n').filter((line) => /Landlock/.test(line));
     assert.equal(lines.length, 1, lines.join('\n'));
-    assert.match(lines[0], /warn\w* +models are not wholly confined by this kernel: there is no Landlock: /);
+    assert.match(lines[0], /warn\w* +the sandbox for models is incomplete on this kernel: there is no Landlock: /);
     assert_confined(server.runners()[0]);
   });
 

@@ -112,7 +112,7 @@ describe('a service manager is told', () => {
 
   test('a socket where nobody listens is a warning and no more', async (t) => {
     const server = await server_for_test(t, { env: { NOTIFY_SOCKET: '/nowhere/notify' } });
-    await wait_until(() => /the service manager cannot be told/.test(server.stderr), 'a warning');
+    await wait_until(() => /cannot notify the service manager/.test(server.stderr), 'a warning');
     assert.equal((await server.generate('Hello')).done, true);
   });
 });

@@ -159,13 +159,13 @@ test('a model that generates and embeds is one row; the setting that would help 
   const [model] = state.models;
   const place = { state: 'loaded', waiting: 1 };
   model.tasks = [
-    { task: 'completion', ...place, running: 1, parallel: 4 },
-    { task: 'embedding', ...place, running: 2, parallel: 64 },
+    { task: 'completion', ...place, running: 1, slots: 4 },
+    { task: 'embedding', ...place, running: 2, slots: 64 },
   ];
   state.advice = { setting: 'OLLAMA_NUM_PARALLEL', text: 'a larger OLLAMA_NUM_PARALLEL would help' };
   const { url } = await told_server(t, state);
   const terminal = new Terminal(t, url);
-  await terminal.shows(/MODEL +STATE +PLACES +EMBEDS +WAITING/);
+  await terminal.shows(/MODEL +STATE +SLOTS +EMBEDS +WAITING/);
   await terminal.shows(/^llama3\.2:latest +loaded +1\/4 +2\/64 +2 +(9\d|1\d\d)(\.\d)? /m);
   assert.equal(terminal.screen().match(/^llama3/gm).length, 1);
   await terminal.shows(/^ 1 running, 2 waiting\n a larger OLLAMA_NUM_PARALLEL would help$/m);

@@ -24,14 +24,14 @@ describe('models', () => {
     await server.ok('/api/generate', { model: 'cria', keep_alive: 0, stream: false });
   });
 
-  test('one that generates and embeds is one row, and its places for embeddings do not hide the others', async (t) => {
+  test('one that generates and embeds is one row, and its slots for embeddings do not hide the others', async (t) => {
     await server.ok('/api/generate', { model: 'cria', stream: false });
     await server.ok('/api/embed', { model: 'cria', input: 'a' });
     const page = await open(t, server);
     await wait_until(async () => /0 \/ 1\s+0 \/ 64 embed/.test(await model_row(page, 'cria:latest').innerText()), 'both are shown');
     assert.equal(await model_row(page, 'cria:latest').count(), 1);
     assert.match(await model_row(page, 'cria:latest').innerText(), /completion, embedding/);
-    await shows(page, '#charts figure:nth-child(2)', /Running\s+0\s+places 1\s/);
+    await shows(page, '#charts figure:nth-child(2)', /Running\s+0\s+slots 1\s/);
     assert.match(await page.locator('#charts figure:nth-child(2) .end').textContent(), /^4$/);
     await page.getByRole('button', { name: 'Unload cria:latest' }).click();
     await wait_until(async () => (await server.loaded_models()).length === 0, 'both are unloaded');
@@ -150,7 +150,7 @@ describe('the charts', () => {
     const server = await server_for_test(t);
     const page = await open(t, server, { target: '/healthz', waits: false });
     const sample = (age_s) => ({
-      ...{ age_ms: age_s * 1000, waiting: 1, running: 1, places: 4, tokens_per_second: 5 },
+      ...{ age_ms: age_s * 1000, waiting: 1, running: 1, slots: 4, tokens_per_second: 5 },
       ...{ first_token_ms: null, inter_token_ms: { median: 5, p95: 9 }, kv_used: null, kv_kept: null },
     });
     const ages = [300, 295, 290, 100, 95, 90];

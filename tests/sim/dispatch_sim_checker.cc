@@ -90,22 +90,22 @@ void Checker::admitted(const Arrival& arrival, const Result<void>& result, TimeP
 }
 
 // How many are queued: of those that wait for a model, and of `one_more` who comes for `id`, the ones that will find no
-// place free when it is in memory, or whose model has to wait for a busy one to leave.
+// slot free when it is in memory, or whose model has to wait for a busy one to leave.
 std::size_t Checker::queued_with(ModelId id, std::size_t one_more) const {
   std::size_t queued = 0;
   std::size_t for_idle_models = 0;
   int idle_models_max = config_.loaded_models_max;
   for (const auto& [other, model] : models_) {
     const Runner* runner = model.runner ? &runners_.at(*model.runner) : nullptr;
-    const auto places = static_cast<std::size_t>(runner && runner->loaded ? runner->info.places : config_.places);
+    const auto slots = static_cast<std::size_t>(runner && runner->loaded ? runner->info.slots : config_.slots);
     const std::size_t running = runner ? runner->running.size() : 0;
     const std::size_t waiting = model.waiting + (other == id ? one_more : 0);
-    const std::size_t find_place = std::min(waiting, places - std::min(places, running));
-    queued += waiting - find_place;
-    if (running == 0) for_idle_models += find_place;
+    const std::size_t find_slot = std::min(waiting, slots - std::min(slots, running));
+    queued += waiting - find_slot;
+    if (running == 0) for_idle_models += find_slot;
     if (running > 0) --idle_models_max;
   }
-  const auto find_memory = static_cast<std::size_t>(std::max(idle_models_max, 0) * config_.places);
+  const auto find_memory = static_cast<std::size_t>(std::max(idle_models_max, 0) * config_.slots);
   return queued + for_idle_models - std::min(for_idle_models, find_memory);
 }
 
@@ -128,7 +128,7 @@ void Checker::wait(Request& request, TimePoint now) {
   model.contexts.insert(arrival.needs.context_length);
   if (request.suspect) ++model.suspects_waiting;
   if (!arrival.load_only) {
-    ++model.waiting_for_place;
+    ++model.waiting_for_slot;
     model.order[{arrival.client, arrival.priority}].insert(request.sequence);
   }
 }
@@ -143,7 +143,7 @@ void Checker::stop_waiting(Request& request) {
   model.contexts.erase(model.contexts.find(arrival.needs.context_length));
   if (request.suspect) --model.suspects_waiting;
   if (!arrival.load_only) {
-    --model.waiting_for_place;
+    --model.waiting_for_slot;
     const auto flow = model.order.find({arrival.client, arrival.priority});
     flow->second.erase(request.sequence);
     if (flow->second.empty()) {
@@ -199,9 +199,9 @@ void Checker::loaded(const event::Loaded& info, TimePoint now) {
   model.resident = model.pinned && !model.unload_asked && !shutting_down_;
 }
 
-void Checker::places_changed(RunnerId id, int places) {
+void Checker::slots_changed(RunnerId id, int slots) {
   const auto it = runners_.find(id);
-  if (it != runners_.end() && it->second.loaded && !it->second.stopping) it->second.info.places = places;
+  if (it != runners_.end() && it->second.loaded && !it->second.stopping) it->second.info.slots = slots;
 }
 
 void Checker::load_failed(RunnerId id, const Error&, bool memory, TimePoint now) {
@@ -468,7 +468,7 @@ void Checker::on(const Dispatch& action, TimePoint now) {
   if (it == requests_.end()) return broken("a request is dispatched that has left");
   Request& request = it->second;
   if (request.phase != Phase::kWaiting) return broken("a request is dispatched twice");
-  if (request.arrival.load_only) return broken("a request is dispatched that wants no place");
+  if (request.arrival.load_only) return broken("a request is dispatched that wants no slot");
   if (request.deadline < now) return broken("a request is dispatched after its deadline");
   const auto found = runners_.find(action.runner);
   if (found == runners_.end()) return broken("a request is dispatched to a runner that is not there");
@@ -476,7 +476,7 @@ void Checker::on(const Dispatch& action, TimePoint now) {
   if (!runner.loaded || runner.stopping) return broken("a request is dispatched to a runner that is not ready");
   if (runner.model != request.arrival.model) return broken("a request is dispatched to another model");
   if (!runner.serves(request.arrival.needs.context_length)) return broken("a request is dispatched to a small runner");
-  if (static_cast<int>(runner.running.size()) >= runner.info.places) return broken("more requests run than places are");
+  if (static_cast<int>(runner.running.size()) >= runner.info.slots) return broken("more requests run than slots are");
   if (runs_suspect(runner) || (request.suspect && !runner.running.empty()))
     return broken("a request runs beside one that may have ended a runner");
   if (request.suspect) ++counts_.alone;
@@ -516,7 +516,7 @@ void Checker::on(const Complete& action, TimePoint now) {
   if (it == requests_.end() || it->second.phase != Phase::kWaiting) return broken("who is completed does not wait");
   Request& request = it->second;
   const auto& id = models_[request.arrival.model].runner;
-  if (!request.arrival.load_only) return broken("a request is completed that wants a place");
+  if (!request.arrival.load_only) return broken("a request is completed that wants a slot");
   if (!id || !runners_.at(*id).loaded || runners_.at(*id).stopping) return broken("completed without its model");
   Runner& runner = runners_.at(*id);
   if (!runner.serves(request.arrival.needs.context_length)) return broken("completed with too small a context");

@@ -42,10 +42,10 @@ class Checker {
   void memory_bound_set(std::uint64_t bytes) { config_.memory_bytes_max = bytes; }
   void load_progressed(RunnerId runner, float fraction, TimePoint now);
   void loaded(const event::Loaded& info, TimePoint now);
-  void places_changed(RunnerId runner, int places);
+  void slots_changed(RunnerId runner, int slots);
   void load_failed(RunnerId runner, const Error& error, bool memory, TimePoint now);
   void output_sent(RequestId request);
-  // The truth about an admitted request that the dispatcher does not know: it ends each runner that it gets a place on.
+  // The truth about an admitted request that the dispatcher does not know: it ends each runner that it gets a slot on.
   void poisonous(RequestId request) { poisons_.emplace(request, 0); }
   void finished(RequestId request, TimePoint now);
   void progressed(RunnerId runner, TimePoint now);
@@ -129,9 +129,9 @@ class Checker {
     double most = std::numeric_limits<double>::infinity();
   };
   struct Model {
-    std::map<FlowKey, std::set<std::uint64_t>> order;  // of waiting requests that want a place, by arrival
+    std::map<FlowKey, std::set<std::uint64_t>> order;  // of waiting requests that want a slot, by arrival
     std::size_t waiting = 0;                           // of all kinds
-    std::size_t waiting_for_place = 0;
+    std::size_t waiting_for_slot = 0;
     std::size_t suspects_waiting = 0;
     std::multiset<std::uint64_t> estimates;
     std::multiset<int> contexts;

@@ -71,8 +71,8 @@ void Checker::told_to_retry(ModelId id, Duration retry_after) {
   const Model& model = models_[id];
   if (model.ever_failed) return;
   const bool loaded = model.runner && runners_.at(*model.runner).loaded;
-  const int places = loaded ? runners_.at(*model.runner).info.places : config_.places;
-  const double turns = static_cast<double>(model.waiting_for_place + 1) / places;
+  const int slots = loaded ? runners_.at(*model.runner).info.slots : config_.slots;
+  const double turns = static_cast<double>(model.waiting_for_slot + 1) / slots;
   const double least = std::clamp(model.shortest_service * turns, kRetryMin, kRetryMax);
   const double most = std::clamp(model.longest_service * turns, kRetryMin, kRetryMax);
   if (told < least - kRetryRounding || told > most + kRetryRounding)

@@ -56,12 +56,12 @@ bool Checker::runs_suspect(const Runner& runner) const {
 }
 
 void Checker::check_serving(ModelId id, const Model& model, const Runner& runner, TimePoint now) {
-  const bool place_free = static_cast<int>(runner.running.size()) < runner.info.places;
-  if ((place_free && model.waiting_for_place > 0) || model.waiting > model.waiting_for_place) {
+  const bool slot_free = static_cast<int>(runner.running.size()) < runner.info.slots;
+  if ((slot_free && model.waiting_for_slot > 0) || model.waiting > model.waiting_for_slot) {
     const bool grows = !runner.serves(*model.contexts.rbegin());
     const bool turn_is_over = others_lack(id) && now >= runner.loaded_at + config_.residence_min && !model.pinned;
     const bool isolates = runs_suspect(runner) || (model.suspects_waiting > 0 && !runner.running.empty());
-    if (!grows && !turn_is_over && !isolates) return broken("a request waits while its model has a free place");
+    if (!grows && !turn_is_over && !isolates) return broken("a request waits while its model has a free slot");
     if (runner.running.empty()) return broken("a runner has nothing to do, is waited for, and stays");
   }
   if (!runner.running.empty()) {

@@ -74,11 +74,11 @@ bool Subject::hear(event::Cancel& cancel) {
 }
 
 bool Subject::hear(event::Loaded& loaded) {
-  if (strikes(Mutation::kOverbook)) ++loaded.places;
+  if (strikes(Mutation::kOverbook)) ++loaded.slots;
   return true;
 }
 
-bool Subject::hear(event::PlacesChanged&) {
+bool Subject::hear(event::SlotsChanged&) {
   return mutation_ != Mutation::kDeafToSlots;
 }
 
@@ -89,7 +89,7 @@ bool Subject::hear(event::OutputSent& sent) {
 
 bool Subject::hear(event::Finished& finished) {
   finished.request = swapped(finished.request);
-  return !strikes(Mutation::kKeepPlace);
+  return !strikes(Mutation::kKeepSlot);
 }
 
 bool Subject::hear(event::Blamed& blamed) {

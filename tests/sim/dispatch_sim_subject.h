@@ -17,12 +17,12 @@ namespace drover::sim {
 enum class Mutation {
   kNone,
   kLoseCancel,       // a client's leaving is not heard
-  kKeepPlace,        // the end of a request does not free its place
+  kKeepSlot,         // the end of a request does not free its slot
   kEvictBusy,        // a runner with work is stopped
   kSwapArrivals,     // two requests of a client change places
-  kDispatchTwice,    // a request gets two places
+  kDispatchTwice,    // a request gets two slots
   kForgetDeadline,   // a request that waited too long is not told
-  kOverbook,         // a runner gets one request more than it has places
+  kOverbook,         // a runner gets one request more than it has slots
   kShrinkEstimates,  // models are taken for smaller than they are
   kFailReplay,       // a request that could be replayed is failed
   kMergeClients,     // everybody is the same client
@@ -46,7 +46,7 @@ struct NamedMutation {
 
 inline constexpr std::array<NamedMutation, 21> kMutations = {{
     {Mutation::kLoseCancel, "lose-cancel"},
-    {Mutation::kKeepPlace, "keep-place"},
+    {Mutation::kKeepSlot, "keep-slot"},
     {Mutation::kEvictBusy, "evict-busy"},
     {Mutation::kSwapArrivals, "swap-arrivals"},
     {Mutation::kDispatchTwice, "dispatch-twice"},
@@ -88,7 +88,7 @@ class Subject {
   // How the dispatcher hears of an event. False: it does not.
   bool hear(event::Cancel& cancel);
   bool hear(event::Loaded& loaded);
-  bool hear(event::PlacesChanged& changed);
+  bool hear(event::SlotsChanged& changed);
   bool hear(event::OutputSent& sent);
   bool hear(event::Finished& finished);
   bool hear(event::Blamed& blamed);

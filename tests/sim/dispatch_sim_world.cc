@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr Duration kStopMax = 1s;      // from being asked to end to being gone
 constexpr Duration kKillMax = 100ms;   // from being killed to being gone
-constexpr Duration kCancelMax = 50ms;  // from a cancel to a free place
+constexpr Duration kCancelMax = 50ms;  // from a cancel to a free slot
 // More steps than that per request mean that it goes round in circles.
 constexpr std::uint64_t kStepsPerRequestMax = 500;
 constexpr Blame kFromOutside = {.request = {}, .from_outside = true};
@@ -23,7 +23,7 @@ constexpr Blame kFromOutside = {.request = {}, .from_outside = true};
 void crowd(Scenario& s) {
   s.weighted = true;
   s.clients = 5;
-  s.places_max = s.config.places = 1;
+  s.slots_max = s.config.slots = 1;
   s.config.low_ageing = 0s;
   s.config.request_timeout = 0s;
   s.config.waiting_max = 512;
@@ -65,13 +65,13 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   config.low_ageing = random.one_of<Duration>({0s, 1s, 30s});
   config.load_timeout = random.one_of<Duration>({20s, 300s});
   config.hang_timeout = random.one_of<Duration>({10s, 60s});
-  s.places_max = random.one_of({1, 1, 2, 4, 16});
-  config.places = s.places_max;
+  s.slots_max = random.one_of({1, 1, 2, 4, 16});
+  config.slots = s.slots_max;
   s.clients = random.one_of({1, 2, 5, 50});
   s.service_max = random.one_of<Duration>({100ms, 1s, 10s});
   // From an idle server to three times what it can do.
   const double load = random.one_of({0.1, 0.3, 0.6, 0.9, 2.0});
-  s.gap_mean = Duration(static_cast<std::int64_t>(static_cast<double>(s.service_max.count()) / 2 / load / s.places_max /
+  s.gap_mean = Duration(static_cast<std::int64_t>(static_cast<double>(s.service_max.count()) / 2 / load / s.slots_max /
                                                   std::min(models, config.loaded_models_max)));
   s.burst = random.one_of({0.0, 0.01, 0.1});
   s.visitor = random.one_of({0.0, 0.01, 0.3});
@@ -99,7 +99,7 @@ Scenario make_scenario(std::uint64_t seed, int requests) {
   s.poison = random.one_of({0.002, 0.002, 0.03}) * faults;
   s.blamed = random.one_of({0.0, 0.5, 1.0});
   s.whole = random.one_of({0.0, 0.5});
-  s.new_places = random.one_of({0.0, 0.01, 0.05});
+  s.new_slots = random.one_of({0.0, 0.01, 0.05});
   if (seed % 12 == 9) crowd(s);
   return s;
 }
@@ -204,8 +204,8 @@ void World::arrive() {
     pump();
     if (checker_.violation()) return;
   }
-  if (scenario_.new_places > 0 && random_.chance(scenario_.new_places)) {
-    change_places();
+  if (scenario_.new_slots > 0 && random_.chance(scenario_.new_slots)) {
+    change_slots();
     pump();
     if (checker_.violation()) return;
   }
@@ -279,14 +279,14 @@ void World::leave(RequestId id) {
 }
 
 // Of the runner that has served for longest.
-void World::change_places() {
+void World::change_slots() {
   RunnerId oldest;
   for (const auto& [id, runner] : runners_)
     if (runner.loaded && !runner.deaf && (oldest == RunnerId{} || id < oldest)) oldest = id;
   if (oldest == RunnerId{}) return;
-  const int places = 1 + static_cast<int>(random_.below(scenario_.places_max));
-  subject_.tell(event::PlacesChanged{oldest, places}, now_);
-  checker_.places_changed(oldest, places);
+  const int slots = 1 + static_cast<int>(random_.below(scenario_.slots_max));
+  subject_.tell(event::SlotsChanged{oldest, slots}, now_);
+  checker_.slots_changed(oldest, slots);
 }
 
 std::uint64_t World::memory_of(const Scenario::Model& model, int context) const {
@@ -342,7 +342,7 @@ void World::load_end(RunnerId id) {
       runner.loaded = true;
       event::Loaded info;
       info.runner = id;
-      info.places = 1 + static_cast<int>(random_.below(scenario_.places_max));
+      info.slots = 1 + static_cast<int>(random_.below(scenario_.slots_max));
       // Some models cannot hold what they are asked to.
       info.context_length = std::min(runner.context_length, 32768);
       const double error = 0.8 + random_.unit() * (0.2 + model.estimate_error_max);

@@ -49,18 +49,18 @@ struct Scenario {
   WorldTraits traits;
   std::vector<Model> models;
   int requests = 0;
-  int places_max = 1;
+  int slots_max = 1;
   int clients = 1;
   bool weighted = false;  // clients have weights
   Duration gap_mean{};
   Duration service_max{};
   double burst = 0, visitor = 0, leaves = 0, load_only = 0, larger_context = 0, own_timeout = 0, other_priority = 0;
   double load_fails = 0, load_memory_fails = 0, load_dies = 0, load_stalls = 0;
-  double killed = 0, stopped = 0;                    // per dispatch: somebody outside kills the runner, or stops it
-  double poison = 0;                                 // per request: it ends each runner that it gets a place on
-  double blamed = 0;                                 // per such end: it is known whose fault it was
-  double whole = 0;                                  // per request: sends nothing before its end
-  double unload = 0, new_bound = 0, new_places = 0;  // per arrival
+  double killed = 0, stopped = 0;                   // per dispatch: somebody outside kills the runner, or stops it
+  double poison = 0;                                // per request: it ends each runner that it gets a slot on
+  double blamed = 0;                                // per such end: it is known whose fault it was
+  double whole = 0;                                 // per request: sends nothing before its end
+  double unload = 0, new_bound = 0, new_slots = 0;  // per arrival
   bool early_shutdown = false;
 };
 
@@ -136,7 +136,7 @@ class World {
   void admit(Arrival arrival);
   Arrival make_arrival();
   void leave(RequestId request);
-  void change_places();
+  void change_slots();
   void load_step(RunnerId runner);
   void load_end(RunnerId runner);
   void finish(RequestId request, int attempt);
