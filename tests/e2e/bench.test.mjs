@@ -132,7 +132,7 @@ describe('bench', () => {
     await fails(['cria', '--url', 'http://127.0.0.1:1'], /^Error: http:\/\/127\.0\.0\.1:1\/api\/version: /);
     await fails(['cria', ...url, '--concurrency', '0'], /--concurrency 0/);
     await fails(['cria', ...url, '--concurrency', '5000'], /--concurrency 5000/);
-    await fails(['cria', ...url, '--rate', '0'], /--rate 0/);
+    await fails(['cria', ...url, '--rate', '0'], /--rate must be greater than 0/);
     await fails(['cria', ...url, '--rate', '1', '--concurrency', '1'], /excludes/);
     await fails(['cria', ...url, '--duration', 'soon'], /--duration "soon"/);
     await fails(['cria', ...url, '--requests', '-1'], /--requests/);

@@ -372,7 +372,7 @@ describe('a conversation in a terminal', () => {
     await shows(/^>>> /m);
     await type('Count to 4');
     await tmux('send-keys', 'C-g');
-    await shows(/Error: the editor "false" has failed/);
+    await shows(/Error: the editor "false" failed/);
     await enter();
     await shows(/^1, 2, 3, 4$/m);
   });
