@@ -57,15 +57,15 @@ Fleet::~Fleet() = default;
 // ---- what the API asks for
 
 Result<std::unique_ptr<Ticket>> Fleet::submit(Submission submission) {
-  const TimePoint now = Clock::now();
   ModelTarget& target = submission.target;
   // A wish beyond what the model was trained for is no reason to load it anew.
   if (target.trained_context > 0) target.context_length = std::min(target.context_length, target.trained_context);
   const int wished = target.context_length > 0 ? target.context_length : context_default(settings_);
   const int context_loaded = target.trained_context > 0 ? std::min(wished, target.trained_context) : wished;
   ServedModel& model = model_for(target);
-  update_memory_bound(now);
+  update_memory_bound(Clock::now());
 
+  const TimePoint now = Clock::now();  // not before the last event's: the dispatcher's time never goes back
   Arrival arrival;
   arrival.request = RequestId{++last_request_};
   arrival.model = model.id;

@@ -273,7 +273,8 @@ describe('hostile requests', () => {
       const text = 'option "stop" must have at most 64 strings';
       await refused('/api/generate', { model: 'cria', prompt: 'x', options: { stop } }, text);
       await refused('/v1/chat/completions', { model: 'cria', messages, stop }, text);
-      await refused('/v1/messages', { model: 'cria', max_tokens: 9, messages, stop_sequences: stop }, text);
+      const own = `stop_sequences: ${text}`;
+      await refused('/v1/messages', { model: 'cria', max_tokens: 9, messages, stop_sequences: stop }, own);
       const long = { stop: 'x'.repeat(4097) };
       await refused('/v1/completions', { model: 'cria', prompt: 'x', ...long }, /strings of at most 4096 bytes$/);
     });

@@ -113,7 +113,7 @@ describe('what a registry says', () => {
       });
     const model = () => model_of(randomBytes(100_000));
     await refuses(t, model(), /sent more of sha256:.* than requested/, { answer: endless(200, {}) });
-    await refuses(t, model(), /sends more of/, { answer: endless(206, { 'content-range': 'bytes 0-99999/100000' }) });
+    await refuses(t, model(), /sent more of/, { answer: endless(206, { 'content-range': 'bytes 0-99999/100000' }) });
     for (const range of ['bytes 0-99999/100001', 'bytes 0-99999/99999'])
       await refuses(t, model(), /but the manifest says 100000/, { answer: endless(206, { 'content-range': range }) });
     for (const range of ['bytes 1-100000/100000', 'bytes 0-9/100000'])

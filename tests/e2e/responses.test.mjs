@@ -276,7 +276,7 @@ describe('answers that are asked for again', () => {
     }
     const cut = await ask({ input: 'Count to 30', max_output_tokens: 3 });
     assert.equal((await responses().retrieve(cut.id)).status, 'incomplete');
-    await assert.rejects(responses().retrieve(first.id, { stream: true }), { status: 400, message: /not streamed/ });
+    await assert.rejects(responses().retrieve(first.id, { stream: true }), { status: 400, message: /cannot be streamed/ });
   });
 
   test('what was asked, in pages', async () => {

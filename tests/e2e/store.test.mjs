@@ -310,7 +310,7 @@ describe('several programs in one folder', () => {
     fs.cpSync(path.join(first.models, 'blobs'), path.join(models, 'blobs'), { recursive: true });
     const mount = `mount --bind '${models}' '${models}' && mount -o remount,ro,bind '${models}' && exec "$0" "$@"`;
     const server = await server_for_test(t, { models, wrapper: ['unshare', '-rm', 'bash', '-c', mount] });
-    assert.match(server.stderr, /the model folder cannot be written to/);
+    assert.match(server.stderr, /the model folder is read-only/);
     assert.equal((await server.generate('Count to 3', { model: 'kept' })).response, '1, 2, 3');
     const refused = await server.post('/api/copy', { source: 'cria', destination: 'x' });
     assert.equal(refused.status, 500);
