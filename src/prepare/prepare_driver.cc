@@ -25,6 +25,10 @@ RequestId request_of(const pb::PrepareWork& work) {
   return {work.has_embed() ? work.embed().request() : work.generate().request()};
 }
 
+ClientId client_of(const pb::PrepareWork& work) {
+  return {work.has_embed() ? work.embed().client() : work.generate().client()};
+}
+
 // Drops the large fields that only the worker needs.
 void drop_input(pb::Generate& work) {
   work.clear_context();
@@ -82,6 +86,7 @@ PrepareDriver::~PrepareDriver() {
 void PrepareDriver::add(pb::PrepareWork work) {
   requests_.fetch_add(1, std::memory_order_relaxed);
   const RequestId request = request_of(work);
+  const ClientId client = client_of(work);
   auto job = std::make_unique<Job>();
   const auto header = frame_header(work.ByteSizeLong());
   job->frame.reserve(header.size() + work.ByteSizeLong());
@@ -97,7 +102,7 @@ void PrepareDriver::add(pb::PrepareWork work) {
   {
     const MutexLock lock(mutex_);
     jobs_[request] = std::move(job);
-    pool_.add(request, Clock::now());
+    pool_.add(request, client, Clock::now());
     act();
     must_wake = must_wake_;
   }
