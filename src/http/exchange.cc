@@ -23,6 +23,7 @@ namespace beast = boost::beast;
 using boost::system::error_code;
 
 constexpr std::size_t kHeadPart = 4 << 10;
+constexpr std::size_t kHeadPartMax = 32 << 10;
 constexpr std::size_t kBodyPart = 64 << 10;
 // Room is made for as much as has come, and at first for this: a body that does not come takes no more.
 constexpr std::size_t kBodyFirstPart = 4 << 10;
@@ -30,6 +31,8 @@ constexpr std::size_t kBodyFirstPart = 4 << 10;
 constexpr std::size_t kChunkLineBytesMax = 16 << 10;
 // Each field of a head costs some 80 bytes beside its text: as many as fit would be 20 times the head.
 constexpr std::ptrdiff_t kFieldsMax = 256;
+// The request's own line, and the blank one at the end.
+constexpr std::size_t kHeadLinesMax = kFieldsMax + 2;
 // A head up to here is not counted as memory: nearly all of them end before.
 constexpr std::size_t kHeadBytesFree = 8 << 10;
 // A body's announced length is believed up to here; beyond, memory is taken as the bytes come.
@@ -92,6 +95,17 @@ Error too_large() {
   return {ErrorCode::kTooLarge, "request body too large"};
 }
 
+// Up to so many lines, each with its end.
+std::string_view first_lines(std::string_view text, std::size_t count) {
+  std::size_t end = 0;
+  for (; count > 0; --count) {
+    const std::size_t at = text.find('\n', end);
+    if (at == std::string_view::npos) return text;
+    end = at + 1;
+  }
+  return text.substr(0, end);
+}
+
 bool is_line_end(char c) {
   return c == '\r' || c == '\n';
 }
@@ -144,7 +158,9 @@ asio::awaitable<bool> HttpExchange::read_head() {
       co_await refuse(no_memory);
       co_return false;
     }
-    const ClientSocket::Fill filled = co_await socket_.fill(kHeadPart, deadline);
+    // Each part as large as all before: what has come is looked through again with each.
+    const std::size_t part = std::clamp(socket_.input().size(), kHeadPart, kHeadPartMax);
+    const ClientSocket::Fill filled = co_await socket_.fill(part, deadline);
     if (filled != ClientSocket::Fill::kData) co_return false;
   }
 }
@@ -167,11 +183,17 @@ std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
   }
   error_code error = beast::http::error::need_more;
   if (input.size() > 0) {
-    const char* const text = static_cast<const char*>(input.cdata().data());
-    const std::size_t parsed = parser_.put(input.data(), error);
-    const bool folded = has_folded_line({text, parsed});
+    const std::string_view all(static_cast<const char*>(input.cdata().data()), input.size());
+    // Storing a field takes far longer than finding its end, so the parser is given no more lines than are allowed.
+    const std::string_view some = first_lines(all, kHeadLinesMax - head_lines_);
+    const bool all_fit = some.size() == all.size();
+    const std::size_t parsed = parser_.put(buffer(some), error);
+    const std::string_view done = some.substr(0, parsed);
+    head_lines_ += static_cast<std::size_t>(std::count(done.begin(), done.end(), '\n'));
+    const bool folded = has_folded_line(done);
     take(parsed);
     if (folded) return Refusal{400, "folded header"};
+    if (!all_fit && error == beast::http::error::need_more) return Refusal{431, "request header fields too large"};
   }
   const bool more = error == beast::http::error::need_more;
   if (error == beast::http::error::header_limit || head_bytes_ + (more ? input.size() : 0) > limits_.header_bytes_max) {
@@ -185,7 +207,6 @@ std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
 std::optional<HttpExchange::Refusal> HttpExchange::check_head() {
   const auto& head = parser_.get();
   const bool http_1_1 = head.version() >= 11;
-  if (has_too_many_fields()) return Refusal{431, "request header fields too large"};
   if (const auto codings = head.count(beast::http::field::transfer_encoding); codings > 0) {
     const std::string_view coding = header("Transfer-Encoding");
     if (codings > 1 || !http_1_1 || !beast::iequals(beast_view(coding), "chunked")) {

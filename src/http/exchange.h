@@ -91,6 +91,7 @@ class HttpExchange final : public Exchange {
 
   boost::beast::http::request_parser<boost::beast::http::buffer_body> parser_;
   std::size_t head_bytes_ = 0;
+  std::size_t head_lines_ = 0;
   std::string path_;
   std::vector<std::pair<std::string, std::string>> query_;
   std::vector<std::pair<std::string, std::string>> parameters_;
