@@ -21,6 +21,7 @@ namespace {
 
 namespace beast = boost::beast;
 using boost::system::error_code;
+using Resource = ClientBudget::Resource;
 
 constexpr std::size_t kHeadPart = 4 << 10;
 constexpr std::size_t kHeadPartMax = 32 << 10;
@@ -40,6 +41,7 @@ constexpr std::size_t kBodyReserveMax = 64 << 10;
 
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
 constexpr std::string_view kNoMemory = "request bodies take too much memory at present: try again later";
+constexpr std::string_view kNoFile = "too many uploads at present: try again later";
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr std::string_view kLastChunk = "0\r\n\r\n";
 constexpr std::string_view kLineEnd = "\r\n";
@@ -138,7 +140,15 @@ HttpExchange::HttpExchange(ClientSocket& socket, const ServerLimits& limits, Cli
 HttpExchange::~HttpExchange() {
   socket_.unwatch();
   socket_.ask_with({});
-  budget_.give_back(remote_address_, held_bytes_);
+  for (const Resource resource : {Resource::kBodies, Resource::kAnswers, Resource::kFiles}) {
+    budget_.give_back(remote_address_, resource, held(resource));
+  }
+}
+
+bool HttpExchange::hold(Resource resource, std::size_t amount) {
+  if (!budget_.take(remote_address_, resource, amount)) return false;
+  held(resource) += amount;
+  return true;
 }
 
 // ---- the head
@@ -168,7 +178,8 @@ asio::awaitable<bool> HttpExchange::read_head() {
 // Counts what has arrived of a long head. False: there is no memory for it.
 bool HttpExchange::hold_head() {
   const std::size_t bytes = head_bytes_ + socket_.input().size();
-  return bytes <= std::max(kHeadBytesFree, held_bytes_) || hold(bytes - held_bytes_).ok();
+  const std::size_t counted = held(Resource::kBodies);
+  return bytes <= std::max(kHeadBytesFree, counted) || hold(Resource::kBodies, bytes - counted);
 }
 
 // Parses what of the head has arrived.
@@ -331,8 +342,12 @@ asio::awaitable<ClientSocket::Fill> HttpExchange::fill_body() {
 }
 
 Result<void> HttpExchange::hold(std::size_t bytes) {
-  if (!budget_.take(remote_address_, bytes)) return Error{ErrorCode::kUnavailable, std::string(kNoMemory)};
-  held_bytes_ += bytes;
+  if (!hold(Resource::kBodies, bytes)) return Error{ErrorCode::kUnavailable, std::string(kNoMemory)};
+  return {};
+}
+
+Result<void> HttpExchange::hold_file() {
+  if (!hold(Resource::kFiles, 1)) return Error{ErrorCode::kUnavailable, std::string(kNoFile)};
   return {};
 }
 
@@ -371,6 +386,14 @@ Error HttpExchange::fail_body(ErrorCode code, std::string message) {
 void HttpExchange::add_header(std::string name, std::string value) {
   DROVER_CHECK(answer_ == Answer::kNone);
   added_headers_.emplace_back(std::move(name), std::move(value));
+}
+
+// How long the client may take nothing of an answer that is held meanwhile. Where there is no memory for it, the client
+// is to read at once: the answer is made, so refusing it would save nothing.
+std::chrono::nanoseconds HttpExchange::patience_with(std::size_t answer_bytes) {
+  const std::chrono::nanoseconds usual = limits_.write_idle_timeout;
+  if (hold(Resource::kAnswers, answer_bytes)) return usual;
+  return usual > std::chrono::nanoseconds(0) ? std::min(usual, limits_.unread_timeout) : limits_.unread_timeout;
 }
 
 HttpExchange::Framing HttpExchange::framing_of(int status, bool streaming) const {
@@ -412,7 +435,7 @@ asio::awaitable<bool> HttpExchange::send(int status, std::string_view content_ty
   const std::string text = head(status, content_type, body.size(), headers);
   const bool bodiless = framing_ == Framing::kNoBody || method() == "HEAD";
   std::array<asio::const_buffer, 2> pieces{buffer(text), buffer(bodiless ? std::string_view() : body)};
-  const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  const bool sent = co_await socket_.write(pieces, patience_with(text.size() + body.size()));
   co_return sent;
 }
 
