@@ -21,6 +21,9 @@ namespace {
 constexpr Duration kWatchful = std::chrono::seconds(1);
 constexpr Duration kWatch = std::chrono::milliseconds(25);
 
+// A worker's answer gets memory as it comes, not as its header says.
+constexpr std::size_t kAnswerPart = 1u << 20;
+
 RequestId request_of(const pb::PrepareWork& work) {
   return {work.has_embed() ? work.embed().request() : work.generate().request()};
 }
@@ -344,8 +347,9 @@ bool PrepareDriver::receive(Line& line) {
       wanted += std::min(frame_size(header), kFrameBytesMax);
     }
     if (line.got == wanted && wanted > kFrameHeaderBytes) return true;
-    if (line.in.size() < wanted) line.in.resize(wanted);
-    const ssize_t got = ::recv(line.socket, line.in.data() + line.got, wanted - line.got, MSG_DONTWAIT);
+    const std::size_t room = std::min(wanted, line.got + kAnswerPart);
+    if (line.in.size() < room) line.in.resize(room);
+    const ssize_t got = ::recv(line.socket, line.in.data() + line.got, room - line.got, MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
     if (got <= 0) {
