@@ -34,6 +34,8 @@ constexpr std::size_t kChunkLineBytesMax = 16 << 10;
 constexpr std::ptrdiff_t kFieldsMax = 256;
 // The request's own line, and the blank one at the end.
 constexpr std::size_t kHeadLinesMax = kFieldsMax + 2;
+// The end of the chunk before, the last chunk's line, and the blank one.
+constexpr std::size_t kTrailerLinesMax = kFieldsMax + 3;
 // A head up to here is not counted as memory: nearly all of them end before.
 constexpr std::size_t kHeadBytesFree = 8 << 10;
 // A body's announced length is believed up to here; beyond, memory is taken as the bytes come.
@@ -351,21 +353,26 @@ Result<void> HttpExchange::hold_file() {
   return {};
 }
 
-// Moves what has arrived of the body into `into`. False: what follows is malformed.
+// Moves what has arrived of the body into `into`. False: what follows is malformed, or a trailer of too many fields,
+// which is not to be stored either: see parse_head().
 bool HttpExchange::parse_body(std::span<char> into, std::size_t& got) {
   auto& input = socket_.input();
+  bool all_fit = true;
   auto& body = parser_.get().body();
   body.data = into.data();
   body.size = into.size();
   error_code error;
   while (!error && input.size() > 0 && body.size > 0 && !parser_.is_done()) {
-    input.consume(parser_.put(input.data(), error));
+    const std::string_view all(static_cast<const char*>(input.cdata().data()), input.size());
+    const std::string_view some = parser_.chunked() ? first_lines(all, kTrailerLinesMax) : all;
+    all_fit = some.size() == all.size();
+    input.consume(parser_.put(buffer(some), error));
     if (error == beast::http::error::need_buffer) error = {};
   }
   got = into.size() - body.size;
   body.data = nullptr;
   body.size = 0;
-  if (error == beast::http::error::need_more) return input.size() <= kChunkLineBytesMax;
+  if (error == beast::http::error::need_more) return all_fit && input.size() <= kChunkLineBytesMax;
   return !error;
 }
 
