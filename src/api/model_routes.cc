@@ -244,6 +244,7 @@ asio::awaitable<void> blob_head(Service& service, http::Exchange& exchange) {
 asio::awaitable<Result<void>> receive_blob(Service& service, http::Exchange& exchange, const Digest& digest) {
   // Also while the client sends nothing.
   if (const auto held = exchange.hold(kUploadPieceBytes); !held) co_return held.error();
+  if (const auto held = exchange.hold_file(); !held) co_return held.error();
   auto writer = service.store.blobs().create();
   if (!writer) co_return writer.error();
   std::vector<char> piece(kUploadPieceBytes);

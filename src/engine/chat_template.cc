@@ -22,6 +22,7 @@
 #include "engine/llama_model.h"
 #include "engine/schema_grammar.h"
 #include "engine/template_error.h"
+#include "engine/template_source.h"
 #include "engine/thought_tags.h"
 #include "schema/plain_types.h"
 
@@ -116,6 +117,10 @@ struct ChatTemplate::Parts {
   explicit Parts(const LlamaModel& of) : model(of) {}
 
   TemplateVariant& variant(bool tools) const { return tools && for_tools ? *for_tools : *plain; }
+  common_chat_params rendered(const common_chat_templates_inputs& inputs) const {
+    const bool mended = mended_for_tools != nullptr && !inputs.tools.empty();
+    return common_chat_templates_apply(mended ? mended_for_tools.get() : templates.get(), inputs);
+  }
   common_chat_templates_inputs inputs_of(const pb::Chat& chat) const;
   const TemplateHabits& habits(bool tools) const;
   common_chat_params parameters(const common_chat_templates_inputs& inputs, const pb::Chat& chat);
@@ -128,6 +133,7 @@ struct ChatTemplate::Parts {
   const LlamaModel& model;
   bool present = false;  // the model has a template of its own
   common_chat_templates_ptr templates;
+  common_chat_templates_ptr mended_for_tools;  // in place of it if there are tools, see template_source.h; or null
   std::unique_ptr<TemplateVariant> plain;
   std::unique_ptr<TemplateVariant> for_tools;  // null: the same as `plain`
 
@@ -159,7 +165,7 @@ const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
       try {
         common_chat_templates_inputs inputs = inputs_of(chat);
         inputs.force_pure_content = !used.specialized;
-        return common_chat_templates_apply(templates.get(), inputs).prompt;
+        return rendered(inputs).prompt;
       } catch (const std::exception&) {
         return std::nullopt;
       }
@@ -174,17 +180,17 @@ const TemplateHabits& ChatTemplate::Parts::habits(bool tools) const {
 // enforce, the prompt from the tools as they were sent.
 common_chat_params ChatTemplate::Parts::apply(const common_chat_templates_inputs& inputs, const pb::Chat& chat) const {
   const auto kept = inputs.tools.empty() ? nullptr : kept_tools(chat.tools_json());
-  if (kept == nullptr || kept->same) return common_chat_templates_apply(templates.get(), inputs);
+  if (kept == nullptr || kept->same) return rendered(inputs);
   common_chat_templates_inputs bound = inputs;
   bound.tools = kept->tools;
-  common_chat_params params = common_chat_templates_apply(templates.get(), bound);
+  common_chat_params params = rendered(bound);
   params.grammar = kept->rewriter.complete(params.grammar);
   // Plain content needs no parser, and so no grammar, which llama.cpp could refuse to make.
   common_chat_templates_inputs as_sent = inputs;
   for (const bool plainly : {false, true}) {
     as_sent.force_pure_content = plainly;
     try {
-      params.prompt = common_chat_templates_apply(templates.get(), as_sent).prompt;
+      params.prompt = rendered(as_sent).prompt;
       break;
     } catch (const std::exception&) {
       continue;
@@ -198,14 +204,14 @@ common_chat_params ChatTemplate::Parts::parameters(const common_chat_templates_i
   if (variant(!inputs.tools.empty()).specialized) return apply(inputs, chat);
   common_chat_templates_inputs plainly = inputs;
   plainly.force_pure_content = true;
-  common_chat_params rendered = common_chat_templates_apply(templates.get(), plainly);
-  const auto known = syntax(inputs, chat, rendered.generation_prompt);
+  common_chat_params prompt = rendered(plainly);
+  const auto known = syntax(inputs, chat, prompt.generation_prompt);
   // The parser also reads the generation prompt. If that depends on the messages, the parser must be made for them.
-  if (known->generation_prompt != rendered.generation_prompt) {
+  if (known->generation_prompt != prompt.generation_prompt) {
     return apply(inputs, chat);
   }
   common_chat_params params = *known;
-  params.prompt = std::move(rendered.prompt);
+  params.prompt = std::move(prompt.prompt);
   return params;
 }
 
@@ -286,9 +292,15 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::create(const LlamaModel& mod
   try {
     parts->templates = common_chat_templates_init(model.get(), override);
     const std::string source = common_chat_templates_source(parts->templates.get());
-    parts->plain = std::make_unique<TemplateVariant>(source, bos, eos);
     const std::string for_tools = common_chat_templates_source(parts->templates.get(), "tool_use");
-    if (!for_tools.empty()) parts->for_tools = std::make_unique<TemplateVariant>(for_tools, bos, eos);
+    const std::string mended = with_items_as_key(for_tools.empty() ? source : for_tools);
+    if (mended != (for_tools.empty() ? source : for_tools)) {
+      parts->mended_for_tools = common_chat_templates_init(model.get(), mended);
+    }
+    parts->plain = std::make_unique<TemplateVariant>(source, bos, eos);
+    if (parts->mended_for_tools || !for_tools.empty()) {
+      parts->for_tools = std::make_unique<TemplateVariant>(mended, bos, eos);
+    }
   } catch (const std::exception& error) {
     return invalid(unusable_template(error.what()));
   }
@@ -436,7 +448,7 @@ void ChatTemplate::render_jinja(const pb::Chat& chat, bool schema, RenderedPromp
   if (auto text = plain ? parts_->text_only(chat) : std::nullopt) {
     prompt.text = std::move(*text);
   } else if (plain) {
-    prompt.text = common_chat_templates_apply(parts_->templates.get(), inputs).prompt;
+    prompt.text = parts_->rendered(inputs).prompt;
   }
   if (plain) {
     // A model may think even if thinking was not requested.
@@ -481,7 +493,7 @@ void ChatTemplate::render_begun(const pb::Chat& chat, const pb::Message& begun, 
     common_chat_templates_inputs inputs = parts_->inputs_of(chat);
     inputs.add_generation_prompt = false;
     inputs.force_pure_content = !parts_->variant(!chat.tools_json().empty()).specialized;
-    continued = cut_after(common_chat_templates_apply(parts_->templates.get(), inputs).prompt, text);
+    continued = cut_after(parts_->rendered(inputs).prompt, text);
   } catch (const std::exception&) {
     // The template refuses the answer: treat it as not shown.
   }

@@ -59,9 +59,11 @@ pb::Chat call_conversation(std::initializer_list<const char*> ids) {
   return chat;
 }
 
-// Whether the arguments of all calls are shown too.
-bool shows_calls(const RenderConversation& render, std::initializer_list<const char*> ids) {
-  const auto text = render(call_conversation(ids));
+// Whether the arguments of all calls are shown too, beside what the answer says.
+bool shows_calls(const RenderConversation& render, std::initializer_list<const char*> ids, const char* said = "") {
+  pb::Chat chat = call_conversation(ids);
+  chat.mutable_messages(1)->set_content(said);
+  const auto text = render(chat);
   return text && std::all_of(ids.begin(), ids.end(), [&](const char* id) {
            return text->find(std::string("asked ") + id) != std::string::npos;
          });
@@ -133,6 +135,21 @@ void tell_calls(pb::Chat& chat) {
     }
     message.clear_tool_calls();
   }
+}
+
+// Text that hides the calls beside it becomes an answer before them.
+void part_text_from_calls(pb::Chat& chat) {
+  rebuild(chat, [](pb::Message& message, auto& into) {
+    if (message.tool_calls_size() > 0 && !message.content().empty()) {
+      pb::Message& said = *into.Add();
+      said.set_role(message.role());
+      said.set_content(message.content());
+      said.set_thinking(message.thinking());
+      message.clear_content();
+      message.clear_thinking();
+    }
+    into.Add(std::move(message));
+  });
 }
 
 void tell_result(pb::Message& message) {
@@ -329,6 +346,7 @@ TemplateHabits find_habits(const RenderConversation& render) {
   habits.any_id = shows_all(render, call_conversation(any_ids));
   habits.tool_results = habits.any_id || shows_all(render, call_conversation(short_ids));
   habits.calls = shows_calls(render, habits.any_id ? any_ids : short_ids);
+  habits.calls_beside_text = !habits.calls || shows_calls(render, habits.any_id ? any_ids : short_ids, "Probe text");
   habits.several_calls = shows_calls(render, {"a1b2c3d4e", "f5g6h7i8j"}) &&
                          shows_all(render, call_conversation({"a1b2c3d4e", "f5g6h7i8j"}));
   if (!habits.tool_results) habits.any_id = true;
@@ -376,6 +394,7 @@ void reshape(const TemplateHabits& habits, pb::Chat& chat) {
     CallIds ids(habits.any_id);
     for (pb::Message& message : *chat.mutable_messages()) ids.read(message);
     if (!habits.several_calls) split_calls(chat);
+    if (!habits.calls_beside_text && habits.same_role) part_text_from_calls(chat);
     if (!habits.calls) tell_calls(chat);
     if (!habits.tool_results) tell_results(chat);
     if (!habits.lone_results) tell_lone_results(chat);

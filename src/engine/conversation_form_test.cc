@@ -110,6 +110,16 @@ TEST(ConversationForm, CallsThatATemplateDoesNotShowAreTold) {
             (Lines{"user: A", "assistant: B\n\nlook({\"at\":\"x\"})", "user: look: C"}));
 }
 
+TEST(ConversationForm, TextThatHidesACallIsAnAnswerOfItsOwn) {
+  const std::vector<Turn> turns = {
+      {"user", "A"}, {"assistant", "B", {"x"}}, {"tool", "C", {}, "x"}, {"assistant", "", {"y"}}};
+  TemplateHabits hides;
+  hides.calls_beside_text = false;
+  EXPECT_EQ(reshaped(hides, turns),
+            (Lines{"user: A", "assistant: B", "assistant:  <x>", "tool: C of x", "assistant:  <y>"}));
+  EXPECT_EQ(reshaped({}, turns), (Lines{"user: A", "assistant: B <x>", "tool: C of x", "assistant:  <y>"}));
+}
+
 TEST(ConversationForm, SeveralCallsBecomeOneAnswerEach) {
   TemplateHabits single;
   single.several_calls = false;
@@ -192,9 +202,21 @@ TEST(ConversationForm, HabitsAreFoundByTrying) {
   EXPECT_FALSE(habits.tool_results);
   const TemplateHabits all = find_habits([](const pb::Chat& chat) { return std::optional(chat.DebugString()); });
   EXPECT_TRUE(all.system && all.second_system && all.later_system && all.same_role && all.answer_first && all.any_id &&
-              all.calls && all.several_calls && all.tool_results && all.lone_results && all.question_next);
+              all.calls && all.several_calls && all.calls_beside_text && all.tool_results && all.lone_results &&
+              all.question_next);
+  const TemplateHabits either = find_habits([](const pb::Chat& chat) {  // if content … elif tool_calls
+    std::string text;
+    for (const pb::Message& message : chat.messages()) {
+      text += message.content();
+      if (!message.content().empty()) continue;
+      for (const pb::ToolCall& call : message.tool_calls()) text += call.arguments_json();
+    }
+    return std::optional(text);
+  });
+  EXPECT_TRUE(either.calls && either.same_role);
+  EXPECT_FALSE(either.calls_beside_text);
   const TemplateHabits alternating = find_habits(alternating_template);
-  EXPECT_TRUE(alternating.tool_results && alternating.several_calls);
+  EXPECT_TRUE(alternating.tool_results && alternating.several_calls && alternating.calls_beside_text);
   EXPECT_FALSE(alternating.lone_results || alternating.question_next || alternating.same_role);
 }
 

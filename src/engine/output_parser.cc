@@ -7,6 +7,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <stdexcept>
 #include <utility>
 
 #include "base/text.h"
@@ -173,6 +174,7 @@ class OutputParser::ContentGate {
 class OutputParser::TemplateParser {
  public:
   explicit TemplateParser(const OutputSyntax& syntax) {
+    if (syntax.format < 0 || syntax.format >= COMMON_CHAT_FORMAT_COUNT) throw std::invalid_argument("no such format");
     params_.format = static_cast<common_chat_format>(syntax.format);
     params_.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
     params_.generation_prompt = syntax.generation_prompt;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <stdexcept>
 
 namespace drover {
 namespace {
@@ -33,6 +34,15 @@ OutputSyntax thinking(bool inside) {
   syntax.thinking_end = "</think>";
   syntax.starts_in_thinking = inside;
   return syntax;
+}
+
+TEST(OutputParser, AFormatThatIsNoneIsRefused) {
+  for (const int format : {-1, 1000}) {
+    OutputSyntax syntax;
+    syntax.kind = OutputSyntax::Kind::kParser;
+    syntax.format = format;
+    EXPECT_THROW(OutputParser(syntax, {}), std::invalid_argument) << format;
+  }
 }
 
 TEST(OutputParser, EndsAtStopStringsHoweverTheyAreCut) {

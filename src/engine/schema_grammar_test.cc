@@ -379,6 +379,16 @@ TEST(SchemaGrammar, AToolThatATemplateCannotTakeIsShownMorePlainly) {
   }
 }
 
+// Its author reads the items of a list as `schema.items`, which is another thing in Jinja.
+TEST(SchemaGrammar, ATemplateShowsTheItemsOfAList) {
+  const Json list = {{"type", "array"}, {"items", {{"type", "string"}}}};
+  const Json parameters = {{"type", "object"}, {"properties", {{"a", list}}}, {"required", Json::array({"a"})}};
+  const auto rendered =
+      template_of("CohereForAI-c4ai-command-r-plus-tool_use.jinja")->render(asks_with(parameters), {});
+  ASSERT_TRUE(rendered.ok()) << rendered.error().message;
+  EXPECT_NE(rendered->text.find("f(a: List[str])"), std::string::npos) << rendered->text;
+}
+
 // Each of many values, and nothing that only looks like one.
 TEST(SchemaGrammar, LongListsOfConstants) {
   Json values = Json::array({1, 12, 123, true, nullptr, "", "a\"b", "a\\b", "日本", "日本語"});

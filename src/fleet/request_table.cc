@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <string>
 #include <utility>
 
 #include "fleet/request_log.h"
@@ -53,6 +57,12 @@ void limit_generation(pb::Generate& work, const Settings& settings) {
       static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(settings.generation_max).count()));
 }
 
+// Tells clients apart in a runner, which reads what strangers write: it must not learn their keys.
+std::uint64_t client_number(const std::string& client) {
+  static const std::string salt = std::to_string(std::random_device()()) + std::to_string(std::random_device()());
+  return std::hash<std::string>()(salt + client);
+}
+
 // By the runner's figures: a part of the answer, or all of it, may have been held back.
 EndedService ended_service(Duration whole, const ServiceLimits& limits, const pb::Finished& finished) {
   EndedService service;
@@ -98,10 +108,12 @@ std::unique_ptr<RequestTable::Entry> RequestTable::make(RequestId request, Submi
   if (submission.target.embedding) {
     *entry->frame.mutable_embed() = std::move(submission.embed);
     entry->frame.mutable_embed()->set_request(request.value);
+    entry->frame.mutable_embed()->set_client(client_number(submission.client));
   } else {
     *entry->frame.mutable_generate() = std::move(submission.work);
     limit_generation(*entry->frame.mutable_generate(), settings_);
     entry->frame.mutable_generate()->set_request(request.value);
+    entry->frame.mutable_generate()->set_client(client_number(submission.client));
   }
   if (!submission.streams) entry->whole.emplace();
   return entry;

@@ -10,6 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using Place = ClientBudget::Place;
+using Resource = ClientBudget::Resource;
 
 TEST(ClientBudget, AnAddressHasItsShareAndOthersTheRest) {
   ServerLimits limits;
@@ -32,14 +33,56 @@ TEST(ClientBudget, BodiesHaveOneBoundForAnAddressAndOneInAll) {
   limits.bodies_bytes_max = 100;
   limits.bodies_bytes_per_client_max = 60;
   ClientBudget budget(limits);
-  EXPECT_TRUE(budget.take("a", 60));
-  EXPECT_FALSE(budget.take("a", 1));
-  EXPECT_TRUE(budget.take("b", 40));
-  EXPECT_FALSE(budget.take("c", 1));
-  EXPECT_FALSE(budget.take("c", static_cast<std::size_t>(-1)));
-  budget.give_back("a", 60);
-  EXPECT_TRUE(budget.take("c", 60));
+  EXPECT_TRUE(budget.take("a", Resource::kBodies, 60));
+  EXPECT_FALSE(budget.take("a", Resource::kBodies, 1));
+  EXPECT_TRUE(budget.take("b", Resource::kBodies, 40));
+  EXPECT_FALSE(budget.take("c", Resource::kBodies, 1));
+  EXPECT_FALSE(budget.take("c", Resource::kBodies, static_cast<std::size_t>(-1)));
+  budget.give_back("a", Resource::kBodies, 60);
+  EXPECT_TRUE(budget.take("c", Resource::kBodies, 60));
   EXPECT_EQ(budget.addresses(), 2u);
+}
+
+TEST(ClientBudget, EachResourceIsCountedByItself) {
+  ServerLimits limits;
+  limits.bodies_bytes_max = 100;
+  limits.bodies_bytes_per_client_max = 60;
+  limits.files_max = 3;
+  limits.files_per_client_max = 2;
+  ClientBudget budget(limits);
+  EXPECT_TRUE(budget.take("a", Resource::kBodies, 60));
+  EXPECT_TRUE(budget.take("a", Resource::kAnswers, 60)) << "answers that wait refuse no body";
+  EXPECT_FALSE(budget.take("a", Resource::kAnswers, 1));
+  EXPECT_TRUE(budget.take("a", Resource::kFiles, 2));
+  EXPECT_FALSE(budget.take("a", Resource::kFiles, 1));
+  EXPECT_TRUE(budget.take("b", Resource::kFiles, 1));
+  EXPECT_FALSE(budget.take("c", Resource::kFiles, 1));
+  budget.give_back("a", Resource::kBodies, 60);
+  budget.give_back("a", Resource::kAnswers, 60);
+  EXPECT_EQ(budget.addresses(), 2u);
+  budget.give_back("a", Resource::kFiles, 2);
+  EXPECT_EQ(budget.addresses(), 1u);
+}
+
+TEST(ClientBudget, TheAddressesOfAnIpv6NetworkAreOne) {
+  ServerLimits limits;
+  limits.connections_per_client_max = 2;
+  limits.probes_max = 0;
+  ClientBudget budget(limits);
+  EXPECT_EQ(budget.enter("2001:db8:0:1::1"), Place::kFull);
+  EXPECT_EQ(budget.enter("2001:db8:0:1:ffff::2"), Place::kFull);
+  EXPECT_EQ(budget.enter("2001:db8:0:1::3"), Place::kNone);
+  EXPECT_EQ(budget.enter("2001:db8:0:2::1"), Place::kFull);
+  budget.leave("2001:db8:0:1:ffff::2", Place::kFull);
+  EXPECT_EQ(budget.enter("2001:db8:0:1::3"), Place::kFull);
+}
+
+TEST(NetworkOf, IsTheAddressItselfUnlessItIsIpv6) {
+  EXPECT_EQ(network_of("2001:db8:0:1:2:3:4:5"), "2001:db8:0:1::/64");
+  EXPECT_EQ(network_of("::1"), "::/64");
+  for (const std::string address : {"192.0.2.1", "uid:1000", "local", "fe80::1%eth0", ""}) {
+    EXPECT_EQ(network_of(address), address);
+  }
 }
 
 TEST(ClientBudget, WhatIsTakenIsWithinTheBoundsAndComesBack) {
@@ -65,9 +108,9 @@ TEST(ClientBudget, WhatIsTakenIsWithinTheBoundsAndComesBack) {
         if (const Place place = budget.enter(address); place != Place::kNone) open.push_back({address, place, 0});
       } else if (Open& one = open[below(static_cast<unsigned>(open.size()))]; below(2) == 0) {
         const std::size_t bytes = below(200);
-        if (budget.take(one.address, bytes)) one.bytes += bytes;
+        if (budget.take(one.address, Resource::kBodies, bytes)) one.bytes += bytes;
       } else {
-        budget.give_back(one.address, one.bytes);
+        budget.give_back(one.address, Resource::kBodies, one.bytes);
         budget.leave(one.address, one.place);
         std::swap(one, open.back());
         open.pop_back();
@@ -81,11 +124,11 @@ TEST(ClientBudget, WhatIsTakenIsWithinTheBoundsAndComesBack) {
         own_full += own && one.place == Place::kFull;
         probes += one.place == Place::kProbe;
       }
-      ASSERT_EQ(budget.body_bytes(), bytes) << seed;
+      ASSERT_EQ(budget.taken(Resource::kBodies), bytes) << seed;
       ASSERT_TRUE(bytes <= 1000 && own_bytes <= 300 && full <= 20 && own_full <= 7 && probes <= 8) << seed;
     }
     for (const Open& one : open) {
-      budget.give_back(one.address, one.bytes);
+      budget.give_back(one.address, Resource::kBodies, one.bytes);
       budget.leave(one.address, one.place);
     }
     EXPECT_EQ(budget.addresses(), 0u) << seed;

@@ -21,8 +21,10 @@ namespace {
 
 namespace beast = boost::beast;
 using boost::system::error_code;
+using Resource = ClientBudget::Resource;
 
 constexpr std::size_t kHeadPart = 4 << 10;
+constexpr std::size_t kHeadPartMax = 32 << 10;
 constexpr std::size_t kBodyPart = 64 << 10;
 // Room is made for as much as has come, and at first for this: a body that does not come takes no more.
 constexpr std::size_t kBodyFirstPart = 4 << 10;
@@ -30,6 +32,10 @@ constexpr std::size_t kBodyFirstPart = 4 << 10;
 constexpr std::size_t kChunkLineBytesMax = 16 << 10;
 // Each field of a head costs some 80 bytes beside its text: as many as fit would be 20 times the head.
 constexpr std::ptrdiff_t kFieldsMax = 256;
+// The request's own line, and the blank one at the end.
+constexpr std::size_t kHeadLinesMax = kFieldsMax + 2;
+// The end of the chunk before, the last chunk's line, and the blank one.
+constexpr std::size_t kTrailerLinesMax = kFieldsMax + 3;
 // A head up to here is not counted as memory: nearly all of them end before.
 constexpr std::size_t kHeadBytesFree = 8 << 10;
 // A body's announced length is believed up to here; beyond, memory is taken as the bytes come.
@@ -37,6 +43,7 @@ constexpr std::size_t kBodyReserveMax = 64 << 10;
 
 constexpr std::string_view kPlainText = "text/plain; charset=utf-8";
 constexpr std::string_view kNoMemory = "request bodies take too much memory at present: try again later";
+constexpr std::string_view kNoFile = "too many uploads at present: try again later";
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr std::string_view kLastChunk = "0\r\n\r\n";
 constexpr std::string_view kLineEnd = "\r\n";
@@ -92,6 +99,17 @@ Error too_large() {
   return {ErrorCode::kTooLarge, "request body too large"};
 }
 
+// Up to so many lines, each with its end.
+std::string_view first_lines(std::string_view text, std::size_t count) {
+  std::size_t end = 0;
+  for (; count > 0; --count) {
+    const std::size_t at = text.find('\n', end);
+    if (at == std::string_view::npos) return text;
+    end = at + 1;
+  }
+  return text.substr(0, end);
+}
+
 bool is_line_end(char c) {
   return c == '\r' || c == '\n';
 }
@@ -124,7 +142,15 @@ HttpExchange::HttpExchange(ClientSocket& socket, const ServerLimits& limits, Cli
 HttpExchange::~HttpExchange() {
   socket_.unwatch();
   socket_.ask_with({});
-  budget_.give_back(remote_address_, held_bytes_);
+  for (const Resource resource : {Resource::kBodies, Resource::kAnswers, Resource::kFiles}) {
+    budget_.give_back(remote_address_, resource, held(resource));
+  }
+}
+
+bool HttpExchange::hold(Resource resource, std::size_t amount) {
+  if (!budget_.take(remote_address_, resource, amount)) return false;
+  held(resource) += amount;
+  return true;
 }
 
 // ---- the head
@@ -144,7 +170,9 @@ asio::awaitable<bool> HttpExchange::read_head() {
       co_await refuse(no_memory);
       co_return false;
     }
-    const ClientSocket::Fill filled = co_await socket_.fill(kHeadPart, deadline);
+    // Each part as large as all before: what has come is looked through again with each.
+    const std::size_t part = std::clamp(socket_.input().size(), kHeadPart, kHeadPartMax);
+    const ClientSocket::Fill filled = co_await socket_.fill(part, deadline);
     if (filled != ClientSocket::Fill::kData) co_return false;
   }
 }
@@ -152,7 +180,8 @@ asio::awaitable<bool> HttpExchange::read_head() {
 // Counts what has arrived of a long head. False: there is no memory for it.
 bool HttpExchange::hold_head() {
   const std::size_t bytes = head_bytes_ + socket_.input().size();
-  return bytes <= std::max(kHeadBytesFree, held_bytes_) || hold(bytes - held_bytes_).ok();
+  const std::size_t counted = held(Resource::kBodies);
+  return bytes <= std::max(kHeadBytesFree, counted) || hold(Resource::kBodies, bytes - counted);
 }
 
 // Parses what of the head has arrived.
@@ -167,11 +196,17 @@ std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
   }
   error_code error = beast::http::error::need_more;
   if (input.size() > 0) {
-    const char* const text = static_cast<const char*>(input.cdata().data());
-    const std::size_t parsed = parser_.put(input.data(), error);
-    const bool folded = has_folded_line({text, parsed});
+    const std::string_view all(static_cast<const char*>(input.cdata().data()), input.size());
+    // Storing a field takes far longer than finding its end, so the parser is given no more lines than are allowed.
+    const std::string_view some = first_lines(all, kHeadLinesMax - head_lines_);
+    const bool all_fit = some.size() == all.size();
+    const std::size_t parsed = parser_.put(buffer(some), error);
+    const std::string_view done = some.substr(0, parsed);
+    head_lines_ += static_cast<std::size_t>(std::count(done.begin(), done.end(), '\n'));
+    const bool folded = has_folded_line(done);
     take(parsed);
     if (folded) return Refusal{400, "folded header"};
+    if (!all_fit && error == beast::http::error::need_more) return Refusal{431, "request header fields too large"};
   }
   const bool more = error == beast::http::error::need_more;
   if (error == beast::http::error::header_limit || head_bytes_ + (more ? input.size() : 0) > limits_.header_bytes_max) {
@@ -185,7 +220,6 @@ std::optional<HttpExchange::Refusal> HttpExchange::parse_head() {
 std::optional<HttpExchange::Refusal> HttpExchange::check_head() {
   const auto& head = parser_.get();
   const bool http_1_1 = head.version() >= 11;
-  if (has_too_many_fields()) return Refusal{431, "request header fields too large"};
   if (const auto codings = head.count(beast::http::field::transfer_encoding); codings > 0) {
     const std::string_view coding = header("Transfer-Encoding");
     if (codings > 1 || !http_1_1 || !beast::iequals(beast_view(coding), "chunked")) {
@@ -310,26 +344,35 @@ asio::awaitable<ClientSocket::Fill> HttpExchange::fill_body() {
 }
 
 Result<void> HttpExchange::hold(std::size_t bytes) {
-  if (!budget_.take(remote_address_, bytes)) return Error{ErrorCode::kUnavailable, std::string(kNoMemory)};
-  held_bytes_ += bytes;
+  if (!hold(Resource::kBodies, bytes)) return Error{ErrorCode::kUnavailable, std::string(kNoMemory)};
   return {};
 }
 
-// Moves what has arrived of the body into `into`. False: what follows is malformed.
+Result<void> HttpExchange::hold_file() {
+  if (!hold(Resource::kFiles, 1)) return Error{ErrorCode::kUnavailable, std::string(kNoFile)};
+  return {};
+}
+
+// Moves what has arrived of the body into `into`. False: what follows is malformed, or a trailer of too many fields,
+// which is not to be stored either: see parse_head().
 bool HttpExchange::parse_body(std::span<char> into, std::size_t& got) {
   auto& input = socket_.input();
+  bool all_fit = true;
   auto& body = parser_.get().body();
   body.data = into.data();
   body.size = into.size();
   error_code error;
   while (!error && input.size() > 0 && body.size > 0 && !parser_.is_done()) {
-    input.consume(parser_.put(input.data(), error));
+    const std::string_view all(static_cast<const char*>(input.cdata().data()), input.size());
+    const std::string_view some = parser_.chunked() ? first_lines(all, kTrailerLinesMax) : all;
+    all_fit = some.size() == all.size();
+    input.consume(parser_.put(buffer(some), error));
     if (error == beast::http::error::need_buffer) error = {};
   }
   got = into.size() - body.size;
   body.data = nullptr;
   body.size = 0;
-  if (error == beast::http::error::need_more) return input.size() <= kChunkLineBytesMax;
+  if (error == beast::http::error::need_more) return all_fit && input.size() <= kChunkLineBytesMax;
   return !error;
 }
 
@@ -350,6 +393,14 @@ Error HttpExchange::fail_body(ErrorCode code, std::string message) {
 void HttpExchange::add_header(std::string name, std::string value) {
   DROVER_CHECK(answer_ == Answer::kNone);
   added_headers_.emplace_back(std::move(name), std::move(value));
+}
+
+// How long the client may take nothing of an answer that is held meanwhile. Where there is no memory for it, the client
+// is to read at once: the answer is made, so refusing it would save nothing.
+std::chrono::nanoseconds HttpExchange::patience_with(std::size_t answer_bytes) {
+  const std::chrono::nanoseconds usual = limits_.write_idle_timeout;
+  if (hold(Resource::kAnswers, answer_bytes)) return usual;
+  return usual > std::chrono::nanoseconds(0) ? std::min(usual, limits_.unread_timeout) : limits_.unread_timeout;
 }
 
 HttpExchange::Framing HttpExchange::framing_of(int status, bool streaming) const {
@@ -391,7 +442,7 @@ asio::awaitable<bool> HttpExchange::send(int status, std::string_view content_ty
   const std::string text = head(status, content_type, body.size(), headers);
   const bool bodiless = framing_ == Framing::kNoBody || method() == "HEAD";
   std::array<asio::const_buffer, 2> pieces{buffer(text), buffer(bodiless ? std::string_view() : body)};
-  const bool sent = co_await socket_.write(pieces, limits_.write_idle_timeout);
+  const bool sent = co_await socket_.write(pieces, patience_with(text.size() + body.size()));
   co_return sent;
 }
 

@@ -3,6 +3,7 @@
 // Used on the I/O thread, by the connection's coroutine; lives from the request's first byte to the answer's last.
 #pragma once
 
+#include <array>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <optional>
@@ -50,6 +51,7 @@ class HttpExchange final : public Exchange {
   asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max) override;
   asio::awaitable<Result<std::size_t>> read_some_body(std::span<char> into) override;
   Result<void> hold(std::size_t bytes) override;
+  Result<void> hold_file() override;
   void add_header(std::string name, std::string value) override;
   asio::awaitable<bool> send(int status, std::string_view content_type, std::string body, Headers headers) override;
   asio::awaitable<bool> begin(int status, std::string_view content_type, Headers headers) override;
@@ -68,6 +70,8 @@ class HttpExchange final : public Exchange {
     std::string_view reason;
   };
 
+  bool hold(ClientBudget::Resource resource, std::size_t amount);
+  std::size_t& held(ClientBudget::Resource resource) { return held_[static_cast<std::size_t>(resource)]; }
   bool hold_head();
   std::optional<Refusal> parse_head();
   std::optional<Refusal> check_head();
@@ -79,6 +83,7 @@ class HttpExchange final : public Exchange {
   Error fail_body(ErrorCode code, std::string message);
   asio::awaitable<bool> drain();
 
+  std::chrono::nanoseconds patience_with(std::size_t answer_bytes);
   Framing framing_of(int status, bool streaming) const;
   bool can_keep_alive() const;
   std::string head(int status, std::string_view content_type, std::size_t length, const Headers& headers);
@@ -91,14 +96,15 @@ class HttpExchange final : public Exchange {
 
   boost::beast::http::request_parser<boost::beast::http::buffer_body> parser_;
   std::size_t head_bytes_ = 0;
+  std::size_t head_lines_ = 0;
   std::string path_;
   std::vector<std::pair<std::string, std::string>> query_;
   std::vector<std::pair<std::string, std::string>> parameters_;
   bool expects_continue_ = false;  // the client waits for a word before it sends the body
   std::optional<Error> body_error_;
-  std::size_t held_bytes_ = 0;              // of the budget
-  std::chrono::nanoseconds body_waited_{};  // for the client to send the body
-  std::size_t body_bytes_ = 0;              // that came in that time
+  std::array<std::size_t, ClientBudget::kResources> held_{};  // of the budget
+  std::chrono::nanoseconds body_waited_{};                    // for the client to send the body
+  std::size_t body_bytes_ = 0;                                // that came in that time
 
   Headers added_headers_;
   Answer answer_ = Answer::kNone;

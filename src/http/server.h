@@ -49,6 +49,8 @@ class Exchange {
   // Counts `bytes` more that the request takes, as of a body that was decompressed, against what all requests, and
   // those of this address, may take. Given back when the request ends. Error: kUnavailable.
   virtual Result<void> hold(std::size_t bytes) = 0;
+  // The same for a file that is open until the request ends.
+  virtual Result<void> hold_file() = 0;
 
   // ---- the answer: send() once, or begin(), write()…, finish()
   // HEAD requests get the same headers and no body. False: the client is gone; one that has only closed its own
@@ -118,10 +120,12 @@ class Router {
 struct ServerLimits {
   std::size_t header_bytes_max = 64 << 10;              // a request's line and headers; more, or 256 fields: 431
   std::size_t connections_max = 10'000;                 // one more: 503, and closed
-  std::size_t connections_per_client_max = 2'500;       // from one address; one more: the same
+  std::size_t connections_per_client_max = 2'500;       // from one address or IPv6 network; one more: the same
   std::size_t probes_max = 64;                          // connections beyond these, for /healthz and /readyz alone
   std::size_t bodies_bytes_max = 512 << 20;             // that bodies and long heads under way take; more: 503
   std::size_t bodies_bytes_per_client_max = 256 << 20;  // the same for one address
+  std::size_t files_max = 128;                          // open for uploads under way; more: 503
+  std::size_t files_per_client_max = 64;                // the same for one address
   std::chrono::nanoseconds probe_timeout = std::chrono::seconds(2);       // as header_timeout, for those connections
   std::chrono::nanoseconds body_grace = std::chrono::seconds(30);         // after so long, a body that is slower than
   std::size_t body_bytes_per_second_min = 1 << 10;                        // so many, on average, is given up; 0: never
@@ -129,6 +133,8 @@ struct ServerLimits {
   std::chrono::nanoseconds body_idle_timeout = std::chrono::seconds(60);  // between two parts of a body
   std::chrono::nanoseconds write_idle_timeout =
       std::chrono::minutes(5);  // a client that takes nothing for so long is cut
+  // The same where answers that wait to be read take as much memory as bodies may.
+  std::chrono::nanoseconds unread_timeout = std::chrono::seconds(5);
   std::chrono::nanoseconds keep_alive_timeout = std::chrono::seconds(120);  // between two requests
 };
 

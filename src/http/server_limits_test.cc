@@ -64,11 +64,37 @@ TEST(Timeouts, NoneIsNone) {
   TestClient client(server);
   client.send("POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nh");
   ASSERT_TRUE(becomes(waiting.begun, 1));
-  std::this_thread::sleep_for(50ms);
+  ASSERT_TRUE(comes_to_rest(server, waiting.body_errors));  // what is due at once has happened
   client.send("i");
   ASSERT_TRUE(becomes(waiting.waiting, 1));
   server.on_io([&] { waiting.let_answer(); });
   EXPECT_EQ(client.read_response().body, "waited hi");
+}
+
+TEST(Unread, WhereAnswersWaitThatFillTheirShareTheNextOneIsReadAtOnceOrCut) {
+  constexpr std::size_t kBytes = 32 << 20;  // more than the system takes of what nobody reads
+  std::atomic<int> begun = 0;
+  Router router;
+  router.add("GET", "/", [&](Exchange& exchange) -> asio::awaitable<void> {
+    ++begun;
+    std::string body(kBytes, 'x');
+    co_await exchange.send(200, "text/plain", std::move(body));
+  });
+  ServerLimits limits;
+  limits.bodies_bytes_per_client_max = kBytes * 3 / 2;
+  limits.write_idle_timeout = 0s;
+  limits.unread_timeout = 1ms;
+  TestServer server(std::move(router), limits);
+  const std::string_view request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+  TestClient first(server);
+  first.send(request);
+  ASSERT_TRUE(becomes(begun, 1));
+  TestClient second(server);
+  second.send(request);
+  ASSERT_TRUE(becomes(begun, 2));
+  EXPECT_TRUE(server.wait_for_connections(1));
+  EXPECT_EQ(first.read_response().body.size(), kBytes) << "it was within its share";
+  EXPECT_EQ(first.get("/").body.size(), kBytes) << "which is free again";
 }
 
 // Room for both ends of so many connections, or nothing.

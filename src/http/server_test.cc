@@ -344,12 +344,27 @@ TEST_F(ServerTest, SoAreTooManyFieldsOfAHeadOrATrailer) {
   TestClient head(server_);
   head.send("GET /hello HTTP/1.1\r\nHost: x\r\n" + many + "\r\n");
   EXPECT_EQ(head.read_response().status, 431);
+  TestClient unfinished(server_);
+  unfinished.send("GET /hello HTTP/1.1\r\nHost: x\r\n" + many);
+  EXPECT_EQ(unfinished.read_response().status, 431) << "before more of it is stored";
   TestClient trailer(server_);
-  trailer.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n" + many + "\r\n");
-  EXPECT_NE(trailer.read_response().status, 200);
-  TestClient some(server_);
-  some.send("GET /hello HTTP/1.1\r\nHost: x\r\n" + many.substr(0, 4 * 200) + "\r\n");
-  EXPECT_EQ(some.read_response().status, 200);
+  const std::string chunked = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  trailer.send(chunked + "2\r\nhi\r\n0\r\n" + many);
+  EXPECT_EQ(trailer.read_response().status, 400) << "before more of it is stored";
+  for (const auto& [more, status] : {std::pair(255u, 200), std::pair(256u, 431)}) {
+    TestClient some(server_);
+    some.send("GET /hello HTTP/1.1\r\nHost: x\r\n" + many.substr(0, 4 * more) + "\r\n");
+    EXPECT_EQ(some.read_response().status, status) << more;
+  }
+  // The lines of a body, and of the next request, are none of the head's.
+  TestClient body(server_);
+  const std::string post = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1200\r\n\r\n" + many;
+  body.send(post + post);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(body.read_response().body, many);
+  const std::string some_fields = many.substr(0, 4 * 250);
+  body.send(chunked + "4b0\r\n" + many + "\r\n4b0\r\n" + many + "\r\n0\r\n" + some_fields + "\r\n" + post);
+  EXPECT_EQ(body.read_response().body, many + many);
+  EXPECT_EQ(body.read_response().body, many);
 }
 
 TEST_F(ServerTest, ManySmallHeadersInManyPacketsAreStillOneHead) {

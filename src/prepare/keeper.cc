@@ -16,7 +16,8 @@
 #include <cstring>
 #include <ctime>
 #include <deque>
-#include <fstream>
+#include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "base/work_page.h"
@@ -32,6 +33,7 @@ namespace {
 constexpr int kSocket = 3;
 constexpr std::size_t kTextBytesMax = 2000;
 constexpr int kYieldNiceness = 10;
+constexpr std::string_view kFirstToKill = "1000";  // the highest oom_score_adj
 
 struct OrderMessage {
   Keeper::Order order;
@@ -58,8 +60,7 @@ class KeeperProcess {
 
   [[noreturn]] void run() {
     ::prctl(PR_SET_NAME, "drover-keeper");
-    // If the whole machine is short of memory, the kernel should kill these processes, the largest first.
-    std::ofstream("/proc/self/oom_score_adj") << 1000;
+    open_oom_score();
     set_up_engine_log();
     if (options_.confine) {
       if (const auto confined = options_.confine(); !confined) give_up(confined.error());
@@ -84,6 +85,19 @@ class KeeperProcess {
   }
 
  private:
+  // A worker inherits its score. If the machine is short of memory, the kernel is to kill workers first and their
+  // keeper as late as the runner, which ends with it. Opened before the sandbox, in which no file can be opened.
+  void open_oom_score() {
+    oom_score_ = ::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    std::array<char, 16> text{};
+    const ssize_t got = oom_score_ < 0 ? 0 : ::pread(oom_score_, text.data(), text.size(), 0);
+    own_oom_score_.assign(text.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  }
+
+  void set_oom_score(std::string_view score) const {
+    if (!own_oom_score_.empty()) (void)!::write(oom_score_, score.data(), score.size());
+  }
+
   // The model's own chat template is untrusted too, and its analysis runs it.
   void prepare() {
     ModelOptions options;
@@ -213,8 +227,10 @@ class KeeperProcess {
     const pid_t keeper = ::getpid();
     int detached[2];
     if (::pipe2(detached, O_CLOEXEC) != 0) return report_unstarted(worker);
+    set_oom_score(kFirstToKill);
     const pid_t process = ::fork();
     if (process != 0) {
+      set_oom_score(own_oom_score_);
       ::close(detached[1]);
       // Waits until detach() has closed the other end: a worker that is stopped before that would outlive this process.
       char none = 0;
@@ -241,6 +257,8 @@ class KeeperProcess {
   std::unique_ptr<ChatTemplate> chat_;
   std::unordered_map<WorkerId, pid_t> workers_;  // not reaped yet
   std::deque<std::string> unsent_;               // reports
+  int oom_score_ = -1;                           // this process's file of that name
+  std::string own_oom_score_;                    // empty: unknown
   sigset_t unblocked_{};
 };
 

@@ -21,8 +21,15 @@ namespace {
 constexpr Duration kWatchful = std::chrono::seconds(1);
 constexpr Duration kWatch = std::chrono::milliseconds(25);
 
+// A worker's answer gets memory as it comes, not as its header says.
+constexpr std::size_t kAnswerPart = 1u << 20;
+
 RequestId request_of(const pb::PrepareWork& work) {
   return {work.has_embed() ? work.embed().request() : work.generate().request()};
+}
+
+ClientId client_of(const pb::PrepareWork& work) {
+  return {work.has_embed() ? work.embed().client() : work.generate().client()};
 }
 
 // Drops the large fields that only the worker needs.
@@ -82,6 +89,7 @@ PrepareDriver::~PrepareDriver() {
 void PrepareDriver::add(pb::PrepareWork work) {
   requests_.fetch_add(1, std::memory_order_relaxed);
   const RequestId request = request_of(work);
+  const ClientId client = client_of(work);
   auto job = std::make_unique<Job>();
   const auto header = frame_header(work.ByteSizeLong());
   job->frame.reserve(header.size() + work.ByteSizeLong());
@@ -97,7 +105,7 @@ void PrepareDriver::add(pb::PrepareWork work) {
   {
     const MutexLock lock(mutex_);
     jobs_[request] = std::move(job);
-    pool_.add(request, Clock::now());
+    pool_.add(request, client, Clock::now());
     act();
     must_wake = must_wake_;
   }
@@ -339,8 +347,9 @@ bool PrepareDriver::receive(Line& line) {
       wanted += std::min(frame_size(header), kFrameBytesMax);
     }
     if (line.got == wanted && wanted > kFrameHeaderBytes) return true;
-    if (line.in.size() < wanted) line.in.resize(wanted);
-    const ssize_t got = ::recv(line.socket, line.in.data() + line.got, wanted - line.got, MSG_DONTWAIT);
+    const std::size_t room = std::min(wanted, line.got + kAnswerPart);
+    if (line.in.size() < room) line.in.resize(room);
+    const ssize_t got = ::recv(line.socket, line.in.data() + line.got, room - line.got, MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
     if (got <= 0) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <condition_variable>
 #include <fstream>
@@ -258,6 +259,20 @@ TEST_F(PrepareDriverTest, AWorkerThatDiesCostsItsRequest) {
   EXPECT_EQ(got.kind, Outcome::Kind::kInternal);
   EXPECT_EQ(got.error, "the process that prepared the request has ended: signal 9 (Killed)");
   expect_answered("hello");
+}
+
+TEST_F(PrepareDriverTest, IfMemoryIsShortTheKernelTakesWorkersFirst) {
+  start();
+  expect_answered("hello");
+  const auto score = [](pid_t process) {
+    std::ifstream file(fmt::format("/proc/{}/oom_score_adj", process));
+    int value = 0;
+    file >> value;
+    return value;
+  };
+  for (const pid_t worker : workers()) EXPECT_EQ(score(worker), 1000);
+  // While it starts a worker it has that score itself.
+  while (score(keeper_->process()) != score(::getpid())) std::this_thread::yield();
 }
 
 TEST(Keeper, AChatTemplateThatDoesNotEndIsNamed) {

@@ -1,10 +1,26 @@
 #include "prepare/prompt_wire.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 namespace drover {
 namespace {
+
+Error not_a_prompt(std::string_view what) {
+  return internal("what a request was prepared to has " + std::string(what));
+}
+
+bool is_token(std::int64_t token, int vocabulary_size) {
+  return token >= 0 && token < vocabulary_size;
+}
+
+// A number that a worker sent for one of an enumeration's values, of which `last` is the last.
+template <typename Enumeration>
+bool read_enumerator(int number, Enumeration last, Enumeration& into) {
+  into = static_cast<Enumeration>(number);
+  return number >= 0 && number <= static_cast<int>(last);
+}
 
 void write_strings(std::vector<std::string>& from, google::protobuf::RepeatedPtrField<std::string>& to) {
   for (std::string& each : from) to.Add(std::move(each));
@@ -23,13 +39,16 @@ void write_start(GrammarStart& from, pb::GrammarStart& to) {
   to.set_opening(std::move(from.opening));
 }
 
-GrammarStart read_start(pb::GrammarStart& from) {
+Result<GrammarStart> read_start(pb::GrammarStart& from, int vocabulary_size) {
   GrammarStart start;
-  start.kind = static_cast<GrammarStart::Kind>(from.kind());
+  if (!read_enumerator(from.kind(), GrammarStart::Kind::kOnTrigger, start.kind)) return not_a_prompt("no such grammar");
+  for (const std::int32_t token : from.trigger_tokens()) {
+    if (!is_token(token, vocabulary_size)) return not_a_prompt("a trigger that is no token");
+    start.trigger_tokens.push_back(token);
+  }
   start.text = std::move(*from.mutable_text());
   start.trigger_patterns = read_strings(*from.mutable_trigger_patterns());
   start.trigger_words = read_strings(*from.mutable_trigger_words());
-  start.trigger_tokens.assign(from.trigger_tokens().begin(), from.trigger_tokens().end());
   start.opening = std::move(*from.mutable_opening());
   return start;
 }
@@ -48,13 +67,14 @@ void write_syntax(OutputSyntax& from, pb::Syntax& to) {
   to.set_generation_prompt(std::move(from.generation_prompt));
 }
 
-OutputSyntax read_syntax(pb::Syntax& from) {
+Result<OutputSyntax> read_syntax(pb::Syntax& from) {
   OutputSyntax syntax;
-  syntax.kind = static_cast<OutputSyntax::Kind>(from.kind());
+  const bool known = read_enumerator(from.kind(), OutputSyntax::Kind::kParser, syntax.kind) &&
+                     read_enumerator(from.begun(), OutputSyntax::Begun::kContent, syntax.begun);
+  if (!known) return not_a_prompt("no such syntax");
   syntax.thinking_start = std::move(*from.mutable_thinking_start());
   syntax.thinking_end = std::move(*from.mutable_thinking_end());
   syntax.starts_in_thinking = from.starts_in_thinking();
-  syntax.begun = static_cast<OutputSyntax::Begun>(from.begun());
   syntax.tools_json = std::move(*from.mutable_tools_json());
   syntax.tool_tag = std::move(*from.mutable_tool_tag());
   syntax.tool_starts = read_strings(*from.mutable_tool_starts());
@@ -73,9 +93,9 @@ std::string token_bytes(std::span<const Token> tokens) {
 Result<std::vector<Token>> read_tokens(std::string_view bytes, int vocabulary_size) {
   std::vector<Token> tokens(bytes.size() / sizeof(Token));
   if (!tokens.empty()) std::memcpy(tokens.data(), bytes.data(), tokens.size() * sizeof(Token));
-  const auto is_known = [&](Token token) { return token >= 0 && token < vocabulary_size; };
+  const auto is_known = [&](Token token) { return is_token(token, vocabulary_size); };
   if (bytes.size() % sizeof(Token) != 0 || !std::all_of(tokens.begin(), tokens.end(), is_known)) {
-    return internal("what a prompt was prepared to is not a row of tokens");
+    return not_a_prompt("bytes that are no tokens");
   }
   return tokens;
 }
@@ -99,8 +119,12 @@ Result<MadePrompt> read_prompt(pb::Prompt& from, int vocabulary_size) {
   prompt.rendered.text = std::move(*from.mutable_rendered());
   prompt.rendered.stops = read_strings(*from.mutable_stops());
   prompt.rendered.grammar = std::move(*from.mutable_grammar());
-  prompt.rendered.grammar_start = read_start(*from.mutable_grammar_start());
-  prompt.rendered.syntax = read_syntax(*from.mutable_syntax());
+  auto start = read_start(*from.mutable_grammar_start(), vocabulary_size);
+  if (!start) return std::move(start).error();
+  prompt.rendered.grammar_start = std::move(*start);
+  auto syntax = read_syntax(*from.mutable_syntax());
+  if (!syntax) return std::move(syntax).error();
+  prompt.rendered.syntax = std::move(*syntax);
   prompt.dropped_messages = from.dropped_messages();
   prompt.dropped_tokens = from.dropped_tokens();
   return prompt;

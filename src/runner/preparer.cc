@@ -79,6 +79,10 @@ void Preparer::finish(const pb::Generate& work, int context_max, pb::Prompt& mad
   const AtWork at_work(request);
   auto prompt = read_prompt(made, model_.vocabulary_size());
   if (!prompt) return refuse(request, prompt.error());
+  const bool fits = !prompt->tokens.empty() && prompt->tokens.size() < static_cast<std::size_t>(context_max);
+  if (!fits && !work.render_only()) {  // the worker's doing: PromptMaker makes none like it
+    return refuse(request, internal("what a request was prepared to has no room in the context"));
+  }
   auto sampler = Sampler::create(model_, sampler_options(work, prompt->rendered, context_max), grammars_);
   if (!sampler) return refuse(request, sampler.error());
   std::vector<std::string> stops(work.stop().begin(), work.stop().end());

@@ -67,7 +67,10 @@ http::ServerLimits server_limits(const Settings& settings, std::size_t descripto
     spdlog::warn("the system allows {} open files and sockets (ulimit -Hn): connections are limited to {}", descriptors,
                  limits.connections_max);
   }
-  limits.probes_max = std::min(limits.probes_max, descriptors / 16);  // they are among those that are kept
+  // These are among those that are kept.
+  limits.probes_max = std::min(limits.probes_max, descriptors / 16);
+  limits.files_max = std::min(limits.files_max, kept / 2);
+  limits.files_per_client_max = std::max<std::size_t>(1, limits.files_max / 2);
   // All of a proxy's clients have one address: it has what requests need that wait and run, and never all.
   const std::size_t quarter = limits.connections_max / 4;
   limits.connections_per_client_max =

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 #include <string_view>
 
 #include "prepare/prepare_pool.h"
@@ -18,6 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int kSeeds = 3000;
+constexpr int kClients = 4;
 std::optional<std::uint64_t> only_seed;
 
 // A rule that is broken on purpose.
@@ -29,6 +31,8 @@ enum class Mutation {
   kCancelIsForgotten,  // a canceled request is still prepared
   kEndIsForgotten,     // the end of a worker is not reported
   kNoTimeIsTooLong,    // a request that never ends is not killed
+  kAllAreOneClient,    // who has many requests makes the others wait
+  kNoShareEnds,        // a slow request keeps its worker while others wait for one
 };
 
 class PrepareWorld {
@@ -37,7 +41,7 @@ class PrepareWorld {
       : random_(seed), mutation_(mutation), limits_(limits_of(random_, mutation)), pool_(limits_) {}
 
   struct Counts {
-    int answered = 0, canceled = 0, died = 0, timed_out = 0, overtaken = 0, stopped = 0;
+    int answered = 0, canceled = 0, died = 0, timed_out = 0, overtaken = 0, stopped = 0, displaced = 0;
   };
   const Counts& counts() const { return counts_; }
 
@@ -74,11 +78,15 @@ class PrepareWorld {
  private:
   enum class Fate { kAnswered, kDies, kNeverEnds };
   struct Request {
+    ClientId client;
     TimePoint arrived;
     Duration needs{};  // run time
     Fate fate = Fate::kAnswered;
     TimePoint begun = kNever;
-    int ahead = 0;  // earlier requests that were neither prepared nor slow when it arrived
+    int ahead = 0;      // requests that were not slow yet when it arrived, or that began while it waited
+    int shares = 0;     // how often it lost its worker after its share
+    bool runs = false;  // has a worker
+    bool waits() const { return begun == kNever; }
   };
   struct Worker {
     std::optional<RequestId> request;
@@ -87,6 +95,7 @@ class PrepareWorld {
     TimePoint since{};
     bool stopped = false;
     bool yields = false;
+    bool known_slow = false;  // its request has begun before
   };
 
   static PrepareLimits limits_of(std::mt19937_64& random, Mutation mutation) {
@@ -95,6 +104,7 @@ class PrepareWorld {
     limits.slow_running_max = std::uniform_int_distribution(1, limits.slow_max)(random);
     if (mutation == Mutation::kSlowIsNotNoticed) limits.slow_after = std::chrono::seconds(3);
     if (mutation == Mutation::kNoTimeIsTooLong) limits.time_max = std::chrono::hours(1);
+    if (mutation == Mutation::kNoShareEnds) limits.yield_after = std::chrono::hours(1);
     return limits;
   }
 
@@ -110,16 +120,20 @@ class PrepareWorld {
   }
 
   void arrive(RequestId id) {
-    Request request{.arrived = now_};
+    // One client sends most of them.
+    Request request{.client = {static_cast<std::uint64_t>(std::max(1, between(-kClients, kClients)))}, .arrived = now_};
     const int kind = between(0, 99);
     request.needs = milliseconds(kind < 70 ? between(0, 40) : between(60, 5000));
     request.fate = kind >= 96 ? Fate::kNeverEnds : kind >= 92 || kind < 4 ? Fate::kDies : Fate::kAnswered;
+    bool first = true;
     for (const auto& [other, before] : requests_) {
-      if (before.begun == kNever || now_ - before.begun <= slow_after()) ++request.ahead;
+      if (!before.waits() && now_ - before.begun <= slow_after()) ++request.ahead;
+      if (before.waits() && before.client == request.client) first = false;
     }
+    if (first) passed_[request.client].clear();
     requests_.emplace(id, request);
     if (chance(0.1)) cancels_.emplace(now_ + milliseconds(between(0, 1000)), id);
-    pool_.add(id, now_);
+    pool_.add(id, mutation_ == Mutation::kAllAreOneClient ? ClientId{} : request.client, now_);
     act();
   }
 
@@ -170,11 +184,12 @@ class PrepareWorld {
     const auto found = requests_.find(request);
     if (pools != request || found == requests_.end()) return fail("an answer goes to another request");
     const Request& of = found->second;
-    // Fast requests are prepared in order of arrival.
+    // A client's fast requests are prepared in order of arrival.
+    RequestId& last_quick = last_quick_[of.client];
     if (of.needs < slow_after()) {
-      if (request < last_quick_ && of.fate == Fate::kAnswered) fail("a quick request was overtaken by another one");
-      last_quick_ = std::max(last_quick_, request);
-    } else if (request < last_quick_) {
+      if (request < last_quick && of.fate == Fate::kAnswered) fail("a quick request was overtaken by another one");
+      last_quick = std::max(last_quick, request);
+    } else if (request < last_quick) {
       ++counts_.overtaken;
     }
     requests_.erase(found);
@@ -229,7 +244,8 @@ class PrepareWorld {
           break;
         case PoolAction::Kind::kKill:
           if (mutation_ == Mutation::kNothingIsKilled) break;
-          if (workers_.erase(action.worker) == 0) fail("a worker is killed that is not there");
+          with(action.worker, [&](Worker& worker) { displace(worker); });
+          workers_.erase(action.worker);
           killed_.push_back(action.worker);
           break;
         case PoolAction::Kind::kTimeOut:
@@ -255,25 +271,80 @@ class PrepareWorld {
     worker.stopped = true;
   }
 
+  // The request of a worker that is killed begins again, unless it has ended.
+  void displace(const Worker& worker) {
+    const auto found = worker.request ? requests_.find(*worker.request) : requests_.end();
+    if (found == requests_.end()) return;
+    found->second.runs = false;
+    if (!worker.yields) return;
+    ++found->second.shares;
+    ++counts_.displaced;
+  }
+
   void give(const PoolAction& action) {
     with(action.worker, [&](Worker& worker) {
       if (worker.request || worker.stopped) return fail("a worker gets a second request");
       const auto found = requests_.find(action.request);
       if (found == requests_.end()) return fail("a request is given out that has ended");
       Request& request = found->second;
-      if (request.begun == kNever) {
-        request.begun = now_;
-        const Duration bound = milliseconds(100) * request.ahead;
-        if (now_ - request.arrived > bound) {
-          fail(fmt::format("request {} waited {:.0f} ms behind {}", action.request.value,
-                           to_seconds(now_ - request.arrived) * 1000, request.ahead));
-        }
-      }
+      worker.known_slow = !request.waits();
+      if (request.waits()) begin(action.request, request);
+      request.runs = true;
       worker.request = action.request;
       worker.since = now_;
       worker.ran = Duration::zero();
       worker.left = request.fate == Fate::kNeverEnds ? Duration::max() : request.needs;
     });
+  }
+
+  // Its first worker: no request waits for slow ones, and no client waits for two requests of another one.
+  void begin(RequestId id, Request& request) {
+    request.begun = now_;
+    if (now_ - request.arrived > milliseconds(100) * request.ahead) {
+      fail(fmt::format("request {} waited {:.0f} ms behind {}", id.value, to_seconds(now_ - request.arrived) * 1000,
+                       request.ahead));
+    }
+    std::set<ClientId> waiting;
+    for (auto& [other, of] : requests_) {
+      if (!of.waits()) continue;
+      ++of.ahead;
+      if (of.client != request.client) waiting.insert(of.client);
+    }
+    for (const ClientId client : waiting) {
+      if (!passed_[client].insert(request.client).second) {
+        fail(fmt::format("client {} waits for two requests of client {}", client.value, request.client.value));
+      }
+    }
+    passed_[request.client].clear();
+  }
+
+  Duration ran(const Worker& worker) const { return worker.stopped ? worker.ran : worker.ran + (now_ - worker.since); }
+  bool is_slow(const Worker& worker) const {
+    return worker.request && (worker.known_slow || worker.stopped || ran(worker) >= slow_after());
+  }
+
+  // A slow request waits for a worker only while no other one has more than its share.
+  void check_shares() {
+    std::vector<std::pair<const Worker*, const Request*>> holders;
+    std::map<ClientId, int> held;
+    for (const auto& [id, worker] : workers_) {
+      const auto found = is_slow(worker) ? requests_.find(*worker.request) : requests_.end();
+      if (found == requests_.end()) continue;
+      holders.emplace_back(&worker, &found->second);
+      ++held[found->second.client];
+    }
+    for (const auto& [id, request] : requests_) {
+      if (request.waits() || request.runs) continue;
+      const int own = held[request.client];
+      for (const auto& [worker, other] : holders) {
+        const bool too_long = ran(*worker) >= limits_wanted_.yield_after * (1 << std::min(other->shares, 5));
+        const bool more = held[other->client] > own;
+        const bool later = other->client == request.client && request.shares <= other->shares;
+        if (held[other->client] > own + 1 || (too_long && (more || later))) {
+          fail(fmt::format("slow request {} waits, client {} has more than its share", id.value, other->client.value));
+        }
+      }
+    }
   }
 
   void check() {
@@ -282,22 +353,20 @@ class PrepareWorld {
     int quick = 0;
     for (const auto& [id, worker] : workers_) {
       if (!worker.request) continue;
-      const Duration ran = worker.stopped ? worker.ran : worker.ran + (now_ - worker.since);
-      const bool is_slow = worker.stopped || ran > slow_after();
-      if (is_slow) {
+      if (is_slow(worker)) {
         ++slow;
         if (!worker.stopped) ++slow_running;
       } else {
         ++quick;
       }
-      if (ran > limits_wanted_.time_max + milliseconds(1)) fail("a request runs for too long");
+      if (ran(worker) > limits_wanted_.time_max + milliseconds(1)) fail("a request runs for too long");
     }
-    // A restarted request that is known to be slow counts as fast here for a moment.
     if (slow > limits_.slow_max) fail(fmt::format("{} slow ones", slow));
     if (slow_running > limits_.slow_running_max) fail(fmt::format("{} slow ones run", slow_running));
-    if (quick > 1 + limits_.slow_max) fail(fmt::format("{} quick ones run", quick));
+    if (quick > 1) fail(fmt::format("{} quick ones run", quick));
     if (static_cast<int>(workers_.size()) > limits_.slow_max + 3) fail(fmt::format("{} workers", workers_.size()));
     if (workers_.empty() && !none_may_be_there_) fail("no worker is there for the next request");
+    check_shares();
   }
 
   Duration slow_after() const { return limits_wanted_.slow_after; }
@@ -312,8 +381,9 @@ class PrepareWorld {
   std::map<WorkerId, Worker> workers_;
   std::multimap<TimePoint, RequestId> cancels_;
   std::vector<WorkerId> killed_;
-  RequestId last_quick_{};
-  bool none_may_be_there_ = false;  // a worker ended before it had prepared anything
+  std::map<ClientId, RequestId> last_quick_;
+  std::map<ClientId, std::set<ClientId>> passed_;  // of each client that waits: those that began a request meanwhile
+  bool none_may_be_there_ = false;                 // a worker ended before it had prepared anything
   int spins_ = 0;
   Counts counts_;
   std::string broken_;
@@ -331,11 +401,14 @@ TEST(PrepareSim, KeepsItsPromises) {
     all.timed_out += world.counts().timed_out;
     all.overtaken += world.counts().overtaken;
     all.stopped += world.counts().stopped;
+    all.displaced += world.counts().displaced;
   }
-  fmt::print("{} answered, {} canceled, {} ended their worker, {} ran for too long, {} overtaken, {} times stopped\n",
-             all.answered, all.canceled, all.died, all.timed_out, all.overtaken, all.stopped);
+  fmt::print(
+      "{} answered, {} canceled, {} ended their worker, {} ran for too long, {} overtaken, {} times stopped, "
+      "{} times displaced\n",
+      all.answered, all.canceled, all.died, all.timed_out, all.overtaken, all.stopped, all.displaced);
   if (only_seed) return;
-  for (const int count : {all.canceled, all.died, all.timed_out, all.overtaken, all.stopped})
+  for (const int count : {all.canceled, all.died, all.timed_out, all.overtaken, all.stopped, all.displaced})
     EXPECT_GT(count, kSeeds / 10);
 }
 
@@ -351,7 +424,8 @@ TEST_P(PrepareSimMutation, IsNoticed) {
 INSTANTIATE_TEST_SUITE_P(All, PrepareSimMutation,
                          testing::Values(Mutation::kSlowIsNotNoticed, Mutation::kNothingIsStopped,
                                          Mutation::kNothingIsKilled, Mutation::kCancelIsForgotten,
-                                         Mutation::kEndIsForgotten, Mutation::kNoTimeIsTooLong));
+                                         Mutation::kEndIsForgotten, Mutation::kNoTimeIsTooLong,
+                                         Mutation::kAllAreOneClient, Mutation::kNoShareEnds));
 
 }  // namespace
 }  // namespace drover
