@@ -186,11 +186,12 @@ nightly_busy() {
 }
 nightly_chaos() { DROVER_CHAOS_SECONDS=600 run_e2e release "$results" tests/e2e/chaos.test.mjs; }
 nightly_attack() { run_attacks "$results" no ""; }
+nightly_engine() { DROVER_TEST_TYPES=all run_e2e release "$results" tests/e2e/engine.test.mjs; }
 nightly_agents() { run_e2e release "$results" tests/nightly/agents.test.mjs; } # as their makers publish them
 
 command_nightly() {
   local parts=("$@") part results="$PWD/build/release/test-results"
-  [ $# -gt 0 ] || parts=(tidy fuzz sim busy chaos attack agents)
+  [ $# -gt 0 ] || parts=(tidy fuzz sim busy chaos attack engine agents)
   for part in "${parts[@]}"; do
     declare -F "nightly_$part" >/dev/null || die "nightly has no part '$part': see ./dev help"
   done

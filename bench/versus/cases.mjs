@@ -4,6 +4,7 @@
 // close together in time. `rows` says what each value is: the unit, and the line that Drover is held to.
 // `words(count, salt)`: the same random words for all servers, others in each round and for each salt.
 import { sleep } from '../../tests/e2e/harness.mjs';
+import { at_the_same_time, load_test } from './load_test.mjs';
 import { median } from './numbers.mjs';
 
 const user = (content) => [{ role: 'user', content }];
@@ -40,20 +41,20 @@ const settings = ({ slots, context, ollama_context = context, flags = [] }) => (
 });
 
 const stream_counts = [1, 2, 4, 8, 16];
+// Words that `drover bench` adds to each prompt.
+const asked = 'Write a story about this.'.split(' ').length;
 
 export const distinct_streams = (count) => async (client, words) => {
-  const chats = await at_once(count, (i) => client.chat(user(words(32, `${count} ${i}`)), { max_tokens: 64 }));
-  return { [`${count} streams`]: rate_of(chats) };
+  const level = await at_the_same_time(client, words, count, { 'prompt-words': 32 - asked, 'max-tokens': 64 });
+  return { [`${count} streams`]: level.output_tokens_per_second };
 };
 
 const shared_prefix = (count, prefix_words) => async (client, words) => {
-  const prefix = words(prefix_words, 'shared');
-  const chats = await at_once(count, (i) =>
-    client.chat([{ role: 'system', content: prefix }, ...user(words(16, `own ${i}`))], { max_tokens: 16 }),
-  );
+  const options = { 'prompt-words': 16 - asked, 'shared-prefix': prefix_words, 'max-tokens': 16 };
+  const level = await at_the_same_time(client, words, count, options);
   return {
-    throughput: rate_of(chats),
-    'first token, median': median(chats.map((chat) => chat.ttft)) / 1000,
+    throughput: level.output_tokens_per_second,
+    'first token, median': level.time_to_first_token.p50_ms / 1000,
   };
 };
 
@@ -86,32 +87,12 @@ async function overflow(client, words) {
   return { failures: chats.length - whole.length, throughput: sum(whole.map((chat) => chat.usage.output)) / seconds };
 }
 
-const short_clients = 64;
-
-// Each client sends its next request when it has the answer to the last one.
-async function request_rate(requests, send) {
-  let left = requests;
-  const start = performance.now();
-  await Promise.all(
-    Array.from({ length: short_clients }, async (_, i) => {
-      while (left-- > 0) {
-        const chat = await send(i).done;
-        if (!chat.ok) throw new Error(`a request has failed: ${chat.error}`);
-      }
-    }),
-  );
-  return requests / ((performance.now() - start) / 1000);
-}
-
-const short_fields = { max_tokens: 4, stream: false };
-
-const short_chats = async (client, words) => ({
-  chats: await request_rate(6000, (i) => client.chat(user(words(1, i)), short_fields)),
-});
-
-const short_completions = async (client, words) => ({
-  completions: await request_rate(6000, (i) => client.completion(words(1, i), short_fields)),
-});
+// Each of 64 clients sends its next request when it has the answer to the last one.
+const short_requests = (row, api) => async (client, words) => {
+  const options = { api, concurrency: 64, requests: 6000, prompt: '{n}', 'max-tokens': 4, 'no-stream': true };
+  const level = await load_test(client, words, options);
+  return { [row]: level.requests_per_second };
+};
 
 function response_format(salt) {
   const text = { type: 'string' };
@@ -246,7 +227,7 @@ export const cases = {
       chats: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
       completions: { unit: 'requests/s', better: 'more', ratio_min: 1.5 },
     },
-    measures: [short_chats, short_completions],
+    measures: [short_requests('chats', 'openai'), short_requests('completions', 'completions')],
   },
   f: {
     title: 'Eight streams held to a JSON schema among eight plain ones: 24 words in, 48 tokens out',

@@ -11,13 +11,13 @@ function busy_ticks() {
   return [user, nice, system, irq, softirq, steal].reduce((sum, value) => sum + Number(value), 0);
 }
 
-// Of a process and its children.
+// Of a process and its children, also of those that have ended and that it has waited for.
 function ticks_of(pid) {
   let sum = 0;
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const [, , , , , , , , , , , user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    sum += Number(user) + Number(system);
+    // utime, stime, cutime, cstime: see proc(5)
+    sum += stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 15).reduce((all, ticks) => all + Number(ticks), 0);
     for (const child of fields(`/proc/${pid}/task/${pid}/children`)) if (child !== '') sum += ticks_of(child);
   } catch {
     // it has ended

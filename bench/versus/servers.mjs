@@ -58,7 +58,6 @@ class Program {
   }
 
   async stop() {
-    for (const client of this.clients) client.close();
     this.process.kill('SIGTERM');
     await Promise.race([this.exited, sleep(5000)]);
     if (this.process.exitCode === null) this.process.kill('SIGKILL');

@@ -6,8 +6,6 @@
 #include <utility>
 #include <variant>
 
-#include "api/answer_parts.h"
-
 namespace drover::api {
 namespace {
 
@@ -85,7 +83,7 @@ asio::awaitable<bool> Answer::on(pb::Chunk& chunk) {
   if (kind_.stream) {
     form_.part(lines_, chunk);
   } else {
-    add_to(whole_, chunk);
+    append(whole_, chunk);
   }
   co_return true;
 }
@@ -99,7 +97,7 @@ asio::awaitable<bool> Answer::on(pb::Finished& finished) {
     if (written) co_await exchange_.finish();
     co_return false;
   }
-  add_to(whole_, finished.last());
+  append(whole_, finished.last());
   co_await send_whole(finished.context_size() > kInlineTokensMax,
                       [&]() -> Result<std::string> { return form_.whole(whole_, ending); });
   co_return false;

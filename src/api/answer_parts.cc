@@ -26,13 +26,6 @@ void append_logprob(std::string& out, const pb::TokenLogprob& from) {
 
 }  // namespace
 
-void add_to(pb::Chunk& whole, const pb::Chunk& part) {
-  whole.mutable_content()->append(part.content());
-  whole.mutable_thinking()->append(part.thinking());
-  whole.mutable_tool_calls()->MergeFrom(part.tool_calls());
-  whole.mutable_logprobs()->MergeFrom(part.logprobs());
-}
-
 void append_logprobs(std::string& out, const pb::Chunk& chunk) {
   out += '[';
   for (int i = 0; i < chunk.logprobs_size(); ++i) {

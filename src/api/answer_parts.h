@@ -10,9 +10,6 @@
 
 namespace drover::api {
 
-// Adds `part` to `whole`: text to text, calls to calls.
-void add_to(pb::Chunk& whole, const pb::Chunk& part);
-
 // [{"token", "logprob", "bytes", "top_logprobs"}, …]: the same in Ollama's and OpenAI's chat answers.
 void append_logprobs(std::string& out, const pb::Chunk& chunk);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/failed.h"
 #include "fleet/runner_process.h"
 #include "fleet/server_log.h"
 
@@ -199,17 +200,15 @@ void Runner::on_embedded(pb::Embedded& embedded) {
 }
 
 void Runner::on_failed(const pb::Failed& failed) {
-  Error error = internal(failed.message());
-  if (failed.kind() == pb::Failed::INVALID) error.code = ErrorCode::kInvalidArgument;
-  if (failed.kind() == pb::Failed::PROMPT_TOO_LONG) error.code = ErrorCode::kPromptTooLong;
-  if (failed.kind() == pb::Failed::MEMORY) error.code = ErrorCode::kNoSpace;
-  if (failed.kind() == pb::Failed::MISSING) error = not_found(fmt::format("model '{}' not found", name_));
+  Error error = read_error(failed);
+  if (error.code == ErrorCode::kNotFound) error.message = fmt::format("model '{}' not found", name_);
   if (failed.request() == 0) {
     spdlog::error("{} cannot be loaded: {}", name_, failed.message());
     ++metrics_.load_failures;
     load_failed_ = true;
-    if (error.code == ErrorCode::kNoSpace) error.code = ErrorCode::kInternal;
-    return listeners_.tell(event::LoadFailed{id_, std::move(error), failed.kind() == pb::Failed::MEMORY});
+    const bool memory_is_short = error.code == ErrorCode::kNoSpace;
+    if (memory_is_short) error.code = ErrorCode::kInternal;
+    return listeners_.tell(event::LoadFailed{id_, std::move(error), memory_is_short});
   }
   const RequestId request{failed.request()};
   listeners_.requests.fail(request, std::move(error), std::nullopt);

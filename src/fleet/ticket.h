@@ -67,7 +67,7 @@ class Ticket {
   bool ended_ = false;
 };
 
-// Adds what `chunk` holds to the end of `to`.
+// Adds what `chunk` holds to the end of `to`: text to text, calls to calls. `to` keeps its request.
 void append(pb::Chunk& to, const pb::Chunk& chunk);
 
 }  // namespace drover

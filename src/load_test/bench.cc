@@ -58,6 +58,7 @@ struct BenchArguments {
   std::uint64_t shared_prefix = 0;
   bool same_prompt = false;
   std::uint64_t tokens_max = 64;
+  double temperature = 0;
   bool stream = true;
   std::string timeout = "300s";
   std::optional<std::uint64_t> seed;
@@ -105,6 +106,7 @@ Result<BenchWork> read_work(const BenchArguments& arguments) {
   // Without a seed each run has prompts of its own: those of the last run are in the server's cache.
   work.prompts.seed = arguments.seed.value_or(std::random_device()());
   work.tokens_max = arguments.tokens_max;
+  work.temperature = arguments.temperature;
   work.mode = arguments.stream ? AnswerMode::kStream : AnswerMode::kWhole;
   work.headers = arguments.headers;
   if (work.headers.size() > kHeadersMax) return invalid(fmt::format("at most {} headers", kHeadersMax));
@@ -316,6 +318,7 @@ class Bench {
   // Which API a server speaks. Ollama's servers speak OpenAI's too, so theirs is tried first.
   Result<void> detect(BenchTarget& target) {
     if (arguments_.api == "openai") target.api = BenchApi::kOpenAi;
+    if (arguments_.api == "completions") target.api = BenchApi::kCompletions;
     if (!arguments_.api.empty()) return {};
     const auto version = ask(target.url + "/api/version", kDetectTimeout);
     if (!version.ok()) return version.error();
@@ -402,8 +405,8 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_option("MODEL", to.model, "Name of the model")->required()->type_name("");
   auto* url = command->add_option("--url", to.url, "The server (default: that of OLLAMA_HOST)")->type_name("URL");
   command->add_option("--api", to.api, "What it speaks (default: found out)")
-      ->check(CLI::IsMember({"ollama", "openai"}))
-      ->type_name("ollama|openai");
+      ->check(CLI::IsMember({"ollama", "openai", "completions"}))
+      ->type_name("ollama|openai|completions");
   auto* concurrency =
       command->add_option("--concurrency", to.concurrency, "Requests at once, one level each (default 1,2,4,8,16)")
           ->delimiter(',')
@@ -431,6 +434,9 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_option("--max-tokens", to.tokens_max, "Tokens an answer has at most (default 64)")
       ->check(CLI::Range(std::uint64_t{1}, kTokensMax))
       ->type_name("N");
+  command->add_option("--temperature", to.temperature, "Temperature of the answers (default 0)")
+      ->check(CLI::Range(0.0, 2.0))
+      ->type_name("T");
   command->add_flag("--stream,!--no-stream", to.stream, "Stream the answers (default)");
   command->add_option("--timeout", to.timeout, "Time a request takes at most (default 300s)")->type_name("DURATION");
   command->add_option("--seed", to.seed, "Repeats the prompts and times of another run")->type_name("N");

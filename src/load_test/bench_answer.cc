@@ -22,15 +22,31 @@ std::string error_in(const Json& object) {
 }  // namespace
 
 std::string_view api_name(BenchApi api) {
-  return api == BenchApi::kOllama ? "ollama" : "openai";
+  switch (api) {
+    case BenchApi::kOllama:
+      return "ollama";
+    case BenchApi::kOpenAi:
+      return "openai";
+    case BenchApi::kCompletions:
+      return "completions";
+  }
+  return "";
 }
 
 std::string_view generate_path(BenchApi api) {
-  return api == BenchApi::kOllama ? "/api/generate" : "/v1/chat/completions";
+  switch (api) {
+    case BenchApi::kOllama:
+      return "/api/generate";
+    case BenchApi::kOpenAi:
+      return "/v1/chat/completions";
+    case BenchApi::kCompletions:
+      return "/v1/completions";
+  }
+  return "";
 }
 
 std::string generate_body(BenchApi api, const std::string& model, const std::string& prompt, std::uint64_t tokens_max,
-                          AnswerMode mode) {
+                          AnswerMode mode, double temperature) {
   const bool stream = mode == AnswerMode::kStream;
   Json body;
   body["model"] = model;
@@ -38,15 +54,19 @@ std::string generate_body(BenchApi api, const std::string& model, const std::str
     body["prompt"] = prompt;
     body["stream"] = stream;
     body["options"]["num_predict"] = tokens_max;
-    body["options"]["temperature"] = 0;
+    body["options"]["temperature"] = temperature;
     return to_text(body);
   }
-  Json message;
-  message["role"] = "user";
-  message["content"] = prompt;
-  body["messages"] = Json::array({std::move(message)});
+  if (api == BenchApi::kCompletions) {
+    body["prompt"] = prompt;
+  } else {
+    Json message;
+    message["role"] = "user";
+    message["content"] = prompt;
+    body["messages"] = Json::array({std::move(message)});
+  }
   body["max_tokens"] = tokens_max;
-  body["temperature"] = 0;
+  body["temperature"] = temperature;
   body["stream"] = stream;
   if (stream) body["stream_options"]["include_usage"] = true;
   return to_text(body);
@@ -97,7 +117,7 @@ void AnswerReader::finish(int status) {
 
 std::uint64_t AnswerReader::take_line(std::string_view line) {
   while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.remove_suffix(1);
-  if (api_ == BenchApi::kOpenAi) {
+  if (api_ != BenchApi::kOllama) {
     // Server-sent events: of all their fields only "data" is of interest.
     if (!line.starts_with("data:")) return 0;
     line.remove_prefix(5);
@@ -154,6 +174,7 @@ std::uint64_t AnswerReader::take_openai(const Json& object) {
   if (!text_field(choice, "finish_reason").empty()) done_ = true;
   const Json& delta = object_field(choice, "delta");
   const auto has_text = [&](const char* field) { return !text_field(delta, field).empty(); };
+  if (!text_field(choice, "text").empty()) return 1;
   return has_text("content") || has_text("reasoning_content") || has_text("reasoning") ? 1 : 0;
 }
 

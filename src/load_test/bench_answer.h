@@ -11,15 +11,15 @@
 
 namespace drover::cli {
 
-enum class BenchApi { kOllama, kOpenAi };
+enum class BenchApi { kOllama, kOpenAi, kCompletions };
 enum class AnswerMode { kStream, kWhole };
 
-std::string_view api_name(BenchApi api);       // "ollama", "openai"
-std::string_view generate_path(BenchApi api);  // "/api/generate", "/v1/chat/completions"
+std::string_view api_name(BenchApi api);       // "ollama", "openai", "completions"
+std::string_view generate_path(BenchApi api);  // "/api/generate", "/v1/chat/completions", "/v1/completions"
 
-// The body of one request. Temperature 0, so that the same prompt gives the same work.
+// The body of one request. With temperature 0 the same prompt gives the same work.
 std::string generate_body(BenchApi api, const std::string& model, const std::string& prompt, std::uint64_t tokens_max,
-                          AnswerMode mode);
+                          AnswerMode mode, double temperature = 0);
 
 // Reads one answer as it arrives.
 class AnswerReader {

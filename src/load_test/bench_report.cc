@@ -185,6 +185,7 @@ Json work_json(const BenchWork& work) {
           {"same_prompt", prompts.variety == PromptVariety::kSame},
           {"seed", prompts.seed},
           {"max_tokens", work.tokens_max},
+          {"temperature", work.temperature},
           {"stream", work.mode == AnswerMode::kStream}};
 }
 

@@ -181,7 +181,7 @@ class Level {
     call.method = "POST";
     call.url = target_.url + std::string(generate_path(target_.api));
     call.body = generate_body(target_.api, target_.model, make_prompt(work_.prompts, plan_.first_number + begun_),
-                              work_.tokens_max, work_.mode);
+                              work_.tokens_max, work_.mode, work_.temperature);
     call.headers = work_.headers;
     call.timeout = work_.timeout;
     ++begun_;

@@ -33,6 +33,7 @@ struct BenchTarget {
 struct BenchWork {
   PromptOptions prompts;
   std::uint64_t tokens_max = 64;
+  double temperature = 0;
   AnswerMode mode = AnswerMode::kStream;
   std::vector<std::string> headers;
   std::chrono::milliseconds timeout{0};

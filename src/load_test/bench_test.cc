@@ -291,6 +291,24 @@ TEST(GenerateBody, SaysWhatEachApiCallsIt) {
   EXPECT_EQ(openai["messages"][0]["content"], "p");
   EXPECT_EQ(openai["max_tokens"], 5);
   EXPECT_EQ(openai["stream_options"]["include_usage"], true);
+  EXPECT_EQ(openai["temperature"], 0);
+  const Json text = Json::parse(generate_body(BenchApi::kCompletions, "m", "p", 5, AnswerMode::kWhole, 0.8));
+  EXPECT_EQ(text["prompt"], "p");
+  EXPECT_FALSE(text.contains("messages"));
+  EXPECT_EQ(text["temperature"], 0.8);
+}
+
+TEST(AnswerReader, ReadsTextCompletions) {
+  AnswerReader streamed(BenchApi::kCompletions, AnswerMode::kStream);
+  EXPECT_EQ(streamed.take(200, "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":null}]}\n\n"), 1u);
+  streamed.take(200, "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n");
+  streamed.finish(200);
+  EXPECT_EQ(streamed.error(), "");
+  AnswerReader whole(BenchApi::kCompletions, AnswerMode::kWhole);
+  whole.take(200, R"({"choices":[{"text":"a"}],"usage":{"completion_tokens":4,"prompt_tokens":2}})");
+  whole.finish(200);
+  EXPECT_EQ(whole.error(), "");
+  EXPECT_EQ(whole.output_tokens(), 4u);
 }
 
 // ---- prompts

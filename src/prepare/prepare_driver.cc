@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <string_view>
 
+#include "base/failed.h"
 #include "base/frame.h"
 
 namespace drover {
@@ -246,12 +247,7 @@ void PrepareDriver::on_answer(WorkerId worker, std::string_view bytes) {
     act();  // the worker starts the next request while this one is delivered
     if (!request) return;
     if (!good) return fail(*request, internal("the process that prepared the request sent an invalid answer"));
-    if (answer.has_failed()) {
-      const std::string& why = answer.failed().message();
-      const auto kind = answer.failed().kind();
-      if (kind == pb::Failed::PROMPT_TOO_LONG) return fail(*request, {ErrorCode::kPromptTooLong, why});
-      return fail(*request, kind == pb::Failed::INVALID ? invalid(why) : internal(why));
-    }
+    if (answer.has_failed()) return fail(*request, read_error(answer.failed()));
     job = take_job(*request);
   }
   try {

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <exception>
 
+#include "base/failed.h"
 #include "base/frame.h"
 #include "engine/bounded_cache.h"
 #include "engine/grammar_cache.h"
@@ -102,12 +103,7 @@ class Worker {
                     took, kSetUpMsMax));
   }
 
-  void fail(const Error& error) {
-    answer_.mutable_failed()->set_kind(error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
-                                       : error.code == ErrorCode::kPromptTooLong ? pb::Failed::PROMPT_TOO_LONG
-                                                                                 : pb::Failed::INTERNAL);
-    answer_.mutable_failed()->set_message(error.message);
-  }
+  void fail(const Error& error) { write_error(error, *answer_.mutable_failed()); }
 
   void look_at_memory() {
     ::malloc_trim(0);

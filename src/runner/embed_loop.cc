@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "base/failed.h"
 #include "base/work_page.h"
 #include "prepare/prompt_wire.h"
 
@@ -209,9 +210,7 @@ void EmbedLoop::answer(Job& job) {
 void EmbedLoop::fail(RequestId request, const Error& error) {
   pb::FromRunner frame;
   frame.mutable_failed()->set_request(request.value);
-  frame.mutable_failed()->set_kind(error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
-                                                                             : pb::Failed::INTERNAL);
-  frame.mutable_failed()->set_message(error.message);
+  write_error(error, *frame.mutable_failed());
   send(frame);
 }
 

@@ -1,5 +1,6 @@
 #include "runner/output_worker.h"
 
+#include "base/failed.h"
 #include "base/work_page.h"
 
 namespace drover {
@@ -51,10 +52,8 @@ void OutputWorker::on_end(OutputEnd& end) {
   const AtWork at_work(request);
   pb::FromRunner frame;
   if (end.failure) {
-    const bool theirs = end.failure->code == ErrorCode::kInvalidArgument;
     frame.mutable_failed()->set_request(request.value);
-    frame.mutable_failed()->set_kind(theirs ? pb::Failed::INVALID : pb::Failed::INTERNAL);
-    frame.mutable_failed()->set_message(end.failure->message);
+    write_error(*end.failure, *frame.mutable_failed());
   } else {
     *frame.mutable_finished() = std::move(end.finished);
     if (found != jobs_.end()) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/failed.h"
 #include "base/work_page.h"
 #include "prepare/prompt_wire.h"
 
@@ -66,10 +67,7 @@ void Preparer::accept(pb::Generate work) {
 void Preparer::refuse(RequestId request, const Error& error) {
   pb::FromRunner frame;
   frame.mutable_failed()->set_request(request.value);
-  frame.mutable_failed()->set_kind(error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
-                                   : error.code == ErrorCode::kPromptTooLong ? pb::Failed::PROMPT_TOO_LONG
-                                                                             : pb::Failed::INTERNAL);
-  frame.mutable_failed()->set_message(error.message);
+  write_error(error, *frame.mutable_failed());
   channel_.write(frame);
   engine_.post(Refused{request});
 }

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/failed.h"
 #include "base/work_page.h"
 #include "engine/embedder.h"
 #include "engine/engine_library.h"
@@ -211,11 +212,7 @@ Result<LoadedModel> load_generator(const pb::Load& load, Keeper& keeper, FrameCh
 
 void report_failed_load(const Error& error, FrameChannel& channel) {
   pb::FromRunner frame;
-  frame.mutable_failed()->set_kind(error.code == ErrorCode::kNoSpace           ? pb::Failed::MEMORY
-                                   : error.code == ErrorCode::kInvalidArgument ? pb::Failed::INVALID
-                                   : error.code == ErrorCode::kNotFound        ? pb::Failed::MISSING
-                                                                               : pb::Failed::INTERNAL);
-  frame.mutable_failed()->set_message(error.message);
+  write_error(error, *frame.mutable_failed());
   channel.write(frame);
 }
 

@@ -13,8 +13,7 @@ namespace drover::go_template {
 namespace {
 
 constexpr std::size_t kMessageBytesMax = 200;
-// Go's own limit for the width and the precision of a verb.
-constexpr int kWidthMax = 1'000'000;
+constexpr std::size_t kWidthDigitsMax = 3;
 
 // The shortest digits that read back as the same double, 0.ddd… times 10 to the power of `point`.
 struct Digits {
@@ -210,126 +209,42 @@ struct ValueWriter {
   }
 };
 
-// One verb of a format: what stands between the % and the letter, and the letter.
+// One verb of a format: "%-12s".
 struct Verb {
-  bool minus = false, plus = false, sharp = false, space = false, zero = false;
-  int width = 0;
-  int precision = -1;
-  std::string_view letter;  // one character of UTF-8; empty: the format ended
+  char letter = 0;
+  bool left = false;  // spaces behind the value, and not before it
+  std::size_t width = 0;
 };
 
-// Reads the digits at the front of the format. False: the number is beyond kWidthMax.
-bool take_number(std::string_view& format, int& number) {
-  number = 0;
-  bool fits = true;
-  while (!format.empty() && format.front() >= '0' && format.front() <= '9') {
-    number = number * 10 + (format.front() - '0');
-    if (number > kWidthMax) {
-      fits = false;
-      number = kWidthMax;
-    }
-    format.remove_prefix(1);
-  }
-  return fits;
-}
-
-Verb take_verb(BoundedText& text, std::string_view& format) {
+// Takes the verb that the format begins with.
+Result<Verb> take_verb(std::string_view& format) {
+  constexpr std::string_view kDigits = "0123456789";
+  const std::size_t end = format.find_first_not_of("+-# .0123456789", 1);
+  if (end == format.npos) return invalid("the format ends in the middle of a verb: " + go_quoted(format));
+  const std::size_t length = std::max<std::size_t>(character_bytes(format.substr(end)), 1);
+  const std::string_view whole = format.substr(0, end + length);
+  format.remove_prefix(whole.size());
   Verb verb;
-  for (; !format.empty(); format.remove_prefix(1)) {
-    const char c = format.front();
-    bool* const flag = c == '-'   ? &verb.minus
-                       : c == '+' ? &verb.plus
-                       : c == '#' ? &verb.sharp
-                       : c == ' ' ? &verb.space
-                       : c == '0' ? &verb.zero
-                                  : nullptr;
-    if (flag == nullptr) break;
-    *flag = true;
+  verb.letter = whole[end];
+  std::string_view between = whole.substr(1, end - 1);
+  verb.left = between.starts_with('-');
+  if (verb.left) between.remove_prefix(1);
+  const bool known = std::string_view("sdvq").find(verb.letter) != std::string_view::npos || whole == "%%";
+  if (!known || between.starts_with('0') || between.find_first_not_of(kDigits) != between.npos) {
+    return invalid(fmt::format("{} is not supported: there are %s, %d, %v, %q and %%, with a width and a minus sign",
+                               go_quoted(whole)));
   }
-  if (!take_number(format, verb.width)) {
-    text.append("%!(BADWIDTH)");
-    verb.width = 0;
-  }
-  if (!format.empty() && format.front() == '.') {
-    format.remove_prefix(1);
-    if (!take_number(format, verb.precision)) {
-      text.append("%!(BADPREC)");
-      verb.precision = -1;
-    }
-  }
-  if (!format.empty()) {
-    const std::size_t length = character_bytes(format);
-    verb.letter = format.substr(0, length == 0 ? 1 : length);
-    format.remove_prefix(verb.letter.size());
-  }
+  if (between.size() > kWidthDigitsMax) return invalid(go_quoted(whole) + " is too wide: 999 is the most");
+  std::from_chars(between.data(), between.data() + between.size(), verb.width);
   return verb;
 }
 
-void append_padded(BoundedText& text, const Verb& verb, std::string_view shown, bool is_number) {
+void append_padded(BoundedText& text, const Verb& verb, std::string_view shown) {
   const std::size_t length = character_count(shown);
-  const std::size_t width = static_cast<std::size_t>(verb.width);
-  const std::size_t padding = width > length ? width - length : 0;
-  if (verb.minus) {
-    text.append(shown);
-    text.append(padding, ' ');
-    return;
-  }
-  if (verb.zero && is_number && !shown.empty() && (shown.front() == '-' || shown.front() == '+')) {
-    text.append(shown.front());
-    text.append(padding, '0');
-    text.append(shown.substr(1));
-    return;
-  }
-  text.append(padding, verb.zero && is_number ? '0' : ' ');
+  const std::size_t padding = verb.width > length ? verb.width - length : 0;
+  if (!verb.left) text.append(padding, ' ');
   text.append(shown);
-}
-
-std::string shown_integer(const Verb& verb, char letter, std::int64_t value) {
-  const std::uint64_t size = value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
-  std::string text;
-  switch (letter) {
-    case 'x':
-      text = fmt::format("{}{:x}", verb.sharp ? "0x" : "", size);
-      break;
-    case 'X':
-      text = fmt::format("{}{:X}", verb.sharp ? "0X" : "", size);
-      break;
-    case 'o':
-      text = fmt::format("{}{:o}", verb.sharp ? "0" : "", size);
-      break;
-    case 'b':
-      text = fmt::format("{}{:b}", verb.sharp ? "0b" : "", size);
-      break;
-    default:
-      text = fmt::format("{}", size);
-  }
-  const std::string sign = value < 0 ? "-" : verb.plus ? "+" : verb.space ? " " : "";
-  return sign + text;
-}
-
-std::string shown_float(const Verb& verb, char letter, double value) {
-  constexpr int kPrecisionMax = 1000;  // a double has no more digits than that
-  std::string text;
-  if (letter == 'v') letter = 'g';
-  if (!std::isfinite(value) || (letter == 'g' && verb.precision < 0)) {
-    text = general_float(value);
-  } else {
-    const int precision = std::min(verb.precision < 0 ? 6 : verb.precision, kPrecisionMax);
-    text = letter == 'e'   ? fmt::format("{:.{}e}", value, precision)
-           : letter == 'f' ? fmt::format("{:.{}f}", value, precision)
-                           : fmt::format("{:.{}g}", value, precision);
-  }
-  if (text.front() != '-' && text.front() != '+') text.insert(0, verb.plus ? "+" : verb.space ? " " : "");
-  return text;
-}
-
-std::string hex_bytes(std::string_view bytes, bool upper) {
-  std::string text;
-  for (const char c : bytes) {
-    text += upper ? fmt::format("{:02X}", static_cast<unsigned char>(c))
-                  : fmt::format("{:02x}", static_cast<unsigned char>(c));
-  }
-  return text;
+  if (verb.left) text.append(padding, ' ');
 }
 
 // The value does not go with the verb: %!d(string=x).
@@ -345,52 +260,20 @@ void append_misfit(BoundedText& text, const Verb& verb, const Value& value) {
   text.append(')');
 }
 
-// The text of a string operand, or of one that shows itself as JSON.
-void append_text_verb(BoundedText& text, const Verb& verb, char letter, std::string_view value) {
-  if (verb.precision >= 0) {
-    std::size_t bytes = 0;
-    for (int runes = 0; bytes < value.size() && runes < verb.precision; ++runes) {
-      bytes += std::max<std::size_t>(character_bytes(value.substr(bytes)), 1);
-    }
-    value = value.substr(0, bytes);
-  }
-  switch (letter) {
-    case 'q': {
-      BoundedText inner(std::size_t{4} * value.size() + 16);
-      append_quoted(inner, value);
-      return append_padded(text, verb, std::move(inner).take(), false);
-    }
-    case 'x':
-    case 'X':
-      return append_padded(text, verb, hex_bytes(value, letter == 'X'), false);
-    default:
-      return append_padded(text, verb, value, false);
-  }
-}
-
 void append_verb(BoundedText& text, const Verb& verb, const Value& value) {
-  const char letter = verb.letter.size() == 1 ? verb.letter.front() : '\0';
-  const auto is = [&](std::string_view letters) { return letter != '\0' && letters.find(letter) != letters.npos; };
-  if (const auto* string = value.get_if<Text>(); string != nullptr && is("vsqxX")) {
-    return append_text_verb(text, verb, letter, string->view());
+  const char letter = verb.letter;
+  if (const auto* string = value.get_if<Text>(); string != nullptr && letter != 'd') {
+    if (letter != 'q') return append_padded(text, verb, string->view());
+    BoundedText quoted(std::size_t{4} * string->view().size() + 2);
+    append_quoted(quoted, string->view());
+    return append_padded(text, verb, std::move(quoted).take());
   }
-  if (const auto* number = value.get_if<std::int64_t>()) {
-    if (is("vdxXob")) return append_padded(text, verb, shown_integer(verb, letter, *number), true);
-    if (is("cq")) {
-      std::string rune;
-      append_utf8(rune, *number);
-      return append_padded(text, verb, letter == 'c' ? rune : "'" + rune + "'", false);
-    }
-    return append_misfit(text, verb, value);
-  }
-  if (const auto* number = value.get_if<double>(); number != nullptr && is("vefg")) {
-    return append_padded(text, verb, shown_float(verb, letter, *number), true);
-  }
-  if (const auto* truth = value.get_if<bool>(); truth != nullptr && is("vt")) {
-    return append_padded(text, verb, *truth ? "true" : "false", false);
+  if (const auto* number = value.get_if<std::int64_t>(); number != nullptr && (letter == 'd' || letter == 'v')) {
+    return append_padded(text, verb, fmt::format_int(*number).c_str());
   }
   const bool is_composite = value.get_if<List>() || value.get_if<Map>() || value.get_if<Record>();
-  if (is("v") || (is("s") && is_composite)) return append_value(text, value);
+  if (letter == 'v' && !is_composite) return append_padded(text, verb, shown(value));
+  if (letter == 'v' || (letter == 's' && is_composite)) return append_value(text, value);
   append_misfit(text, verb, value);
 }
 
@@ -445,38 +328,28 @@ void append_println(BoundedText& text, std::span<const Value> values) {
   text.append('\n');
 }
 
-void append_printf(BoundedText& text, std::string_view format, std::span<const Value> values) {
+Result<void> append_printf(BoundedText& text, std::string_view format, std::span<const Value> values) {
   std::size_t used = 0;
-  while (!format.empty() && !text.cut()) {
+  while (!text.cut()) {
     const std::size_t percent = std::min(format.find('%'), format.size());
     text.append(format.substr(0, percent));
     format.remove_prefix(percent);
     if (format.empty()) break;
-    format.remove_prefix(1);
-    const Verb verb = take_verb(text, format);
-    if (verb.letter.empty()) {
-      text.append("%!(NOVERB)");
-    } else if (verb.letter == "%") {
+    const std::string_view rest = format;
+    const Result<Verb> verb = take_verb(format);
+    if (!verb) return verb.error();
+    if (verb->letter == '%') {
       text.append('%');
     } else if (used == values.size()) {
-      text.append("%!");
-      text.append(verb.letter);
-      text.append("(MISSING)");
+      return invalid(fmt::format("there is no value for {}", go_quoted(rest.substr(0, rest.size() - format.size()))));
     } else {
-      append_verb(text, verb, values[used++]);
+      append_verb(text, *verb, values[used++]);
     }
   }
-  if (used == values.size() || text.cut()) return;
-  text.append("%!(EXTRA ");
-  for (std::size_t i = used; i < values.size(); ++i) {
-    if (i > used) text.append(", ");
-    if (values[i].get_if<std::monostate>() == nullptr) {
-      text.append(values[i].type_name());
-      text.append('=');
-    }
-    append_value(text, values[i]);
+  if (used < values.size() && !text.cut()) {
+    return invalid(fmt::format("there are {} values for {} verbs", values.size(), used));
   }
-  text.append(')');
+  return {};
 }
 
 std::string go_quoted(std::string_view value) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "template/bounded_text.h"
 #include "template/value.h"
 
@@ -26,9 +27,10 @@ void append_quoted(BoundedText& text, std::string_view value);
 void append_print(BoundedText& text, std::span<const Value> values);
 void append_println(BoundedText& text, std::span<const Value> values);
 
-// fmt.Sprintf with the verbs v s q d x X o b c e f g t and %, flags "+-# 0", width and precision. Whatever does not fit
-// is written into the text as Go does: %!d(string=x), %!s(MISSING), %!(EXTRA int=1).
-void append_printf(BoundedText& text, std::string_view format, std::span<const Value> values);
+// fmt.Sprintf with the verbs that templates of models use: %s, %d, %v, %q of strings and %%, with a width of up to 999
+// and a minus sign. A value that a verb does not take is written as Go does, because values are data: %!d(string=x).
+// Errors: kInvalidArgument if the format has another verb (it is named), or more or fewer verbs than there are values.
+Result<void> append_printf(BoundedText& text, std::string_view format, std::span<const Value> values);
 
 // The two above as plain strings, for messages.
 std::string go_quoted(std::string_view value);

@@ -42,7 +42,7 @@ Result<Value> call_printf(Arguments arguments, const CallContext& context) {
     return failure(fmt::format("wrong type for value; expected string; got {}", arguments[0].type_name()));
   }
   BoundedText text(context.text_bytes_max);
-  append_printf(text, format->view(), arguments.subspan(1));
+  if (auto written = append_printf(text, format->view(), arguments.subspan(1)); !written) return written.error();
   return made_text(std::move(text));
 }
 

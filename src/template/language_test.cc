@@ -135,7 +135,7 @@ TEST(TemplateLanguage, ScopesVariables) {
 TEST(TemplateLanguage, PipesAndCalls) {
   expect_all({
       {"{{ .Name | printf \"%s-%s\" \"x\" }}", "x-Ada"},
-      {"{{ .List | len | printf \"%03d\" }}", "003"},
+      {"{{ .List | len | printf \"%3d\" }}", "  3"},
       {"{{ len (slice .List 1) }} {{ index .List 2 }} {{ index .Map \"m\" \"deep\" }} {{ slice .Name 1 2 }}",
        "2 c value d"},
       {"{{ index .Map \"none\" }} {{ index .Name 0 }} {{ slice .List 1 3 }}", "<no value> 65 [b c]"},
@@ -182,15 +182,35 @@ TEST(TemplateLanguage, PrintsAsGoDoes) {
   expect_all({
       // The last letter before the surrogates is one, and a surrogate is none.
       {"{{ printf \"%q %q\" \"\xed\x9f\xbb\" \"\xed\xa0\x80\" }}", "\"\xed\x9f\xbb\" \"\\xed\\xa0\\x80\""},
-      {R"({{ printf "%5s|%-5s|%.2s|%q" "ab" "ab" "abc" "a\"b\n" }})", "   ab|ab   |ab|\"a\\\"b\\n\""},
-      {R"({{ printf "%d %+d %05d %x %X %o %b %c %q" 5 5 -5 255 255 8 5 65 65 }})", "5 +5 -0005 ff FF 10 101 A 'A'"},
-      {R"({{ printf "%.2f %g %e %6.1f %v" 3.14159 0.5 1500.0 2.25 1e-5 }})", "3.14 0.5 1.500000e+03    2.2 1e-05"},
-      {R"({{ printf "%t %v %s %%" true nil .List }})", "true <nil> [a b c] %"},
-      {R"({{ printf "%d %s %z" "x" 1 2 }})", "%!d(string=x) %!s(int=1) %!z(int=2)"},
-      {R"({{ printf "%s %s" "a" }} {{ printf "x" 1 "b" }} {{ printf "%" }})",
-       "a %!s(MISSING) x%!(EXTRA int=1, string=b) %!(NOVERB)"},
-      {R"({{ printf "%x|%99999999d" "hi" 1 }})", "6869|%!(BADWIDTH)1"},
+      {R"({{ printf "%5s|%-5s|%4q|%q" "ab" "ab" "" "a\"b\n" }})", "   ab|ab   |  \"\"|\"a\\\"b\\n\""},
+      {R"({{ printf "%s\n\n%s" .Name "x" }})", "Ada\n\nx"},
+      {R"({{ printf "%d %4d|%-4d|%v" 5 -5 5 -7 }})", "5   -5|5   |-7"},
+      {R"({{ printf "%v %v %6v %v %s %%" true nil 2.25 1e-5 .List }})", "true <nil>   2.25 1e-05 [a b c] %"},
+      {R"({{ printf "%d %s %q %d" "x" 1 2 2.5 }})", "%!d(string=x) %!s(int=1) %!q(int=2) %!d(float64=2.5)"},
   });
+}
+
+TEST(TemplateLanguage, NamesTheVerbThatItDoesNotHave) {
+  const auto failure = [](const std::string& why) {
+    return "template: :1:3: executing \"\" at <printf>: error calling printf: " + why;
+  };
+  const std::string others = " is not supported: there are %s, %d, %v, %q and %%, with a width and a minus sign";
+  for (const char* verb : {"%x", "%+d", "%05d", "% d", "%#v", "%.2f", "%t", "%*", "%-%", "%\xc3\xa9"}) {
+    const auto text = render("{{ printf `a " + std::string(verb) + " b` 1 }}", kData);
+    ASSERT_FALSE(text) << verb;
+    EXPECT_EQ(text.error().message, failure("\"" + std::string(verb) + "\"" + others));
+  }
+  const std::vector<std::pair<std::string, std::string>> formats = {
+      {"`%s %5s` 1", R"(there is no value for "%5s")"},
+      {"`%s` 1 2", "there are 2 values for 1 verbs"},
+      {"`50%`", R"(the format ends in the middle of a verb: "%")"},
+      {"`%1000s` 1", R"("%1000s" is too wide: 999 is the most)"},
+  };
+  for (const auto& [arguments, why] : formats) {
+    const auto text = render("{{ printf " + arguments + " }}", kData);
+    ASSERT_FALSE(text) << arguments;
+    EXPECT_EQ(text.error().message, failure(why));
+  }
 }
 
 TEST(TemplateLanguage, DefinesAndCallsTemplates) {

@@ -7,12 +7,14 @@ const cut_short = 'the connection ended before the answer did';
 
 export const server_name = root.host + (root.pathname === '/' ? '' : root.pathname.replace(/\/$/, ''));
 
-// What went wrong, in words. `status` is 0 if there was no answer.
+// What went wrong, in words. `status` is 0 if there was no answer, and 200 if one had begun and the server ended it with
+// an error. `lacks_model`: the server itself says that it has no such model, and not a proxy that it has no such page.
 export class ApiError extends Error {
-  constructor(message, status = 0, retry_after = undefined) {
+  constructor(message, status = 0, { retry_after, lacks_model = false } = {}) {
     super(message);
     this.status = status;
     this.retry_after = retry_after;
+    this.lacks_model = lacks_model;
   }
 
   // For people: what happened, and what may help.
@@ -23,7 +25,8 @@ export class ApiError extends Error {
       const again = this.retry_after ? `, try again in ${this.retry_after} s` : '';
       return `Refused (503${again}): ${message}`;
     }
-    if (this.status === 404 && /^model /.test(message)) return `There is no such model: ${message}`;
+    if (this.lacks_model) return `There is no such model: ${message}`;
+    if (this.status === 200) return `The answer ended early: ${message}`;
     if (this.status === 499) return 'Canceled.';
     if (this.status === 502) return `No whole answer: ${message}`;
     return `Error ${this.status}: ${message}`;
@@ -45,13 +48,16 @@ async function call(method, path, { body, headers, signal } = {}) {
   }
   if (response.ok) return response;
   const text = await response.text().catch(() => '');
-  let message = text || response.statusText;
+  let said;
   try {
-    message = JSON.parse(text).error ?? message;
+    said = JSON.parse(text).error;
   } catch {
     // A proxy's page, perhaps: its text has to do.
   }
-  throw new ApiError(`${message}`.slice(0, 500), response.status, response.headers.get('retry-after') ?? undefined);
+  throw new ApiError(`${said ?? (text || response.statusText)}`.slice(0, 500), response.status, {
+    retry_after: response.headers.get('retry-after') ?? undefined,
+    lacks_model: response.status === 404 && said !== undefined && body?.model !== undefined,
+  });
 }
 
 async function read(path, form) {
@@ -76,8 +82,11 @@ async function ask_for(body) {
   try {
     await call('POST', 'api/generate', { body: { ...body, stream: false } });
   } catch (error) {
-    if (error.status !== 400 || !/does not support generate/.test(error.message)) throw error;
-    await call('POST', 'api/embed', { body });
+    if (error.status !== 400) throw error;
+    // A model for embeddings alone generates nothing. Any other model refuses this too, and its first reason counts.
+    await call('POST', 'api/embed', { body }).catch((second) => {
+      throw second.status === 400 ? error : second;
+    });
   }
 }
 
@@ -125,7 +134,7 @@ async function generate(body, run, signal) {
   run.note_sent(performance.now());
   const response = await call('POST', 'api/chat', { body, headers: { 'x-request-id': run.id }, signal });
   for await (const item of items_of(response)) {
-    if (item.error) throw new ApiError(item.error, item.error === 'request canceled' ? 499 : 500);
+    if (item.error) throw new ApiError(item.error, 200);
     run.note_item(item, performance.now());
   }
   if (!run.last) throw new ApiError(cut_short, 502);

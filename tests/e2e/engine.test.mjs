@@ -49,7 +49,17 @@ test('serve says which processor, variant and threads in one line', async (t) =>
   assert.equal(variant_in(server)[0], prebuilt ? 'prebuilt' : 'source');
 });
 
-describe('each variant with each type of weights', () => {
+// All types take minutes: those that most models have, and a part of the others, another one each day. All of them:
+// DROVER_TEST_TYPES=all.
+const usual_types = ['Q8_0', 'Q4_0', 'Q4_K_M'];
+function chosen_types(all) {
+  if (process.env.DROVER_TEST_TYPES === 'all') return all;
+  const today = Math.floor(Date.now() / 86_400_000);
+  const others = all.filter((type) => !usual_types.includes(type));
+  return [...usual_types, ...others.filter((_, i) => !short && (i + today) % 4 === 0)];
+}
+
+describe('each variant with the types of weights', () => {
   const models = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-e2e-models-'));
   const types = [];
   // Rows of 256, which the K types need in each of a model's weights.
@@ -58,7 +68,7 @@ describe('each variant with each type of weights', () => {
     const server = await new Server({ models }).start();
     await server.create('wide', wide());
     const { error } = (await server.post('/api/create', { model: 'no', from: 'cria', quantize: 'Q9' })).json;
-    types.push(...(short ? ['Q8_0', 'Q4_0', 'Q4_K_M'] : /supported types are (.*)$/.exec(error)[1].split(', ')));
+    types.push(...chosen_types(/supported types are (.*)$/.exec(error)[1].split(', ')));
     for (const quantize of types) {
       for (const from of ['cria', 'wide']) {
         await server.ok('/api/create', { model: `${from}-${quantize}`, from, quantize, stream: false });

@@ -102,6 +102,15 @@ describe('the chat', () => {
     assert.deepEqual(asked[1], [{ role: 'user', content: 'Count to 3' }]);
   });
 
+  test('an answer that the server ends with an error says why', async (t) => {
+    const page = await open(t, server);
+    const body = '{"message":{"role":"assistant","content":"1"},"done":false}\n{"error":"request canceled"}\n';
+    await page.route('**/api/chat', (route) => route.fulfill({ status: 200, contentType: 'application/x-ndjson', body }));
+    await fill(page, { model: 'cria', prompt: 'Count to 3' });
+    await send(page);
+    await shows(page, problem, /^The answer ended early: request canceled\.$/);
+  });
+
   test('sends many at once, shows how they wait, and everyone ends', async (t) => {
     const holders = await occupy(t, server, ['one', 'two']);
     const page = await open(t, server);

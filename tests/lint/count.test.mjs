@@ -1,5 +1,6 @@
-// What count.mjs makes of reports, and clang.mjs of commands.
+// What count.mjs makes of reports, and clang.mjs of commands; and the list of files that run alone.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { test } from 'node:test';
 
 import { count_ctest, count_tap, report } from '../count.mjs';
@@ -51,4 +52,14 @@ test('a command of g++ for clang', () => {
   const command = '/usr/bin/c++ -DV=\\"0.1\\" -I/a/src -O2 -g1 -fopenmp-simd -fpch-preprocess "-DW=a b" -Winvalid-pch -include /b/cmake_pch.hxx -o x.o -c /a/src/x.cc';
   assert.deepEqual(words_of(command).slice(1, 3), ['-DV="0.1"', '-I/a/src']);
   assert.deepEqual(for_clang(command), { header: '/b/cmake_pch.hxx', options: ['-DV="0.1"', '-I/a/src', '-DW=a b'] });
+});
+
+test('a file that runs alone exists, and has a reason', () => {
+  const folder = new URL('../e2e/', import.meta.url);
+  const lines = fs.readFileSync(new URL('alone.txt', folder), 'utf8').trim().split('\n').slice(1);
+  assert.ok(lines.length > 0);
+  for (const line of lines) {
+    const [, name] = /^(\w+) +\S.{10,}$/.exec(line) ?? assert.fail(`no name and reason: ${line}`);
+    assert.ok(fs.existsSync(new URL(`${name}.test.mjs`, folder)), `there is no ${name}.test.mjs`);
+  }
 });

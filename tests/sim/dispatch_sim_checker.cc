@@ -354,6 +354,7 @@ void Checker::acted(const std::vector<Action>& actions, const Dispatcher& dispat
   }
   if (violation_) return;
   check_requests(now);
+  check_drains(dispatcher);
   check_models(dispatcher, now);
   check_lack(dispatcher, now);
   if (traits_.compare_views && events_ % kViewsEvery == 0) check_views(dispatcher);
@@ -363,6 +364,7 @@ void Checker::acted(const std::vector<Action>& actions, const Dispatcher& dispat
     if (!model.runner && model.waiting == 0) model.unload_asked = false;
   }
   touched_.clear();
+  given_now_.clear();
   admitted_now_.reset();
   ticked_ = false;
 }
@@ -492,6 +494,7 @@ void Checker::on(const Dispatch& action, TimePoint now) {
   request.runner = action.runner;
   if (runner.running.empty()) runner.progress_at = now;
   runner.running.insert(action.request);
+  given_now_.insert(action.runner);
   runner.keep_alive = request.arrival.keep_alive;
   runner.last_used = now;
 }

@@ -188,6 +188,7 @@ class Checker {
 
   void check_requests(TimePoint now);
   void check_models(const Dispatcher& dispatcher, TimePoint now);
+  void check_drains(const Dispatcher& dispatcher);
   void check_serving(ModelId id, const Model& model, const Runner& runner, TimePoint now);
   void check_lack(const Dispatcher& dispatcher, TimePoint now);
   void check_views(const Dispatcher& dispatcher);
@@ -202,6 +203,8 @@ class Checker {
   std::set<RequestId> touched_;  // requests that this event is about and that need a look when it is over
   std::size_t waiting_ = 0;
   std::optional<std::pair<RequestId, bool>> admitted_now_;  // and whether the queue had room for it
+  std::set<RunnerId> given_now_;                            // runners that got a request in this event
+  std::set<RunnerId> draining_;                             // after the last event
   bool shutting_down_ = false;
   bool ticked_ = false;
   std::unordered_map<std::uint64_t, TimePoint> arrived_;  // by order of arrival

@@ -50,6 +50,22 @@ void Checker::check_models(const Dispatcher& dispatcher, TimePoint now) {
   }
 }
 
+// A runner that drained before this event and still does has got no request in it. One that is to grow is shown as
+// draining too, and may serve again and drain in one event: it is left out.
+void Checker::check_drains(const Dispatcher& dispatcher) {
+  const bool wanted = std::any_of(models_.begin(), models_.end(), [&](const auto& one) { return lacks(one.second); });
+  std::set<RunnerId> draining;
+  for (const ModelView& view : wanted ? dispatcher.models() : std::vector<ModelView>()) {
+    const auto it = runners_.find(view.runner);
+    if (view.state != ModelState::kDraining || it == runners_.end()) continue;
+    const std::multiset<int>& contexts = models_[view.model].contexts;
+    if (contexts.empty() || it->second.serves(*contexts.rbegin())) draining.insert(view.runner);
+  }
+  for (const RunnerId id : given_now_)
+    if (draining_.contains(id) && draining.contains(id)) return broken("a runner that drains gets another request");
+  draining_ = std::move(draining);
+}
+
 bool Checker::runs_suspect(const Runner& runner) const {
   return std::any_of(runner.running.begin(), runner.running.end(),
                      [&](RequestId id) { return requests_.at(id).suspect; });

@@ -25,7 +25,9 @@ Result<void> Subject::admit(Arrival arrival, TimePoint now) {
   if (mutation_ == Mutation::kMergeClients) arrival.client = "everybody";
   if (mutation_ == Mutation::kSplitClients) arrival.client += " " + std::to_string(arrival.request.value);
   if (mutation_ == Mutation::kIgnoreWeights) arrival.client_weight = 1;
-  if (strikes(Mutation::kLoseRequest)) return {};
+  if (strikes(Mutation::kLoseRequest) || (mutation_ == Mutation::kAdmitLate && shut_down_)) return {};
+  if (mutation_ == Mutation::kFillDraining && !arrival.load_only && arrival.needs.context_length == 0)
+    plain_.insert(arrival.request);
   apply(event::Admit{arrival}, now);
   Result<void> admitted;
   if (!decided_.empty())
@@ -102,6 +104,11 @@ bool Subject::hear(event::RunnerGone& gone) {
   return true;
 }
 
+bool Subject::hear(event::Shutdown&) {
+  shut_down_ = shut_down_now_ = true;
+  return true;
+}
+
 void Subject::twist(Blame& blame) const {
   if (mutation_ == Mutation::kDeafToBlame) blame.request = {};
   if (mutation_ == Mutation::kBlameTheKilled) blame.from_outside = false;
@@ -117,7 +124,35 @@ std::vector<Action> Subject::take_actions(TimePoint now) {
       actions.push_back(std::move(more));
   }
   if (mutation_ != Mutation::kNone) break_actions(actions);
+  if (mutation_ == Mutation::kFillDraining) fill_draining(actions);
+  if (mutation_ == Mutation::kCutShort && std::exchange(shut_down_now_, false)) cut_short(actions);
   return actions;
+}
+
+// The next request gets a free slot of a runner that was draining before this event and still is. Models that somebody
+// waits for with a larger context are left out: their runners end to grow.
+void Subject::fill_draining(std::vector<Action>& actions) {
+  std::set<RunnerId> draining;
+  for (const ModelView& view : dispatcher_.models()) {
+    if (view.state != ModelState::kDraining) continue;
+    draining.insert(view.runner);
+    if (!draining_.contains(view.runner) || view.waiting == 0 || view.running >= view.slots) continue;
+    std::optional<RequestId> next;
+    bool all_plain = true;
+    for (const RequestView& request : dispatcher_.requests()) {
+      if (request.model != view.model || request.phase != RequestPhase::kWaiting) continue;
+      all_plain = all_plain && plain_.contains(request.request);
+      if (request.position == 1) next = request.request;
+    }
+    if (next && all_plain && strikes(Mutation::kFillDraining)) actions.push_back(Dispatch{*next, view.runner});
+  }
+  draining_ = std::move(draining);
+}
+
+void Subject::cut_short(std::vector<Action>& actions) const {
+  for (const RequestView& request : dispatcher_.requests())
+    if (request.phase == RequestPhase::kRunning)
+      actions.push_back(Fail{request.request, {ErrorCode::kUnavailable, "server is shutting down"}, {}});
 }
 
 void Subject::break_actions(std::vector<Action>& actions) {

@@ -37,6 +37,9 @@ enum class Mutation {
   kSplitClients,     // each request is another client's, so that nobody pays for the service it has had
   kShortRetry,       // whoever is refused is told to come back at once, however many wait
   kForgetStop,       // a runner that has drained or is idle is not told to make room
+  kFillDraining,     // a runner that drains gets one more request
+  kAdmitLate,        // a server that shuts down still takes requests in
+  kCutShort,         // a server that shuts down fails what runs
 };
 
 struct NamedMutation {
@@ -44,7 +47,7 @@ struct NamedMutation {
   std::string_view name;
 };
 
-inline constexpr std::array<NamedMutation, 21> kMutations = {{
+inline constexpr std::array<NamedMutation, 24> kMutations = {{
     {Mutation::kLoseCancel, "lose-cancel"},
     {Mutation::kKeepSlot, "keep-slot"},
     {Mutation::kEvictBusy, "evict-busy"},
@@ -66,6 +69,9 @@ inline constexpr std::array<NamedMutation, 21> kMutations = {{
     {Mutation::kSplitClients, "split-clients"},
     {Mutation::kShortRetry, "short-retry"},
     {Mutation::kForgetStop, "forget-stop"},
+    {Mutation::kFillDraining, "fill-draining"},
+    {Mutation::kAdmitLate, "admit-late"},
+    {Mutation::kCutShort, "cut-short"},
 }};
 
 class Subject {
@@ -93,11 +99,14 @@ class Subject {
   bool hear(event::Finished& finished);
   bool hear(event::Blamed& blamed);
   bool hear(event::RunnerGone& gone);
+  bool hear(event::Shutdown& shutdown);
   template <typename Other>
   bool hear(Other&) {
     return true;
   }
   void break_actions(std::vector<Action>& actions);
+  void fill_draining(std::vector<Action>& actions);
+  void cut_short(std::vector<Action>& actions) const;
   void twist(Blame& blame) const;
   RequestId swapped(RequestId request) const;
 
@@ -109,6 +118,10 @@ class Subject {
   std::map<RequestId, RequestId> swapped_;
   std::set<RequestId> dispatched_;
   std::optional<StartRunner> last_start_;
+  std::set<RequestId> plain_;    // those that want a slot and no larger context
+  std::set<RunnerId> draining_;  // when actions were taken last
+  bool shut_down_ = false;
+  bool shut_down_now_ = false;  // since actions were taken last
 };
 
 }  // namespace drover::sim
