@@ -47,7 +47,7 @@ endfunction()
 
 # Many sources in one: a build takes less time, and finds fewer mistakes, such as a missing #include. On for sanitizers alone:
 # the release preset and clang compile each source by itself.
-option(DROVER_UNITY "Compile the libraries' sources in groups of eight" OFF)
+option(DROVER_UNITY "Compile the sources of a library or test in groups of eight" OFF)
 if(DROVER_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # What has no linkage counts as a mistake where it stands in a file that is included.
   target_compile_options(drover_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
@@ -55,19 +55,25 @@ endif()
 # These have a name in their unnamed namespace that another source of their group has too: they are compiled by themselves.
 set(drover_sources_apart
     bench_report.cc dispatcher_settle.cc exchange.cc model.cc openai_request.cc pattern.cc prefix_tree.cc process_limits.cc
-    quantizer.cc regex.cc schema_rewrite.cc work_page.cc worker.cc)
+    quantizer.cc regex.cc schema_rewrite.cc work_page.cc worker.cc
+    bind_test.cc call_arguments_test.cc cell_pool_test.cc chat_formats_test.cc chat_template_test.cc fake_engine_test.cc
+    jinja_check_test.cc parameters_test.cc prefix_archive_test.cc step_budget_machines_test.cc step_budget_test.cc)
+function(drover_group_sources target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${DROVER_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+  foreach(source IN LISTS ARGN)
+    get_filename_component(file ${source} NAME)
+    if(file IN_LIST drover_sources_apart)
+      set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    endif()
+  endforeach()
+endfunction()
 
 # drover_library(NAME sources… [DEPS targets…]): a static library drover_NAME, its public headers under src/.
 function(drover_library name)
   cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
   add_library(drover_${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(drover_${name} PUBLIC drover_options ${arg_DEPS})
-  set_target_properties(drover_${name} PROPERTIES UNITY_BUILD ${DROVER_UNITY} UNITY_BUILD_BATCH_SIZE 8)
-  foreach(source IN LISTS arg_UNPARSED_ARGUMENTS)
-    if(source IN_LIST drover_sources_apart)
-      set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-    endif()
-  endforeach()
+  drover_group_sources(drover_${name} ${arg_UNPARSED_ARGUMENTS})
   if(DROVER_PRECOMPILE)
     target_precompile_headers(drover_${name} REUSE_FROM drover_precompiled)
   endif()
@@ -88,6 +94,7 @@ function(drover_test name)
   endif()
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE drover_options ${arg_DEPS} GTest::gtest GTest::gtest_main)
+  drover_group_sources(${name} ${arg_UNPARSED_ARGUMENTS})
   if(DROVER_PRECOMPILE)
     target_precompile_headers(${name} REUSE_FROM drover_precompiled_tests)
   endif()
