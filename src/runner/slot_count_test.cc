@@ -127,8 +127,7 @@ TEST(SlotCount, NeverLeavesItsBounds) {
     SlotCount count(SlotCount::Mode::kMeasured, 1 + static_cast<int>(random() % most), most);
     for (int i = 0; i < 3000; ++i) {
       const bool full = random() % 4 != 0;
-      count.observe(full ? count.slots() : static_cast<int>(random() % 40),
-                    std::chrono::microseconds(random() % 9000));
+      count.observe(full ? count.slots() : static_cast<int>(random() % 40), std::chrono::microseconds(random() % 9000));
       if (random() % 500 == 0) count.observe_preempted(static_cast<int>(random() % 20));
       ASSERT_GE(count.slots(), 1);
       ASSERT_LE(count.slots(), most);

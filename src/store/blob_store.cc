@@ -16,7 +16,9 @@ namespace {
 constexpr std::size_t kReadBytes = 1u << 20;
 
 // The same bytes came again: a fresh time keeps the file from being pruned before a manifest refers to it.
-void renew(const std::filesystem::path& path) { ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW); }
+void renew(const std::filesystem::path& path) {
+  ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+}
 
 }  // namespace
 

@@ -18,7 +18,7 @@ std::shared_ptr<const Model> some_model() {
   return std::make_shared<const Model>(std::move(model));
 }
 
-using ReadBody = Result<api::Request> (*)(api::Json body);
+using ReadBody = Result<api::Request> (*)(Json body);
 
 constexpr ReadBody kRoutes[] = {api::read_openai_chat,       api::read_openai_completion, api::read_openai_response,
                                 api::read_anthropic_message, api::read_anthropic_count,   api::read_embed,
