@@ -29,7 +29,7 @@ const pad = 1023; // cria's last token, which it never learned to say
 
 // cria without an end: the tokens that stop a generation have other names, so they are tokens like all others. It
 // occupies a slot for as many tokens as a request asks for.
-export function endless() {
+export function endless({ context } = {}) {
   const bytes = renamed('Endl');
   for (const [from, to] of [
     ['<|im_end|>', '<|im_fin|>'],
@@ -48,8 +48,16 @@ export function endless() {
     assert.ok(at > 0, `cria has no ${key}`);
     bytes.writeUInt32LE(pad, at + key.length + 4);
   }
+  if (context) {
+    const key = 'llama.context_length';
+    bytes.writeUInt32LE(context, bytes.indexOf(key) + key.length + 4);
+  }
   return bytes;
 }
+
+// A generation ends after ten contexts (as in Ollama): this one lasts for minutes also where a browser takes as long to open.
+export const create_lasting = (server, model) =>
+  server.create(model, endless({ context: 16_384 }), { parameters: { num_ctx: 16_384 } });
 
 // An endless model with cria's vocabulary, random weights and so many of them that a token takes milliseconds and a
 // long prompt takes seconds. What it says means nothing.

@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 
-import { endless } from './gguf.mjs';
+import { create_lasting } from './gguf.mjs';
 import { drover, run_program, server_for_suite, wait_until, without_end } from './harness.mjs';
 
 
@@ -232,7 +232,7 @@ test('needs a terminal', async () => {
 });
 
 describe('the real server', () => {
-  const server = server_for_suite({}, (own) => own.create('endless', endless()));
+  const server = server_for_suite({}, (own) => create_lasting(own, 'endless'));
 
   test('a running model is shown, and can be stopped', async (t) => {
     const terminal = new Terminal(t, server.url);

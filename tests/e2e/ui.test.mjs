@@ -5,7 +5,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { bert } from './bert.mjs';
-import { endless } from './gguf.mjs';
+import { create_lasting } from './gguf.mjs';
 import { root, Server, server_for_suite, server_for_test, sleep, wait_until } from './harness.mjs';
 import { answer, crowd_rows, fill, model_row, occupy, open, phone, poll_ms, problem, send, shows, summary, until_idle, until_rows } from './page.mjs';
 
@@ -60,7 +60,7 @@ describe('the files', () => {
 
 describe('the lists', () => {
   const server = server_for_suite({}, async (started) => {
-    await started.create('endless', endless());
+    await create_lasting(started, 'endless');
     await started.create('bert', bert());
   });
 
@@ -143,7 +143,7 @@ test('a server that is gone, and comes back', async (t) => {
 
 describe('for everybody', () => {
   const server = server_for_suite({}, async (started) => {
-    await started.create('endless', endless());
+    await create_lasting(started, 'endless');
     await started.ok('/api/copy', { source: 'cria', destination: `long/${'name-of-a-model-'.repeat(4)}end:latest` });
   });
 

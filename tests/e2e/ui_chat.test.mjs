@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { endless } from './gguf.mjs';
+import { create_lasting } from './gguf.mjs';
 import { server_for_suite, server_for_test, wait_until } from './harness.mjs';
 import { answer, crowd_rows, facts, fill, occupy, open, problem, send, shows, summary, until_idle, until_rows } from './page.mjs';
 
 describe('the chat', () => {
   const env = { OLLAMA_NUM_PARALLEL: '2', OLLAMA_MAX_QUEUE: '12' };
-  const server = server_for_suite({ env }, (started) => started.create('endless', endless()));
+  const server = server_for_suite({ env }, (started) => create_lasting(started, 'endless'));
 
   test('streams an answer, and Stop ends it', async (t) => {
     const page = await open(t, server);
@@ -171,7 +171,7 @@ describe('the chat', () => {
 
 test('an answer that is cut short says so', async (t) => {
   const server = await server_for_test(t);
-  await server.create('endless', endless());
+  await create_lasting(server, 'endless');
   const page = await open(t, server);
   await fill(page, { model: 'endless', tokens: 100_000 });
   await send(page);
