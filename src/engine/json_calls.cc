@@ -79,7 +79,8 @@ bool JsonCalls::names_tool(std::string_view text) const {
 }
 
 void JsonCalls::cut_off(std::string& content) {
-  const bool call = state_ == State::kCalls && (tagged_ || found_ || names_tool(held_));
+  const bool call = state_ == State::kCalls ? tagged_ || found_ || names_tool(held_)
+                                            : partial_match(held_, tag_) >= kBeginningBytesMin;
   if (!call) content += held_;
   held_.clear();
 }

@@ -2,11 +2,16 @@
 // begin; models differ in the rest. Used by one thread at a time.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace drover {
+
+// A text that was cut off may end with the beginning of a call's tag. From so many bytes on it is taken for that, and
+// left out; one byte of it, such as "<", may be anything.
+constexpr std::size_t kBeginningBytesMin = 2;
 
 class JsonCalls {
  public:

@@ -134,7 +134,8 @@ class OutputParser::ContentGate {
   }
 
   // The number of bytes at the end of `text` that belong to calls; 0 if no call has begun.
-  std::size_t push(std::string_view text, bool last, OutputPiece& out) {
+  std::size_t push(std::string_view text, End end, OutputPiece& out) {
+    const bool last = end != End::kNotYet;
     OutputPiece piece;
     if (thinking_) {
       thinking_->push(text, last, piece);
@@ -150,12 +151,11 @@ class OutputParser::ContentGate {
       undecided = std::max(undecided, partial_match(held_, word));
     }
     const bool closed = start != std::string::npos;
-    std::size_t certain = closed ? start : last ? held_.size() : held_.size() - undecided;
+    // What was cut off within the word that begins a call is no text either.
+    const bool begins = closed || (end == End::kCutOff && undecided >= kBeginningBytesMin);
+    std::size_t certain = closed ? start : last && !begins ? held_.size() : held_.size() - undecided;
     // White space before a call belongs to the call.
-    while (!last && certain > 0 && is_blank(held_[certain - 1])) --certain;
-    if (closed) {
-      while (certain > 0 && is_blank(held_[certain - 1])) --certain;
-    }
+    while ((begins || !last) && certain > 0 && is_blank(held_[certain - 1])) --certain;
     out.content += held_.substr(0, certain);
     const std::size_t rest = closed ? held_.size() - start : 0;
     held_.erase(0, certain);
@@ -193,7 +193,7 @@ class OutputParser::TemplateParser {
     }
     if (gate_) {
       OutputPiece piece;
-      const std::size_t rest = gate_->push(text, last, piece);
+      const std::size_t rest = gate_->push(text, end, piece);
       sent_content_ += piece.content;
       sent_bytes_ = text_.size() - rest;
       out.content += piece.content;
@@ -225,20 +225,25 @@ class OutputParser::TemplateParser {
   void parse(End end, OutputPiece& out) {
     const bool last = end != End::kNotYet;
     common_chat_msg message;
-    try {
-      message = common_chat_parse(text_, !last, params_);
-    } catch (const std::exception& error) {
-      if (!last) return;
+    bool open = !last;  // more of it may come, or would have come
+    bool fits = read(open, message);
+    // What was cut off within its first call is the beginning of that call, and no text.
+    if (end == End::kCutOff && gated_ && message.tool_calls.empty()) {
+      common_chat_msg beginning;
+      if (read(true, beginning)) {
+        message = std::move(beginning);
+        open = fits = true;
+      }
+    }
+    if (!fits) {
       // Text that does not fit the format is still the model's answer.
-      spdlog::debug("the output does not fit the template's format: {}", error.what());
-      if (gated_ ? calls_sent_ == 0 : sent_content_.empty() && calls_sent_ == 0)
-        out.content += text_.substr(sent_bytes_);
+      if (last && calls_sent_ == 0 && (gated_ || sent_content_.empty())) out.content += text_.substr(sent_bytes_);
       return;
     }
     append_new(message.content, sent_content_, out.content);
     if (!gated_) append_new(message.reasoning_content, sent_thinking_, out.thinking);
     // A call is final once the next call begins, or the output ends without being cut off.
-    std::size_t certain = last ? message.tool_calls.size() : std::max<std::size_t>(message.tool_calls.size(), 1) - 1;
+    std::size_t certain = open ? std::max<std::size_t>(message.tool_calls.size(), 1) - 1 : message.tool_calls.size();
     if (last && certain > calls_sent_ && !is_complete(message.tool_calls.back())) {
       --certain;
       if (end == End::kByModel && calls_sent_ == 0 && certain == 0) out.content += text_.substr(sent_bytes_);
@@ -248,6 +253,17 @@ class OutputParser::TemplateParser {
       out.tool_calls.push_back({call.id.empty() ? new_call_id() : call.id, call.name, call.arguments});
     }
     calls_sent_ = std::max(calls_sent_, certain);
+  }
+
+  // Takes all of the text apart; `open`: it may end anywhere. False: it does not fit the format.
+  bool read(bool open, common_chat_msg& message) const {
+    try {
+      message = common_chat_parse(text_, open, params_);
+      return true;
+    } catch (const std::exception& error) {
+      if (!open) spdlog::debug("the output does not fit the template's format: {}", error.what());
+      return false;
+    }
   }
 
   // llama.cpp closes the braces of a call once it has seen its end.

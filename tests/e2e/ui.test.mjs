@@ -115,6 +115,9 @@ describe('the lists', () => {
     await server.ok('/api/copy', { source: 'cria', destination: 'going' });
     const page = await open(t, server);
     await shows(page, '#models', /going:latest/);
+    // The page does not learn that it goes before it asks for the load.
+    const { text } = await server.get('/api/tags');
+    await page.route('**/api/tags', (route) => route.fulfill({ contentType: 'application/json', body: text }));
     await server.send('DELETE', '/api/delete', { model: 'going' });
     await page.getByRole('button', { name: 'Load going:latest' }).click();
     const problem = model_row(page, 'going:latest').locator('.problem').first();
