@@ -33,10 +33,16 @@ struct Service {
   std::optional<Duration> cancel_lag;  // from the cancel to its end
 };
 
+inline constexpr int kEmbeddingSlots = 64;
+
 struct ModelDay {
   std::string name;
   std::vector<std::pair<Duration, event::Loaded>> loads;  // in order
   std::vector<Duration> stops;                            // from being told to end to being gone
+
+  // Whether the setting for parallel generations decides how many of its requests run at a time. It does not for a
+  // runner of embeddings, which has as many slots as a batch has sequences.
+  bool heeds_parallel() const { return loads.empty() || loads.front().second.slots < kEmbeddingSlots; }
 };
 
 struct Day {

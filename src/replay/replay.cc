@@ -134,7 +134,7 @@ class Play {
   // A runner that chose its number of slots chose it for its model: what runs it now has it too.
   void change_slots(const event::SlotsChanged& changed) {
     const auto model = day_.runners.find(changed.runner);
-    if (changes_.parallel || model == day_.runners.end()) return;
+    if (model == day_.runners.end() || changes_parallel(model->second)) return;
     for (auto& [id, runner] : runners_)
       if (runner.model == model->second) return tell(event::SlotsChanged{id, changed.slots});
   }
@@ -217,7 +217,7 @@ class Play {
     if (number < recorded.loads.size()) took = recorded.loads[number].first;
     runner.loaded.runner = start.runner;
     runner.loaded.context_length = std::max(runner.loaded.context_length, start.context_length);
-    if (changes_.parallel || recorded.loads.empty()) runner.loaded.slots = config_slots();
+    if (changes_parallel(start.model) || recorded.loads.empty()) runner.loaded.slots = config_slots();
     schedule(took, Kind::kLoaded, start.runner.value);
   }
 
@@ -253,6 +253,7 @@ class Play {
     return found->second.finished ? work : std::max(work, model.work_mean);
   }
 
+  bool changes_parallel(ModelId model) const { return changes_.parallel && day_.models.at(model).heeds_parallel(); }
   int config_slots() const { return std::max(changes_.parallel.value_or(recording_.config.slots), 1); }
 
   const Recording& recording_;
@@ -297,11 +298,12 @@ std::optional<std::string> why_not_reproduced(const Outcome& recorded, const Out
 }
 
 // What the record does not say and the changes would need; else notes what is taken for granted.
-std::optional<std::string> why_not_with(const Changes& changes, const Recording& recording, Answer& answer) {
+std::optional<std::string> why_not_with(const Changes& changes, const Recording& recording, const Day& day,
+                                        Answer& answer) {
   if (!changes.parallel || *changes.parallel == recording.config.slots) return std::nullopt;
   answer.notes.push_back("memory for another number of slots is taken to be what it was");
   for (const auto& [id, model] : answer.models) {
-    if (model.running_max == 0) continue;
+    if (model.running_max == 0 || !day.models.at(id).heeds_parallel()) continue;
     if (!model.knows_steps)
       return fmt::format(
           "the record does not say how long {} takes with another number of requests at a time: it has no answers that "
@@ -344,7 +346,7 @@ Answer answer(const Recording& recording, const Changes& changes) {
   answer.models = learn(day);
   answer.replayed = play(recording, day, answer.models, {});
   answer.why_not = why_not_reproduced(answer.recorded, answer.replayed);
-  if (!answer.why_not) answer.why_not = why_not_with(changes, recording, answer);
+  if (!answer.why_not) answer.why_not = why_not_with(changes, recording, day, answer);
   if (!answer.why_not) answer.changed = play(recording, day, answer.models, changes);
   return answer;
 }

@@ -59,8 +59,12 @@ DispatcherConfig config(int slots) {
 // Its runners compute one token for each running request in a step; a step that a prompt is in takes longer.
 class Server {
  public:
-  Server(const DispatcherConfig& config, std::vector<Job> jobs)
-      : slots_(config.slots), dispatcher_(config), jobs_(std::move(jobs)), record_(record_head(config)) {}
+  // `runner_slots`: of each runner; 0: as the settings say.
+  Server(const DispatcherConfig& config, std::vector<Job> jobs, int runner_slots = 0)
+      : slots_(runner_slots > 0 ? runner_slots : config.slots),
+        dispatcher_(config),
+        jobs_(std::move(jobs)),
+        record_(record_head(config)) {}
 
   void run() {
     while (next()) {
@@ -236,6 +240,14 @@ TEST(Replay, FewerSlotsDoWhatTheyDoToTheServer) {
   const double wait = truth(2, work).waits.mean();
   EXPECT_GT(wait, 3 * day.recorded.waits.mean());
   EXPECT_NEAR(day.changed.waits.mean(), wait, 0.3 * wait);
+}
+
+TEST(Replay, EmbeddingsDoNotHeedTheNumberOfParallelGenerations) {
+  Server server(config(4), jobs(kJobs, kTooBusy), kEmbeddingSlots);
+  server.run();
+  const Answer day = answer(read(server.record()), {.parallel = 1});
+  ASSERT_FALSE(day.why_not) << *day.why_not;
+  EXPECT_EQ(day.changed.waits.mean(), day.replayed.waits.mean());
 }
 
 TEST(Replay, MoreSlotsThanTheRecordHasSeenAreAnsweredWithANote) {
